@@ -1,0 +1,119 @@
+"""What git holds of trained variants, read back: no run folder and no cache is needed."""
+
+import json
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cnn_ablations.analysis.statistics import Floats
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class VariantResult:
+    """All seeds of one trained variant."""
+
+    name: str
+    metrics: dict[str, float | None]
+    curves: pd.DataFrame
+    """One row per seed and epoch."""
+    weights: pd.DataFrame
+    """One row per seed, layer and kind (weights or biases)."""
+    seeds: NDArray[np.int64]
+    """(seeds,)."""
+    labels: dict[str, NDArray[np.uint8]]
+    """The true classes (examples,) of `test` and, where there is one, `val`."""
+    predicted: dict[str, NDArray[np.uint8]]
+    """The predicted classes (seeds, examples) of the same splits."""
+    train_accuracy: Floats
+    """(seeds,), evaluated after training, as is the loss."""
+    train_loss: Floats
+    collapsed: NDArray[np.bool_]
+    """(seeds,), whether the network stayed at chance."""
+
+    def correct(self, split: str) -> NDArray[np.bool_]:
+        """Which answers are right, (seeds, examples).
+
+        Raises ProjectError where the variant was trained without this split.
+        """
+        if split not in self.predicted:
+            raise ProjectError(
+                f"variant '{self.name}' has no {split} split; take it out of the study's tests "
+                f"and figures that are about {split}_accuracy"
+            )
+        right: NDArray[np.bool_] = self.predicted[split] == self.labels[split]
+        return right
+
+    def per_seed(self, metric: str) -> Floats:
+        """An accuracy or loss after training (or Keras's running average in the last epoch) of
+        each seed, (seeds,).
+
+        Raises ProjectError where the variant did not record it.
+        """
+        if metric in ("train_accuracy", "train_loss"):
+            values: Floats = getattr(self, metric)
+        elif metric in ("val_accuracy", "test_accuracy"):
+            values = self.correct(metric.removesuffix("_accuracy")).mean(axis=1)
+        elif metric in self.curves:
+            last = self.curves.groupby("seed")[metric].last()
+            values = last.reindex(self.seeds).to_numpy(dtype=np.float64)
+        else:
+            raise ProjectError(
+                f"variant '{self.name}' recorded no {metric}; take it out of the study's published "
+                "figures or evaluate that split after each epoch"
+            )
+        return values
+
+
+def load_results(paths: Paths, group: str, variants: Iterable[str]) -> dict[str, VariantResult]:
+    """The results of the variants of a study; none at all where none of them was trained yet.
+
+    Raises ProjectError, naming the stage that makes them, where some are missing or damaged.
+    """
+    names = list(variants)
+    if not any(paths.metrics(group, name).is_file() for name in names):
+        return {}
+    return {name: load_result(paths, group, name) for name in names}
+
+
+def load_result(paths: Paths, group: str, variant: str) -> VariantResult:
+    """The result of one variant.
+
+    Raises ProjectError, naming the stage that makes it, where a file is missing or damaged.
+    """
+
+    def read(path: Path, parse: Callable[[Path], T]) -> T:
+        again = f"run `dvc repro train@{variant}` (or `git restore {path.relative_to(paths.root)}`)"
+        try:
+            return parse(path)
+        except FileNotFoundError:
+            raise ProjectError(f"{path} is missing; {again}") from None
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise ProjectError(f"{path} cannot be read ({error}); {again}") from None
+
+    arrays = read(paths.predictions(group, variant), _arrays)
+    return VariantResult(
+        name=variant,
+        metrics=read(paths.metrics(group, variant), lambda path: json.loads(path.read_bytes())),
+        curves=read(paths.curves(group, variant), pd.read_csv),
+        weights=read(paths.weights(group, variant), pd.read_csv),
+        **arrays,
+    )
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as file:
+        splits = [split for split in ("val", "test") if f"{split}_labels" in file]
+        return {
+            "labels": {split: file[f"{split}_labels"] for split in splits},
+            "predicted": {split: file[f"{split}_predicted"] for split in splits},
+        } | {name: file[name] for name in ("seeds", "train_accuracy", "train_loss", "collapsed")}

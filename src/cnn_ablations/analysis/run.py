@@ -1,0 +1,186 @@
+"""A trained variant opened again: its results, one of its networks, and what that one answers."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn_ablations.analysis.results import VariantResult, load_result
+from cnn_ablations.analysis.statistics import (
+    RESAMPLES,
+    Floats,
+    Sample,
+    accuracy_interval,
+    contrast,
+    interval,
+    within_0_and_1,
+)
+from cnn_ablations.config.variants import Variant
+from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays
+from cnn_ablations.data.splits import split_arrays
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the training of a variant left, and the test images that it was measured on."""
+
+    variant: Variant
+    result: VariantResult
+    folder: Path
+    """With the weights and probabilities of each seed."""
+    arrays: Arrays
+    test_images: UInt8s
+    """(n, height, width, channels)."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one network says to n test images."""
+
+    labels: UInt8s
+    """True classes, (n,)."""
+    predicted: UInt8s
+    """(n,)."""
+    confidence: NDArray[np.float32]
+    """The probability of the predicted class, (n,); NaN where the network diverged."""
+
+    @property
+    def diverged(self) -> bool:
+        return not bool(np.isfinite(self.confidence).all())
+
+
+def load_run(variant: Variant, paths: Paths) -> Run:
+    """Read what `train` wrote for a variant.
+
+    Raises ProjectError where a file is missing or damaged, or the run is of other seeds.
+    """
+    arrays = load_arrays(paths.arrays(variant.dataset))
+    result = load_result(paths, variant.group, variant.name)
+    if result.seeds.tolist() != variant.seeds:
+        raise ProjectError(
+            f"{paths.predictions(variant.group, variant.name)} is of the seeds "
+            f"{result.seeds.tolist()}, not {variant.seeds}; run `dvc repro train@{variant.name}`"
+        )
+    return Run(
+        variant=variant,
+        result=result,
+        folder=paths.run(variant.group, variant.name),
+        arrays=arrays,
+        test_images=split_arrays(arrays, variant)["test"].images,
+    )
+
+
+def accuracies(result: VariantResult) -> dict[str, Floats]:
+    """The accuracy of each seed after training, (seeds,), by split."""
+    return {
+        "train": result.train_accuracy,
+        **{split: result.correct(split).mean(axis=1) for split in result.predicted},
+    }
+
+
+def accuracy_intervals(result: VariantResult) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the median accuracy: over seeds and, but for `train`, over images.
+
+    A single seed has none on the training images, whose single answers are not kept.
+    """
+    train = result.train_accuracy
+    intervals = {}
+    if len(train) > 1:
+        sample = Sample(train, np.tile(train, (RESAMPLES, 1)))
+        intervals["train"] = within_0_and_1(interval(contrast([sample])))
+    for split in result.predicted:
+        intervals[split] = accuracy_interval(result.correct(split))
+    return intervals
+
+
+def typical_seed(result: VariantResult) -> int:
+    """The seed in the middle when all are ordered by test accuracy; of two the better one.
+
+    A median, unlike a mean, is the result of a network that exists, also where some seeds
+    collapsed; and nobody can pick a fine one by hand.
+    """
+    order = np.argsort(accuracies(result)["test"], kind="stable")
+    return int(result.seeds[order[len(order) // 2]])
+
+
+def read_answers(run: Run, seed: int) -> Answers:
+    """What the network of one seed says to the test images.
+
+    Raises ProjectError where the variant has no such seed, or its file is missing.
+    """
+    probabilities = np.load(_file(run, seed, "test_probabilities.npy"), allow_pickle=False)
+    predicted = run.result.predicted["test"][run.variant.seeds.index(seed)]
+    return Answers(
+        labels=run.result.labels["test"],
+        predicted=predicted,
+        confidence=probabilities[np.arange(len(predicted)), predicted],
+    )
+
+
+def open_network(run: Run, seed: int) -> "keras.Model":
+    """The trained network of one seed: uint8 images in, logits out.
+
+    Raises ProjectError where the variant has no such seed, or its weights are missing or those
+    of another network.
+    """
+    from cnn_ablations.training.backend import configure
+    from cnn_ablations.training.network import build_network
+
+    path = _file(run, seed, "weights.weights.h5")
+    configure()
+    arrays = run.arrays
+    network = build_network(run.variant, arrays.image_shape, len(arrays.classes), arrays.pixel_max)
+    try:
+        with warnings.catch_warnings():
+            # Keras only warns of a layer that it leaves untrained.
+            warnings.simplefilter("error", UserWarning)
+            network.load_weights(path)
+    except (ValueError, OSError, UserWarning) as error:
+        raise ProjectError(
+            f"{path} does not hold the weights of {run.variant.name} "
+            f"({' '.join(str(error).split())}); run `dvc repro train@{run.variant.name}`"
+        ) from None
+    return network
+
+
+def maps_of(network: "keras.Model", image: UInt8s) -> dict[str, NDArray[np.float32]]:
+    """What each convolution, its activation included, makes of an image.
+
+    Args:
+        network: takes uint8 images.
+        image: (height, width, channels).
+
+    Returns:
+        (height, width, channels) of each convolution by its name, in order.
+    """
+    import keras
+
+    inner = keras.Model(
+        network.input,
+        {
+            layer.name: layer.output
+            for layer in network.layers
+            if isinstance(layer, keras.layers.Conv2D)
+        },
+    )
+    return {
+        name: keras.ops.convert_to_numpy(output)[0].astype(np.float32)
+        for name, output in inner(image[None], training=False).items()
+    }
+
+
+def _file(run: Run, seed: int, name: str) -> Path:
+    if seed not in run.variant.seeds:
+        raise ProjectError(f"{run.variant.name} has no seed {seed}; it has {run.variant.seeds}")
+    path = run.folder / f"seed-{seed}" / name
+    if not path.is_file():
+        raise ProjectError(f"{path} is missing; run `dvc repro train@{run.variant.name}`")
+    return path

@@ -1,0 +1,80 @@
+"""What is said of one study in words, in its notebook and in the reports over all studies."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from cnn_ablations.analysis.published import OUTSIDE, WITHIN
+from cnn_ablations.analysis.tables import judgements_markdown, published_markdown
+from cnn_ablations.config.params import Params
+from cnn_ablations.config.studies import Study
+
+NOT_RUN_TEXT = "*Not run yet.*"
+
+
+def study_parameters(params: Params, name: str) -> dict[str, Any]:
+    """The parameters of the study's notebook. Raises ProjectError where there is no such study."""
+    study = params.study(name)
+    variants = [params.variant(variant) for variant in study.variants]
+    datasets = dict.fromkeys(variant.dataset for variant in variants)
+    return {
+        "study": {"name": name, **study.model_dump()},
+        "recipe": {"dataset": ", ".join(datasets), **params.protocols[study.group]},
+        "differences": {
+            variant.name: {
+                key: (variant.model_dump() | variant.factors)[key] for key in variant.differences
+            }
+            for variant in variants
+        },
+    }
+
+
+def introduction(study: Study, name: str, *, was_run: bool) -> str:
+    """The head of a study's notebook: the question, who says what, and what is our choice."""
+    parts = [f"## {study.title}", f"**{study.question}**"]
+    if not was_run:
+        parts += [f"*Not run yet*: `dvc repro compare@{name}` trains its variants and fills this."]
+    if study.claims:
+        said_by = f"What {study.source} says" if study.source else "What is to be tested here"
+        parts += [f"{said_by}:", bullets([claim.statement for claim in study.claims.values()])]
+    if study.choices:
+        parts += ["What is this project's own choice:", bullets(study.choices)]
+    return "\n\n".join(parts)
+
+
+def published_text(study: Study, published: pd.DataFrame, *, was_run: bool) -> str:
+    """The published figures beside ours, how many agree, and why the others may not."""
+    if published.empty:
+        return "Nothing was published of this study: it is this project's own."
+    parts = [tally(published) if was_run else NOT_RUN_TEXT, published_markdown(published)]
+    if study.reasons and (published["within_seed_noise"] == OUTSIDE).any():
+        parts += ["Why ours may differ:", bullets(study.reasons)]
+    return "\n\n".join(parts)
+
+
+def tests_text(claims: pd.DataFrame) -> str:
+    """The tests behind the verdicts, and how the claims were read."""
+    readings = dict(zip(claims["claim"], claims["remark"], strict=True))
+    remarks = [f"{claim}: {how}" for claim, how in readings.items() if isinstance(how, str) and how]
+    parts = [judgements_markdown(claims) or NOT_RUN_TEXT]
+    if remarks:
+        parts += ["How claims were read:", bullets(remarks)]
+    return "\n\n".join(parts)
+
+
+def tally(published: pd.DataFrame) -> str:
+    """How many of the published figures are within seed noise, as a sentence."""
+    within = (published["within_seed_noise"] == WITHIN).sum()
+    outside = (published["within_seed_noise"] == OUTSIDE).sum()
+    unknown = len(published) - within - outside
+    open_ = f", {unknown} cannot be told" if unknown else ""
+    return (
+        f"**{within} of {len(published)} published figures are within seed noise, {outside} are "
+        f"not{open_}.**"
+    )
+
+
+def bullets(items: Sequence[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"- {item}" for item in items)

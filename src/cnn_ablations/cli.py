@@ -1,0 +1,152 @@
+"""The command line: one verb a stage of dvc.yaml. `dvc repro` calls them in the right order."""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cnn_ablations.config.params import Params, load_params
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths, find_project
+
+app = typer.Typer(
+    name="cnn-ablations",
+    help="Reproducible ablation studies of convolutional networks. Each verb is a stage of "
+    "dvc.yaml; `dvc repro` runs the stages that are out of date.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+# A descriptor of its own: while a kernel runs, standard error is kept in a file.
+console = Console(file=os.fdopen(os.dup(2), "w"))
+
+DatasetName = Annotated[str, typer.Argument(help="A data set of params.yaml.")]
+VariantName = Annotated[str, typer.Argument(help="A variant of params.yaml.")]
+StudyName = Annotated[str, typer.Argument(help="A study of params.yaml.")]
+
+
+@app.command()
+def check() -> None:
+    """Check params.yaml and say what it holds."""
+    _, params = _project()
+    seeds = sum(len(variant.seeds) for variant in params.variants.values())
+    typer.echo(
+        f"params.yaml is valid: {len(params.datasets)} data sets, "
+        f"{len(params.protocols)} protocols, {len(params.variants)} variants with {seeds} seeds, "
+        f"{len(params.studies)} studies"
+    )
+
+
+@app.command()
+def download(name: DatasetName) -> None:
+    """Fetch a data set and verify every file (CNN_ABLATIONS_MIRROR: a folder or URL to prefer)."""
+    from cnn_ablations.data.download import download as fetch
+
+    paths, params = _project()
+    mirror = os.environ.get("CNN_ABLATIONS_MIRROR") or None
+    fetch(name, params.dataset(name), paths, mirror, _say)
+
+
+@app.command()
+def preprocess(name: DatasetName) -> None:
+    """Turn a downloaded data set into arrays."""
+    from cnn_ablations.data.preprocess import preprocess as to_arrays
+
+    paths, params = _project()
+    to_arrays(name, params.dataset(name), paths)
+
+
+@app.command()
+def explore(name: DatasetName) -> None:
+    """Execute the notebook that looks at a data set."""
+    paths, params = _project()
+    parameters = {"name": name, "dataset": params.dataset(name).model_dump()}
+    _execute("dataset", paths.notebook("datasets", name), parameters, paths)
+
+
+@app.command()
+def train(name: VariantName) -> None:
+    """Train the seeds of a variant that are not trained yet; killed, it goes on where it was."""
+    from cnn_ablations.progress import shown
+
+    paths, params = _project()
+    variant = params.variant(name)
+    output = paths.notebook(variant.group, name, "train")
+    with shown(name, paths.progress(variant.group, name), console):
+        _execute("train", output, {"variant": variant.model_dump()}, paths)
+
+
+@app.command()
+def inspect(name: VariantName) -> None:
+    """Execute the notebook that looks into a trained variant."""
+    paths, params = _project()
+    variant = params.variant(name)
+    output = paths.notebook(variant.group, name, "inspect")
+    _execute("inspect", output, {"variant": variant.model_dump()}, paths)
+
+
+@app.command()
+def compare(name: StudyName) -> None:
+    """Execute the notebook of a study: tables, figures and verdicts on its claims."""
+    from cnn_ablations.analysis.study import study_parameters
+
+    paths, params = _project()
+    _execute("study", paths.notebook("studies", name), study_parameters(params, name), paths)
+
+
+@app.command()
+def report() -> None:
+    """Compile all studies: reports/comparison, reports/claims and the tables of README.md."""
+    from cnn_ablations.analysis.report import write_report
+
+    paths, params = _project()
+    write_report(params, paths)
+
+
+def main() -> None:
+    """Run the command line; a problem that the user can mend is one line and exit status 1."""
+    _die_with_parent()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _stop)
+    try:
+        app()
+    except ProjectError as error:
+        sys.exit(f"error: {error}")
+
+
+def _project() -> tuple[Paths, Params]:
+    paths = find_project()
+    return paths, load_params(paths.params)
+
+
+def _execute(template: str, output: Path, parameters: dict[str, Any], paths: Paths) -> None:
+    from cnn_ablations.notebooks import execute
+
+    execute(template, output, parameters, paths)
+    _say(f"wrote {output.relative_to(paths.root)}")
+
+
+def _say(text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def _stop(signum: int, frame: object) -> None:
+    sys.exit(
+        f"interrupted ({signal.Signals(signum).name}): run the same command again and it goes on "
+        "where it stopped"
+    )
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process with its parent.
+
+    Without it a killed DVC leaves its stage running, and the next `dvc repro` meets it.
+    """
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""params.yaml as typed objects. Import the submodules: training depends on two of them only."""

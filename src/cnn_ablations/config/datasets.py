@@ -1,0 +1,61 @@
+"""The `datasets` section of params.yaml: where images come from and what they must look like."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Len
+from pydantic import Field, PositiveInt, TypeAdapter
+
+from cnn_ablations.config.base import ClosedModel
+
+FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+"""A name without folders: it is joined to a folder of this project."""
+Role = Literal["train_images", "train_labels", "test_images", "test_labels"]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Dataset(ClosedModel):
+    title: str
+    image_shape: Annotated[list[PositiveInt], Len(3, 3)]
+    """Height, width, channels."""
+    classes: Annotated[list[str], Len(2)]
+    """Class names in the order of the labels 0, 1, ..."""
+    citation: str
+    showcase: int = 0
+    """The index of the training image that the data set's notebook shows at full size."""
+
+
+class DigitsDataset(_Dataset):
+    """scikit-learn's own 1,797 images of 8x8 pixels: nothing to download."""
+
+    format: Literal["digits"]
+
+
+class IdxDataset(_Dataset):
+    """Four gzipped IDX files, as MNIST is published (http://yann.lecun.com/exdb/mnist/)."""
+
+    format: Literal["idx"]
+    urls: Annotated[list[str], Len(1)]
+    """Addresses that hold the files, ending in '/', in the order in which they are tried."""
+    files: Annotated[dict[Role, "IdxFile"], Len(4, 4)]
+
+
+class IdxFile(ClosedModel):
+    name: FileName
+    sha256: Sha256
+
+
+class Cifar10Dataset(_Dataset):
+    """The archive of pickles that https://www.cs.toronto.edu/~kriz/cifar.html describes."""
+
+    format: Literal["cifar10"]
+    urls: Annotated[list[str], Len(1)]
+    """Folders that hold the archive, ending in '/', in the order in which they are tried."""
+    archive: FileName
+    members: Annotated[dict[FileName, Sha256], Len(7, 7)]
+    """The seven files inside the archive: what is verified, since an archive can be packed anew."""
+
+
+Dataset = DigitsDataset | IdxDataset | Cifar10Dataset
+dataset_adapter: TypeAdapter[Dataset] = TypeAdapter(
+    Annotated[Dataset, Field(discriminator="format")]
+)

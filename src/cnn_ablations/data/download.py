@@ -1,0 +1,157 @@
+"""Fill data/raw with verified files: from a mirror or the official addresses."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pooch
+import requests
+
+from cnn_ablations.config.datasets import Cifar10Dataset, Dataset, DigitsDataset, IdxDataset
+from cnn_ablations.data import digits
+from cnn_ablations.data.verify import check_sha256, verified_members
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import sha256_of
+from cnn_ablations.paths import Paths
+
+RETRIES = 2
+"""Further attempts at an address that failed, after 1 and 2 seconds."""
+
+
+def download(
+    name: str,
+    dataset: Dataset,
+    paths: Paths,
+    mirror: str | None,
+    report: Callable[[str], None],
+) -> None:
+    """Fill data/raw/<name> with the verified files of a data set: all of them, or none.
+
+    `mirror` is a folder, or the beginning of a URL, that holds `<name>/<file>`; it is tried before
+    the data set's own addresses. `report` takes a line for each attempt and each failure; where
+    stderr is a terminal, a bar there shows bytes and remaining time. A file that is not what it
+    should be is moved to data/scratch/quarantine. Raises ProjectError where no address gave a good
+    file, and where a folder cannot be written.
+    """
+    raw, scratch = paths.raw(name), paths.scratch("downloads", name)
+    new = raw.with_name(f".{name}.tmp")
+    try:
+        for folder in (new, scratch):
+            shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+            folder.mkdir(parents=True)
+        if isinstance(dataset, DigitsDataset):
+            (new / digits.FILE).write_bytes(digits.bundled_digits())
+        else:
+            addresses = [f"{mirror.rstrip('/')}/{name}"] if mirror else []
+            addresses += [url.rstrip("/") for url in dataset.urls]
+            quarantine = paths.scratch("quarantine", name)
+            for file, keep in _wanted(dataset, new):
+                _obtain(file, addresses, scratch, quarantine, keep, report)
+        if raw.exists():
+            shutil.rmtree(raw)
+        new.replace(raw)
+    except OSError as error:
+        raise ProjectError(
+            f"cannot write {error.filename or raw}: {error.strerror or error}; free space or "
+            "change its permissions, then run the same command again"
+        ) from None
+    finally:
+        for folder in (new, scratch):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+Keep = Callable[[Path], None]
+"""Checks a downloaded file and puts what is wanted of it into the new folder.
+
+Raises ProjectError where the file is not what it should be.
+"""
+
+
+def _wanted(dataset: IdxDataset | Cifar10Dataset, new: Path) -> list[tuple[str, Keep]]:
+    """The files to download, and what to do with each."""
+    if isinstance(dataset, IdxDataset):
+        files = dataset.files.values()
+        return [(file.name, partial(_keep_file, file.sha256, new)) for file in files]
+    return [(dataset.archive, partial(_keep_members, dataset.members, new))]
+
+
+def _keep_file(sha256: str, new: Path, copy: Path) -> None:
+    check_sha256(sha256_of(copy), sha256, copy.name)
+    shutil.move(copy, new / copy.name)
+
+
+def _keep_members(sha256: dict[str, str], new: Path, copy: Path) -> None:
+    for member, content in verified_members(copy, sha256):
+        (new / member).write_bytes(content)
+
+
+def _obtain(
+    file: str,
+    addresses: list[str],
+    scratch: Path,
+    quarantine: Path,
+    keep: Keep,
+    report: Callable[[str], None],
+) -> None:
+    """Try the addresses in order until one gives a file that `keep` accepts."""
+    failures = []
+    for address in addresses:
+        report(f"fetching {address}/{file}")
+        try:
+            copy = _fetch(address, file, scratch)
+            try:
+                return keep(copy)
+            except ProjectError as error:
+                kept = quarantine / f"{sha256_of(copy)[:12]}-{file}"
+                quarantine.mkdir(parents=True, exist_ok=True)
+                shutil.move(copy, kept)
+                raise ProjectError(f"{error}, so it is in quarantine as {kept}") from None
+        except ProjectError as error:
+            failures.append(f"{address}/{file}: {error}")
+            report(f"failed: {failures[-1]}")
+    raise ProjectError(
+        f"no address gave a good {file} ({'; '.join(failures)}); check the network, or set "
+        f"CNN_ABLATIONS_MIRROR to a folder or URL that holds {scratch.name}/{file}"
+    )
+
+
+def _fetch(address: str, file: str, folder: Path) -> Path:
+    """Copy `file` from a folder or a URL into `folder`. Raises ProjectError with the reason."""
+    if "://" not in address:
+        return _copy(Path(address).expanduser() / file, folder / file)
+    pooch.get_logger().setLevel("WARNING")  # `report` says it
+    # No hash for pooch to check: it would delete a wrong file instead of showing it.
+    store = pooch.create(folder, address, registry={file: None}, retry_if_failed=RETRIES)
+    downloader = pooch.HTTPDownloader(
+        progressbar=sys.stderr.isatty(),
+        chunk_size=2**16,
+        headers={"Accept-Encoding": "identity"},  # else requests may unpack a .gz on the way
+    )
+    try:
+        return Path(store.fetch(file, downloader=downloader))
+    except (requests.RequestException, ValueError) as error:
+        raise ProjectError(_reason(error)) from None
+
+
+def _copy(source: Path, target: Path) -> Path:
+    try:
+        stream = source.open("rb")
+    except OSError as error:
+        raise ProjectError(str(error.strerror)) from None
+    with stream, target.open("wb") as copy:
+        shutil.copyfileobj(stream, copy)
+    return target
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case requests.HTTPError(response=requests.Response(status_code=status, reason=reason)):
+            return f"the server answered {status} {reason}"
+        case requests.exceptions.ChunkedEncodingError():
+            return "the connection broke off before the end of the file"
+        case requests.ConnectionError() | requests.Timeout():
+            return f"no connection ({type(error).__name__})"
+        case _:
+            return str(error)

@@ -1,0 +1,1 @@
+"""Figures: arrays and tables in, one matplotlib Figure out, one function a figure."""

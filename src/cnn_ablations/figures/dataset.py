@@ -1,0 +1,85 @@
+"""A data set as its notebook shows it: how its classes and its pixels are distributed."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+from numpy.typing import NDArray
+
+from cnn_ablations.figures.style import (
+    COLOURS,
+    GREY,
+    LINES,
+    SPLIT_NAMES,
+    SPLITS,
+    WIDTH,
+    new_figure,
+)
+
+Counts = NDArray[np.int64]
+
+
+def class_balance(counts: Mapping[str, Counts], classes: Sequence[str]) -> Figure:
+    """The share of each class in each split.
+
+    Args:
+        counts: images of each class, (classes,), by split.
+        classes: the names of the classes.
+    """
+    figure = new_figure(WIDTH, 0.9 + 0.34 * len(classes))
+    axes = figure.subplots()
+    thickness = 0.8 / len(counts)
+    legend: list[Artist | BarContainer] = []
+    for i, (split, of_split) in enumerate(counts.items()):
+        place = SPLITS[split]
+        bars = axes.barh(
+            np.arange(len(classes)) + (i - (len(counts) - 1) / 2) * thickness,
+            of_split / of_split.sum(),
+            height=thickness,
+            color=COLOURS[place],
+            hatch="" if place == 0 else "//",
+            edgecolor="white",
+            label=f"{SPLIT_NAMES[split]}, {of_split.sum():,} images",
+        )
+        legend.append(bars)
+        axes.bar_label(bars, [f"{n:,}" for n in of_split], padding=3, fontsize=8)
+    legend.append(
+        axes.axvline(1 / len(classes), color=GREY, linewidth=1, linestyle=":", label="equal shares")
+    )
+    axes.set_yticks(range(len(classes)), classes)
+    axes.invert_yaxis()
+    axes.margins(x=0.1, y=0.02)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.set_xlabel("share of the split's images (number at the bar)")
+    figure.legend(handles=legend, loc="outside upper center", ncols=3)
+    return figure
+
+
+def pixel_histogram(counts: Counts, channels: Sequence[str]) -> Figure:
+    """How often each pixel value occurs, by channel; the share is on a logarithmic axis.
+
+    Args:
+        counts: pixels of each value 0..maximum, (channels, maximum + 1).
+        channels: the name of each channel.
+    """
+    figure = new_figure(WIDTH, 3.0)
+    axes = figure.subplots()
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    colours = [COLOURS[1], COLOURS[2], COLOURS[0]] if len(channels) == 3 else COLOURS
+    edges = np.arange(counts.shape[1] + 1) - 0.5
+    for share, name, colour, line in zip(shares, channels, colours, LINES, strict=False):
+        axes.stairs(share, edges, color=colour, linestyle=line, linewidth=1.4, label=name)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel=f"pixel value (0..{counts.shape[1] - 1})", ylabel="share of pixels")
+    axes.grid(axis="y")
+    axes.margins(x=0.01)
+    if len(channels) > 1:
+        axes.legend(title="channel")
+    return figure

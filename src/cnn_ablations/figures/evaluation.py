@@ -1,0 +1,102 @@
+"""What a trained variant gets right and wrong."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
+
+from cnn_ablations.figures.style import (
+    COLOURS,
+    MARKERS,
+    SPLIT_NAMES,
+    SPLITS,
+    WIDTH,
+    new_figure,
+)
+
+Floats = NDArray[np.floating]
+
+
+def final_accuracies(
+    accuracies: Mapping[str, Floats], intervals: Mapping[str, tuple[float, float]]
+) -> Figure:
+    """The accuracy of each seed after training and, below, their median with its interval.
+
+    Args:
+        accuracies: (seeds,) by split.
+        intervals: lower and upper end by split, for the splits that have one.
+    """
+    figure = new_figure(WIDTH, 0.8 + 0.55 * len(accuracies))
+    axes = figure.subplots()
+    for row, (split, of_seeds) in enumerate(accuracies.items()):
+        place = SPLITS[split]
+        heights = row + np.linspace(-0.35, 0.05, len(of_seeds) + 2)[1:-1]
+        axes.scatter(
+            of_seeds,
+            heights,
+            color=COLOURS[place],
+            marker=MARKERS[place],
+            alpha=0.6,
+        )
+        if split in intervals:
+            axes.plot(intervals[split], [row + 0.25] * 2, color="black", marker="|")
+        axes.plot(np.median(of_seeds), row + 0.25, color="black", marker="d", markersize=7)
+    axes.set_yticks(range(len(accuracies)), [SPLIT_NAMES[split] for split in accuracies])
+    axes.set_ylim(len(accuracies) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.set_xlabel("accuracy after training")
+    axes.grid(axis="x")
+    return figure
+
+
+def confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str]) -> Figure:
+    """A confusion matrix twice: as numbers of images and as shares of each true class.
+
+    Cells without images, and shares below half a per cent, stay empty.
+
+    Args:
+        counts: (classes, classes), rows true, columns predicted.
+        classes: the names of the classes.
+    """
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    figure = new_figure(WIDTH, 1.5 + 3.4 * min(len(classes), 12) / 10)
+    left, right = figure.subplots(1, 2, sharey=True)
+    _draw_matrix(left, shares, [[f"{n}" if n else "" for n in row] for row in counts], classes)
+    _draw_matrix(
+        right,
+        shares,
+        [[f"{100 * s:.0f}" if s >= 0.005 else "" for s in row] for row in shares],
+        classes,
+    )
+    left.set(title="number of images", ylabel="true class")
+    right.set(title="per cent of the true class")
+    return figure
+
+
+def _draw_matrix(
+    axes: Axes, shares: Floats, texts: list[list[str]], classes: Sequence[str]
+) -> None:
+    # Most cells of a good network are near zero: the root spreads what lies there.
+    shade = np.sqrt(shares)
+    axes.imshow(shade, cmap="Blues", vmin=0, vmax=1.15)
+    slant = 45 if max(map(len, classes)) > 2 else 0
+    axes.set_xticks(
+        range(len(classes)),
+        classes,
+        rotation=slant,
+        ha="right" if slant else "center",
+        rotation_mode="anchor",
+    )
+    axes.set_yticks(range(len(classes)), classes)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted class")
+    for row, of_row in enumerate(texts):
+        for column, text in enumerate(of_row):
+            colour = "white" if shade[row, column] > 0.65 else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)

@@ -1,0 +1,88 @@
+"""What all figures share: colours, markers, lines, type sizes, and how a figure becomes bytes."""
+
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib import rcdefaults, rcParams
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cnn_ablations.files import write_atomically
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette for all kinds of colour vision, without its yellow, which vanishes on
+white. Okabe and Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/color/."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
+"""One a colour: whoever cannot tell two colours apart tells the lines or the markers."""
+SPLITS = {"train": 0, "val": 1, "test": 2}
+"""The place of each split in the three tuples above, so that it looks the same everywhere."""
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+GREY = "#666666"
+"""Of what is context: reference lines, remarks."""
+WIDTH = 9.0
+"""Inches: a notebook's column."""
+
+# For good, and after the defaults, so that nobody's own matplotlibrc changes a figure. Artists
+# read these when they are made, so a context manager around `new_figure` would not reach them.
+rcdefaults()
+rcParams.update(
+    {
+        "font.family": "DejaVu Sans",  # matplotlib ships it: the same letters on every machine
+        "font.size": 10,
+        "axes.titlesize": 10.5,
+        "axes.labelsize": 10,
+        "xtick.labelsize": 9,
+        "ytick.labelsize": 9,
+        "legend.fontsize": 9,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "grid.color": "#dddddd",
+        "grid.linewidth": 0.6,
+        "hatch.linewidth": 0.7,
+        "lines.linewidth": 1.6,
+        "lines.markersize": 5,
+        "image.interpolation": "nearest",
+        "image.cmap": "gray",
+        "savefig.dpi": 100,
+    }
+)
+
+
+class _NotebookFigure(Figure):
+    """A Figure that Jupyter shows without pyplot, whose bytes depend on what it shows only."""
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
+        width, height = self.get_size_inches()
+        return {"image/png": png(self), "text/plain": f"figure of {width:g} × {height:g} inches"}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` by `height` inches that lays itself out and clips no text.
+
+    As the last expression of a notebook's cell it shows itself.
+    """
+    return _NotebookFigure(figsize=(width, height), layout="constrained")
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, byte-identical whenever the figure and matplotlib are the same.
+
+    A palette of 256 colours makes it a third of the size: git keeps every version.
+    """
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    image = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    buffer = BytesIO()
+    image.save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as PNG to `path`.
+
+    Raises ProjectError where the folder cannot be written.
+    """
+    write_atomically(path, png(figure))

@@ -1,0 +1,48 @@
+"""Files that appear whole or not at all, and fingerprints of what they hold."""
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.faults import reach
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` such that a crash leaves the old file or the new one.
+
+    Raises ProjectError where the folder cannot be written or the disk is full.
+    """
+    # Always the same name: what a killed process left is overwritten by the next one.
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            half = len(content) // 2
+            file.write(content[:half])
+            reach(f"write {path.name}")
+            file.write(content[half:])
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise ProjectError(
+            f"cannot write {path}: {error.strerror}; free space or change its permissions, "
+            "then run the same command again"
+        ) from None
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON in a stable form: given order, two spaces, a final newline; NaN is an error."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

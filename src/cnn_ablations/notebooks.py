@@ -1,0 +1,131 @@
+"""Executing a notebook template, and the one form in which an executed notebook is kept."""
+
+import copy
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import write_atomically
+from cnn_ablations.paths import Paths
+
+# What an executed notebook must not depend on: hash order, log noise, the date, core counts.
+KERNEL_ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "SOURCE_DATE_EPOCH": "0",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+}
+
+
+def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: Paths) -> None:
+    """Run `notebooks/<template>.ipynb` with `parameters` and keep it as `output`.
+
+    The kernel works in the project's root. `output` appears only when every cell has run.
+
+    Raises:
+        ProjectError: where a parameter is not one of the template's, a cell fails, the kernel
+            dies, or the output cannot be written. The failed notebook is kept in scratch.
+    """
+    # The kernel imports TensorFlow, the process that waits for it must not: papermill only.
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    source = paths.template(template)
+    if not source.is_file():
+        raise ProjectError(
+            f"the notebook template {source} is missing; `git restore` brings it back"
+        )
+    known = papermill.inspect_notebook(str(source))
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        raise ProjectError(f"{source.name} has no parameter {unknown[0]!r}; it has {sorted(known)}")
+
+    name = "-".join(output.relative_to(paths.root / "reports" / "notebooks").with_suffix("").parts)
+    working_copy = paths.scratch("notebooks", f"{name}.ipynb")
+    log = working_copy.with_suffix(".log")
+    restore = f"the notebook of before is in git: git restore {output.relative_to(paths.root)}"
+    kept = f"{working_copy.relative_to(paths.root)} shows how far it came; {restore}"
+    try:
+        working_copy.parent.mkdir(parents=True, exist_ok=True)
+        with _environment(KERNEL_ENVIRONMENT), _stderr_to(log):
+            papermill.execute_notebook(
+                str(source),
+                str(working_copy),
+                parameters=dict(parameters),
+                cwd=str(paths.root),
+                progress_bar=False,
+                record_timing=False,
+                coalesce_streams=True,
+            )
+    except PapermillExecutionError as error:
+        if error.ename == "ProjectError":
+            raise ProjectError(f"{error.evalue} ({kept})") from None
+        what = " ".join(f"{error.ename}: {error.evalue}".split())
+        raise ProjectError(
+            f"{source.name} failed in cell {error.cell_index}: {what}; {kept}"
+        ) from None
+    except RuntimeError as error:
+        # nbclient's DeadKernelError: killed, or out of memory. The cells say nothing of it.
+        raise ProjectError(
+            f"the kernel of {source.name} died ({error}): it was killed or ran out of memory; "
+            f"run the same command again, training goes on where it stopped (its last words are in "
+            f"{log.relative_to(paths.root)}); {restore}"
+        ) from None
+    except OSError as error:
+        raise ProjectError(f"cannot write {working_copy}: {error.strerror}; {restore}") from None
+    notebook = canonical(json.loads(working_copy.read_bytes()))
+    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)
+    write_atomically(output, (text + "\n").encode())
+    working_copy.unlink()
+    log.unlink()
+
+
+def canonical(notebook: dict[str, Any]) -> dict[str, Any]:
+    """A notebook's JSON without what differs from run to run or from machine to machine.
+
+    Numbered cell ids, no timing or papermill metadata, no interpreter version, no stderr.
+    """
+    clean = copy.deepcopy(notebook)
+    clean["metadata"].pop("papermill", None)
+    clean["metadata"].get("language_info", {}).pop("version", None)
+    for number, cell in enumerate(clean["cells"]):
+        cell["id"] = f"cell-{number:02d}"
+        for key in ("papermill", "execution"):
+            cell["metadata"].pop(key, None)
+        if cell["cell_type"] == "code":
+            cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
+    return clean
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _stderr_to(path: Path) -> Iterator[None]:
+    """Send what this process and its children write to file descriptor 2 into a file.
+
+    A kernel inherits the descriptor, and TensorFlow greets its reader there, whatever the log
+    level.
+    """
+    terminal = os.dup(2)
+    try:
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), 2)
+            yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)

@@ -1,0 +1,51 @@
+"""What a network makes of images, computed once and kept as probabilities."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from cnn_ablations.data.splits import Subset
+from cnn_ablations.faults import reach
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH = 500
+"""Fixed: another batch size can change the last bits."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A network's answers on n images."""
+
+    accuracy: float
+    loss: float
+    """Mean cross-entropy in nats plus the network's L1 and L2 penalty, as Keras reports it."""
+    predicted: NDArray[np.uint8]
+    """The most probable class of each image, (n,)."""
+    probabilities: NDArray[np.float32]
+    """(n, classes)."""
+
+
+def evaluate(model: "keras.Model", subset: Subset) -> Evaluation:
+    """Run the network, as in use (no dropout, no augmentation), over all images of a subset."""
+    logits = np.asarray(model.predict(subset.images, batch_size=BATCH, verbose=0), dtype=np.float64)
+    reach("evaluate")
+    # A network that diverged answers NaN: its loss is NaN, its answers are those of class 0.
+    log_probabilities = log_softmax(logits, axis=1)
+    predicted = logits.argmax(axis=1).astype(np.uint8)
+    cross_entropy = -log_probabilities[np.arange(len(logits)), subset.labels].mean()
+    return Evaluation(
+        accuracy=float((predicted == subset.labels).mean()),
+        loss=float(cross_entropy) + penalty(model),
+        predicted=predicted,
+        probabilities=np.exp(log_probabilities).astype(np.float32),
+    )
+
+
+def penalty(model: "keras.Model") -> float:
+    """The sum of the network's L1 and L2 terms."""
+    return float(sum(float(loss) for loss in model.losses))

@@ -1,0 +1,222 @@
+"""One seed of a variant: trained epoch by epoch, resumable after each, the same bits each time.
+
+Keras's `fit` replays one permutation in every epoch, and its own backup neither restores the
+generators of dropout and augmentation nor the history. So each epoch here starts from
+generators that depend on (seed, epoch) only: a training that goes on from a checkpoint cannot be
+told from one that was never interrupted.
+"""
+
+import json
+import resource
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from cnn_ablations.config.variants import Variant
+from cnn_ablations.data.arrays import Arrays
+from cnn_ablations.data.splits import Subset, split_arrays
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.faults import armed, reach
+from cnn_ablations.files import json_bytes, write_atomically
+from cnn_ablations.training import backend
+from cnn_ablations.training.checkpoint import State, load_checkpoint, save_checkpoint
+from cnn_ablations.training.evaluation import Evaluation, evaluate, penalty
+from cnn_ablations.training.network import build_network, compile_network
+
+if TYPE_CHECKING:
+    import keras
+
+CHECKPOINT_SECONDS = 10.0
+"""A checkpoint is written after an epoch when the last is this old: what a kill can lose."""
+
+OnEpoch = Callable[[int, dict[str, float]], None]
+"""Called after each epoch with the number of epochs completed and their last metrics."""
+
+
+def train_seed(
+    variant: Variant, seed: int, arrays: Arrays, folder: Path, on_epoch: OnEpoch
+) -> Path:
+    """Train one seed, or go on with it, or find it done.
+
+    Args:
+        variant: what to train.
+        seed: determines the initial weights, the order of the images and all random layers.
+        arrays: the data set.
+        folder: this training's own scratch folder. It holds checkpoints until the result is
+            complete; one process at a time works in it, another one waits.
+        on_epoch: told of each epoch.
+
+    Returns:
+        The folder with the result: `weights.weights.h5`, `history.csv`, `iterations.csv` where
+        asked for, `final.json`, `train_predicted.npy`, `{val,test}_probabilities.npy`, and
+        `timing.json`, which is a measurement.
+
+    Raises:
+        ProjectError: where the folder cannot be written, or the data are too few.
+    """
+    result = folder / "result"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            if not result.is_dir():
+                for unfinished in folder.glob(".*.tmp"):
+                    unfinished.unlink()
+                backend.configure()
+                subsets = split_arrays(arrays, variant)
+                trained = _train(variant, seed, arrays, subsets, folder, on_epoch)
+                _write_result(*trained, subsets, folder, result)
+    except OSError as error:
+        raise ProjectError(
+            f"{variant.name}, seed {seed}: cannot write to {folder}: {error.strerror}; "
+            "mend that and run the same command again, it goes on where it stopped"
+        ) from None
+    return result
+
+
+def _train(
+    variant: Variant,
+    seed: int,
+    arrays: Arrays,
+    subsets: dict[str, Subset],
+    folder: Path,
+    on_epoch: OnEpoch,
+) -> "tuple[State, keras.Model, dict[str, Evaluation]]":
+    """The trained network, how it came there, and its evaluations after the last epoch."""
+    import keras
+
+    keras.utils.clear_session()  # names and memory as in a process that trains this seed only
+    keras.utils.set_random_seed(int(_derived(seed, 0)[0]))
+    model = build_network(variant, arrays.image_shape, len(arrays.classes), arrays.pixel_max)
+    compile_network(model, variant)
+    model.optimizer.build(model.trainable_variables)
+    variables = [*model.weights, *model.optimizer.variables]
+    state = load_checkpoint(folder, variables)
+
+    train = subsets["train"]
+    started = saved = time.monotonic()
+    spent_before = state.seconds
+    evaluations: dict[str, Evaluation] = {}
+    for epoch in range(state.epoch + 1, variant.epochs + 1):
+        _seed_generators(model, seed, epoch)
+        order = np.random.default_rng([seed, epoch]).permutation(len(train.labels))
+        batches: list[list[float]] = []
+        fitted = model.fit(
+            train.images[order],
+            train.labels[order],
+            batch_size=variant.batch_size,
+            shuffle=False,
+            verbose=0,
+            callbacks=_callbacks(variant, batches),
+        )
+        accuracy, loss = fitted.history["accuracy"][0], fitted.history["loss"][0]
+        if batches:
+            state.iterations += [[epoch, i + 1, *batch] for i, batch in enumerate(batches)]
+            sizes = np.full(len(batches), variant.batch_size)
+            sizes[-1] -= sizes.sum() - len(order)
+            accuracy, loss = np.average(batches, axis=0, weights=sizes).tolist()
+        row = {"epoch": epoch, "running_train_accuracy": accuracy, "running_train_loss": loss}
+        for split in variant.evaluate_each_epoch:
+            if split in subsets:
+                evaluations[split] = evaluate(model, subsets[split])
+                row[f"{split}_accuracy"] = evaluations[split].accuracy
+                row[f"{split}_loss"] = evaluations[split].loss
+        state.history.append(row)
+        state.epoch = epoch
+        now = time.monotonic()
+        state.seconds = spent_before + now - started
+        if now - saved >= CHECKPOINT_SECONDS and epoch < variant.epochs:
+            save_checkpoint(folder, state, variables)
+            saved = now
+        on_epoch(epoch, row)
+        reach("epoch")
+    return state, model, evaluations
+
+
+def _derived(seed: int, epoch: int, index: int = 0) -> NDArray[np.uint32]:
+    """Two 32-bit words that any two of (seed, epoch, index) share only by chance."""
+    return np.random.SeedSequence([seed, epoch, index]).generate_state(2).astype(np.uint32)
+
+
+def _seed_generators(model: "keras.Model", seed: int, epoch: int) -> None:
+    """Set every source of chance as a function of (seed, epoch) alone."""
+    import keras
+
+    keras.utils.set_random_seed(int(_derived(seed, epoch)[0]))
+    states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
+    for index, state in enumerate(states, start=1):
+        state.assign(_derived(seed, epoch, index))
+
+
+def _callbacks(variant: Variant, batches: list[list[float]]) -> "list[keras.callbacks.Callback]":
+    """Callbacks of one epoch; the one for `record_iterations` fills `batches`.
+
+    Keras hands running averages to callbacks. Starting them anew before each batch turns them
+    into the accuracy and loss of that batch.
+    """
+    import keras
+
+    class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            self.model.reset_metrics()
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            batches.append([float(logs["accuracy"]), float(logs["loss"])])
+
+    class Fault(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            reach("batch")
+
+    return [*([Recorder()] if variant.record_iterations else []), *([Fault()] if armed() else [])]
+
+
+def _write_result(
+    state: State,
+    model: "keras.Model",
+    evaluations: dict[str, Evaluation],
+    subsets: dict[str, Subset],
+    folder: Path,
+    result: Path,
+) -> None:
+    """Evaluate the trained network and make `result` appear, complete, in one step."""
+    import keras
+
+    started = time.monotonic()
+    building = folder / "result.tmp"
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    final: dict[str, float] = {"penalty": penalty(model)}
+    for split, subset in subsets.items():
+        evaluation = evaluations.get(split) or evaluate(model, subset)
+        final[f"{split}_accuracy"] = evaluation.accuracy
+        final[f"{split}_loss"] = evaluation.loss
+        if split == "train":
+            np.save(building / "train_predicted.npy", evaluation.predicted)
+        else:
+            np.save(building / f"{split}_probabilities.npy", evaluation.probabilities)
+    # A model around the same layers that has no optimiser, whose variables would triple the file.
+    keras.Model(model.inputs, model.outputs).save_weights(building / "weights.weights.h5")
+    pd.DataFrame(state.history).to_csv(building / "history.csv", index=False)
+    if state.iterations:
+        columns = ["epoch", "iteration", "accuracy", "loss"]
+        iterations = pd.DataFrame(state.iterations, columns=columns)
+        iterations = iterations.astype({"epoch": int, "iteration": int})
+        iterations.to_csv(building / "iterations.csv", index=False)
+    (building / "final.json").write_text(json.dumps(final))
+    timing = {
+        "train_seconds": round(state.seconds, 2),
+        "evaluate_seconds": round(time.monotonic() - started, 2),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "provenance": backend.provenance(),
+    }
+    write_atomically(building / "timing.json", json_bytes(timing))
+    reach("result")
+    building.replace(result)
+    for checkpoint in folder.glob("epoch-*.npz"):
+        checkpoint.unlink()

@@ -1,0 +1,85 @@
+"""A variant's network as a Keras model: uint8 images in, logits out."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cnn_ablations.config.variants import Augmentation, Variant
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.models import ARCHITECTURES
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build_network(
+    variant: Variant, image_shape: Sequence[int], classes: int, pixel_max: int
+) -> "keras.Model":
+    """Scaling, augmentation (while training) and the variant's architecture in one model.
+
+    Args:
+        variant: its factors, pixel scaling, augmentation and precision are used.
+        image_shape: height, width, channels of the uint8 images that go in.
+        classes: the number of logits that come out, as float32.
+        pixel_max: the largest value of a pixel, which `pixels: unit` divides by.
+
+    Raises:
+        ProjectError: where the architecture refuses its factors.
+    """
+    import keras
+
+    keras.config.set_dtype_policy(variant.precision)
+    try:
+        inputs = keras.Input(tuple(image_shape), dtype="uint8", name="images")
+        scale = 1 / pixel_max if variant.pixels == "unit" else 1.0
+        x = keras.layers.Rescaling(scale, dtype="float32", name="pixels")(inputs)
+        for layer in augmentation_layers(variant.augmentation or Augmentation()):
+            x = layer(x)
+        build = ARCHITECTURES[variant.architecture].build
+        logits = build(x, classes, **variant.factors)
+        if variant.precision != "float32":
+            # A softmax over bfloat16 logits would lose the digits that the loss is made of.
+            logits = keras.layers.Activation("linear", dtype="float32", name="logits")(logits)
+        return keras.Model(inputs, logits, name=variant.name.replace("-", "_"))
+    except (ValueError, TypeError) as error:
+        what = " ".join(str(error).split())
+        raise ProjectError(f"{variant.name}: its network cannot be built: {what}") from error
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def augmentation_layers(augmentation: Augmentation) -> "list[keras.layers.Layer]":
+    """Layers that act only while training, as Keras's ImageDataGenerator did, in its order.
+
+    They compute in float32 whatever the precision of the network: coordinates need it.
+    """
+    from keras import layers
+
+    rotation, shift = augmentation.rotation / 360, augmentation.shift
+    shear, zoom = math.tan(math.radians(augmentation.shear)), augmentation.zoom
+    common = {"fill_mode": "nearest", "dtype": "float32"}
+    chosen: list[keras.layers.Layer] = []
+    if rotation:
+        chosen.append(layers.RandomRotation(rotation, name="rotation", **common))
+    if shift:
+        chosen.append(layers.RandomTranslation(shift, shift, name="shift", **common))
+    if shear:
+        chosen.append(layers.RandomShear(shear, 0.0, name="shear", **common))
+    if zoom:
+        chosen.append(layers.RandomZoom(zoom, zoom, name="zoom", **common))
+    if augmentation.horizontal_flip:
+        chosen.append(layers.RandomFlip("horizontal", name="flip", dtype="float32"))
+    return chosen
+
+
+def compile_network(model: "keras.Model", variant: Variant) -> None:
+    """Give the network the variant's optimiser and the cross-entropy of its logits."""
+    import keras
+
+    optimizers = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
+    model.compile(
+        optimizer=optimizers[variant.optimizer](variant.learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )

@@ -1,0 +1,157 @@
+"""From the results of a variant's seeds to what git keeps of them. Pure functions."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import f1_score
+
+from cnn_ablations.models.cost import LayerCost
+
+COLLAPSE_LEVEL = 0.001
+NEAR_ZERO = 0.01
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What `train_seed` left of one seed."""
+
+    seed: int
+    final: dict[str, float]
+    """`penalty`, and accuracy and loss of each split after training."""
+    history: pd.DataFrame
+    """One row per epoch."""
+    predicted: dict[str, NDArray[np.uint8]]
+    """The most probable class of each image (n,), for `test` and, where there is one, `val`."""
+
+
+def read_seed_result(seed: int, folder: Path) -> SeedResult:
+    """The result in a folder that `train_seed` returned."""
+    predicted = {}
+    for split in ("val", "test"):
+        path = folder / f"{split}_probabilities.npy"
+        if path.is_file():
+            probabilities = np.load(path, allow_pickle=False)
+            predicted[split] = probabilities.argmax(axis=1).astype(np.uint8)
+    return SeedResult(
+        seed=seed,
+        final=json.loads((folder / "final.json").read_bytes()),
+        history=pd.read_csv(folder / "history.csv"),
+        predicted=predicted,
+    )
+
+
+def has_collapsed(predicted: NDArray[np.uint8], labels: NDArray[np.uint8]) -> bool:
+    """Whether a network stayed at chance.
+
+    It did unless its accuracy is above the share of the most common class by a one-sided
+    binomial test at the level 0.001.
+    """
+    majority = np.bincount(labels).max() / len(labels)
+    correct = int((predicted == labels).sum())
+    test = binomtest(correct, len(labels), majority, alternative="greater")
+    return bool(test.pvalue >= COLLAPSE_LEVEL)
+
+
+def metrics(
+    results: Sequence[SeedResult], labels: dict[str, NDArray[np.uint8]], costs: list[LayerCost]
+) -> dict[str, int | float | None]:
+    """The variant's flat metrics: counts, then medians and standard deviations over seeds.
+
+    `<split>_accuracy` and `<split>_loss` are evaluated after training, the loss with the L1 and
+    L2 penalty; `running_train_*` are Keras's averages over the last epoch while it trained.
+    `None` stands for a split that is not there and for a value that is not finite.
+    """
+    test = [result.predicted["test"] for result in results]
+    collected: dict[str, int | float | None] = {
+        "parameters": sum(cost.parameters for cost in costs),
+        "non_trainable_parameters": sum(cost.non_trainable for cost in costs),
+        "flops": sum(cost.flops for cost in costs),
+        "seeds": len(results),
+        "collapsed_seeds": sum(has_collapsed(predicted, labels["test"]) for predicted in test),
+    }
+    for split in ("train", "val", "test"):
+        accuracies = [result.final.get(f"{split}_accuracy", math.nan) for result in results]
+        losses = [result.final.get(f"{split}_loss", math.nan) for result in results]
+        collected[f"{split}_accuracy"] = _median(accuracies)
+        collected[f"{split}_accuracy_std"] = (
+            _rounded(np.std(accuracies, ddof=1)) if len(results) > 1 else None
+        )
+        collected[f"{split}_loss"] = _median(losses)
+    collected["test_macro_f1"] = _median(
+        [f1_score(labels["test"], p, average="macro", zero_division=0) for p in test]
+    )
+    collected["penalty"] = _median([result.final["penalty"] for result in results])
+    for name in ("running_train_accuracy", "running_train_loss"):
+        collected[name] = _median([result.history[name].iloc[-1] for result in results])
+    return collected
+
+
+def curves(results: Sequence[SeedResult]) -> pd.DataFrame:
+    """The histories of all seeds below each other, with a column `seed` in front."""
+    frames = [result.history.assign(seed=result.seed) for result in results]
+    table = pd.concat(frames, ignore_index=True).round(6)
+    return table[["seed", *(column for column in table.columns if column != "seed")]]
+
+
+def predictions(
+    results: Sequence[SeedResult], labels: dict[str, NDArray[np.uint8]]
+) -> dict[str, NDArray[Any]]:
+    """True labels (n,) and predicted labels (seeds, n) of `test` and `val`, and per seed the
+    accuracy and loss on the training images and whether it collapsed.
+    """
+    arrays: dict[str, NDArray[Any]] = {"seeds": np.array([result.seed for result in results])}
+    for split in results[0].predicted:
+        arrays[f"{split}_labels"] = labels[split]
+        arrays[f"{split}_predicted"] = np.stack([result.predicted[split] for result in results])
+    for name in ("train_accuracy", "train_loss"):
+        arrays[name] = np.array([result.final[name] for result in results])
+    arrays["collapsed"] = np.array(
+        [has_collapsed(result.predicted["test"], labels["test"]) for result in results]
+    )
+    return arrays
+
+
+def weight_summary(
+    seed: int, weights: Sequence[tuple[str, str, NDArray[np.float32]]]
+) -> pd.DataFrame:
+    """One row per layer and kind (`weights` or `biases`) of a trained network.
+
+    `near_zero` is the share of values smaller than 0.01 in size.
+    """
+    rows = []
+    for layer, kind, array in weights:
+        values = array.astype(np.float64).ravel()
+        q01, q25, median, q75, q99 = np.quantile(values, [0.01, 0.25, 0.5, 0.75, 0.99])
+        rows.append(
+            {
+                "seed": seed,
+                "layer": layer,
+                "kind": kind,
+                "count": values.size,
+                "mean": values.mean(),
+                "std": values.std(),
+                "q01": q01,
+                "q25": q25,
+                "median": median,
+                "q75": q75,
+                "q99": q99,
+                "near_zero": (np.abs(values) < NEAR_ZERO).mean(),
+            }
+        )
+    return pd.DataFrame(rows).round(6)
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return _rounded(np.median(values))
+
+
+def _rounded(value: float | np.floating[Any]) -> float | None:
+    return round(float(value), 6) if math.isfinite(value) else None

@@ -1,0 +1,163 @@
+"""A variant's seeds, one after another, and what is written down of them."""
+
+import io
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cnn_ablations.config.variants import Variant
+from cnn_ablations.data.arrays import Arrays, load_arrays
+from cnn_ablations.data.splits import split_arrays
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import json_bytes, write_atomically
+from cnn_ablations.models.cost import LayerCost, layer_costs
+from cnn_ablations.paths import Paths
+from cnn_ablations.training import summary
+from cnn_ablations.training.backend import configure
+from cnn_ablations.training.fingerprint import fingerprint
+from cnn_ablations.training.loop import OnEpoch, train_seed
+from cnn_ablations.training.network import build_network
+
+if TYPE_CHECKING:
+    import keras
+
+MEASUREMENT = "timing.json"
+WEIGHTS = "weights.weights.h5"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained variant, as its notebook shows it."""
+
+    images: dict[str, int]
+    """The number of images of each split."""
+    layers: list[LayerCost]
+    curves: pd.DataFrame
+    seeds: list[summary.SeedResult]
+    metrics: dict[str, int | float | None]
+
+
+def train_variant(variant: Variant, paths: Paths) -> Trained:
+    """Train every seed that is not trained yet, and write the variant's run folder and reports.
+
+    Raises:
+        ProjectError: where arrays are missing or damaged, the split needs more images than there
+            are, or something cannot be written.
+    """
+    arrays = load_arrays(paths.arrays(variant.dataset))
+    folders = {}
+    progress = paths.progress(variant.group, variant.name)
+    for seed in variant.seeds:
+        folder = seed_folder(variant, seed, arrays, paths)
+        folders[seed] = train_seed(
+            variant, seed, arrays, folder, _reporter(variant, seed, progress)
+        )
+    try:
+        _write_run(folders, paths.run(variant.group, variant.name))
+        return _write_reports(variant, arrays, folders, paths)
+    except OSError as error:
+        raise ProjectError(
+            f"{variant.name}: cannot write its results: {error}; mend that and run the same "
+            "command again, nothing is trained twice"
+        ) from None
+
+
+def seed_folder(variant: Variant, seed: int, arrays: Arrays, paths: Paths) -> Path:
+    """The scratch folder of one training, named after all that determines its result."""
+    return paths.scratch("seeds", fingerprint(variant, seed, arrays)[:32])
+
+
+def named_weights(model: "keras.Model") -> list[tuple[str, str, NDArray[np.float32]]]:
+    """Layer, kind and values of the kernels (`weights`) and biases of a network, in order."""
+    kinds = {"kernel": "weights", "bias": "biases"}
+    return [
+        (layer.name, kinds[weight.name], np.asarray(weight))
+        for layer in model.layers
+        for weight in layer.weights
+        if weight.name in kinds
+    ]
+
+
+def _write_run(folders: dict[int, Path], run: Path) -> None:
+    building = run.with_name(f".{run.name}.tmp")
+    shutil.rmtree(building, ignore_errors=True)
+    for seed, folder in folders.items():
+        ignored = shutil.ignore_patterns(MEASUREMENT)
+        shutil.copytree(folder, building / f"seed-{seed}", ignore=ignored)
+    shutil.rmtree(run, ignore_errors=True)
+    building.replace(run)
+
+
+def _write_reports(
+    variant: Variant, arrays: Arrays, folders: dict[int, Path], paths: Paths
+) -> Trained:
+    configure()
+    subsets = split_arrays(arrays, variant)
+    labels = {split: np.asarray(subset.labels) for split, subset in subsets.items()}
+    model = build_network(variant, arrays.image_shape, len(arrays.classes), arrays.pixel_max)
+    results, weights = [], []
+    for seed, folder in folders.items():
+        results.append(summary.read_seed_result(seed, folder))
+        model.load_weights(folder / WEIGHTS)
+        weights.append(summary.weight_summary(seed, named_weights(model)))
+    trained = Trained(
+        images={split: len(subset.labels) for split, subset in subsets.items()},
+        layers=layer_costs(model),
+        curves=summary.curves(results),
+        seeds=results,
+        metrics=summary.metrics(results, labels, layer_costs(model)),
+    )
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **summary.predictions(results, labels))  # type: ignore[arg-type]
+
+    own = (variant.group, variant.name)
+    write_atomically(paths.metrics(*own), json_bytes(trained.metrics))
+    write_atomically(paths.curves(*own), trained.curves.to_csv(index=False).encode())
+    write_atomically(paths.predictions(*own), buffer.getvalue())
+    write_atomically(paths.weights(*own), pd.concat(weights).to_csv(index=False).encode())
+    write_atomically(paths.timings(*own), json_bytes(_measurements(folders)))
+    return trained
+
+
+def _measurements(folders: dict[int, Path]) -> dict[str, Any]:
+    """Times in seconds and memory in megabytes by seed, and the circumstances of the runs."""
+    timings = {
+        seed: json.loads((folder / MEASUREMENT).read_bytes()) for seed, folder in folders.items()
+    }
+    circumstances = [timing.pop("provenance") for timing in timings.values()]
+    distinct = [c for i, c in enumerate(circumstances) if c not in circumstances[:i]]
+    return {
+        "seeds": {str(seed): timing for seed, timing in timings.items()},
+        "provenance": distinct,
+    }
+
+
+def _reporter(variant: Variant, seed: int, path: Path) -> OnEpoch:
+    """Keeps a file that says how far the variant is, for whoever waits for it."""
+    number = variant.seeds.index(seed) + 1
+    started = time.monotonic()
+    epochs_here = 0
+
+    def report(epoch: int, row: dict[str, float]) -> None:
+        nonlocal epochs_here
+        epochs_here += 1
+        epochs_left = variant.epochs - epoch + (len(variant.seeds) - number) * variant.epochs
+        line = {
+            "seed": seed,
+            "number": number,
+            "seeds": len(variant.seeds),
+            "epoch": epoch,
+            "epochs": variant.epochs,
+            "accuracy": row.get("val_accuracy", row["running_train_accuracy"]),
+            "seconds_left": round(epochs_left * (time.monotonic() - started) / epochs_here),
+        }
+        write_atomically(path, json_bytes(line))
+
+    return report

@@ -1,0 +1,115 @@
+"""Synthetic results in the formats that `train` writes, for groups that were never trained."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from cnn_ablations.paths import Paths
+
+CHANCE = 0.1
+WriteVariant = Callable[..., None]
+
+
+def write_variant(
+    paths: Paths,
+    group: str,
+    name: str,
+    accuracies: Sequence[float],
+    *,
+    examples: int = 400,
+    gap: float = 0.02,
+    flops: int = 600_000,
+    epochs: int = 4,
+    validated: bool = True,
+    noise: int = 0,
+) -> None:
+    """Results of one seed for each accuracy; one of at most 0.1 is a seed that collapsed.
+
+    Seeds and variants find the same examples hard, as real networks do. `gap` is what training
+    accuracy is above validation accuracy, `noise` picks other random answers.
+    """
+    splits = ("val", "test") if validated else ("test",)
+    rng = np.random.default_rng([len(accuracies), noise])
+    shared = np.random.default_rng(7)
+    collapsed = np.array([accuracy <= CHANCE for accuracy in accuracies])
+    arrays: dict[str, NDArray[np.generic]] = {"seeds": np.arange(len(accuracies))}
+    for split in splits:
+        labels = np.arange(examples, dtype=np.uint8) % 10
+        difficulty = shared.random(examples)
+        predicted = np.zeros((len(accuracies), examples), dtype=np.uint8)
+        for row, accuracy in zip(predicted, accuracies, strict=True):
+            if accuracy > CHANCE:
+                hardest = np.argsort(difficulty + 0.1 * rng.random(examples))
+                wrong = hardest[round(accuracy * examples) :]
+                row[:] = labels
+                row[wrong] = (labels[wrong] + 1) % 10
+        arrays |= {f"{split}_labels": labels, f"{split}_predicted": predicted}
+    reached = (arrays["test_predicted"] == arrays["test_labels"]).mean(axis=1)
+    train = np.where(collapsed, reached, np.minimum(reached + gap, 1.0))
+    loss = -np.log(train)
+    arrays |= {"train_accuracy": train, "train_loss": loss, "collapsed": collapsed}
+
+    curves = pd.DataFrame(
+        [
+            {
+                "seed": seed,
+                "epoch": epoch,
+                "running_train_accuracy": of_train * (1 - 0.3 / epoch**2),
+                "running_train_loss": -np.log(of_train) + 0.5 / epoch,
+                **(
+                    {
+                        "val_accuracy": accuracy * (1 - 0.2 / epoch**2 + 0.2 / epochs**2),
+                        "val_loss": -np.log(accuracy) + 0.2 / epoch,
+                    }
+                    if validated
+                    else {}
+                ),
+            }
+            for seed, (accuracy, of_train) in enumerate(zip(reached, train, strict=True))
+            for epoch in range(1, epochs + 1)
+        ]
+    )
+    weights = pd.DataFrame(
+        {"seed": arrays["seeds"], "layer": "conv1", "kind": "weights", "count": 144, "near_zero": 0}
+    )
+    metrics = {
+        "parameters": flops // 3,
+        "non_trainable_parameters": 0,
+        "flops": flops,
+        "seeds": len(accuracies),
+        "collapsed_seeds": int(collapsed.sum()),
+        "train_accuracy": float(np.median(train)),
+        "val_accuracy": float(np.median(reached)) if validated else None,
+        "test_accuracy": float(np.median(reached)),
+        "test_macro_f1": float(np.median(reached)),
+    }
+    for path in (
+        paths.metrics(group, name),
+        paths.curves(group, name),
+        paths.weights(group, name),
+        paths.predictions(group, name),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    paths.metrics(group, name).write_text(json.dumps(metrics))
+    curves.to_csv(paths.curves(group, name), index=False)
+    weights.to_csv(paths.weights(group, name), index=False)
+    np.savez(paths.predictions(group, name), **arrays)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """An empty project."""
+    return Paths(tmp_path)
+
+
+@pytest.fixture
+def write(paths: Paths) -> WriteVariant:
+    """`write_variant` into the project, into group "g" unless told otherwise."""
+    return lambda name, accuracies, *, group="g", **options: write_variant(
+        paths, group, name, accuracies, **options
+    )

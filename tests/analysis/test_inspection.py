@@ -1,0 +1,143 @@
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from cnn_ablations.analysis.inspection import (
+    captions,
+    choose_examples,
+    class_report,
+    confusions,
+    describe,
+    describe_confusions,
+    describe_network,
+    final_figures,
+)
+from cnn_ablations.analysis.results import load_result
+from cnn_ablations.analysis.run import Answers
+from cnn_ablations.paths import Paths
+
+WriteVariant = Callable[..., None]
+CLASSES = ["cat", "dog", "frog"]
+INTERVALS = {"val": (0.5, 0.9), "test": (0.6, 0.81234)}
+
+
+def answers(
+    labels: list[int] | None = None, predicted: list[int] | None = None, confidence: float = 0.625
+) -> Answers:
+    labels = [0, 0, 1, 1, 2, 2] if labels is None else labels
+    predicted = [0, 1, 1, 1, 1, 0] if predicted is None else predicted
+    return Answers(
+        labels=np.array(labels, np.uint8),
+        predicted=np.array(predicted, np.uint8),
+        confidence=np.full(len(labels), confidence, np.float32),
+    )
+
+
+def test_final_figures_are_medians_with_the_range_of_seeds(
+    paths: Paths, write: WriteVariant
+) -> None:
+    write("v", [0.8, 0.1, 0.7], gap=0.05, examples=200)
+    result = load_result(paths, "g", "v")
+    result.metrics.update(train_loss=0.12345, val_loss=2.0, test_loss=None)
+    table = final_figures(result, INTERVALS)
+    assert row(table, "test") == [
+        "70.00 %",
+        "60.00 % to 81.23 %",
+        "10.00 %",
+        "80.00 %",
+        "–",
+    ]
+    assert row(table, "train") == ["75.00 %", "", "10.00 %", "85.00 %", "0.1235"]
+
+
+def test_the_summary_tells_collapse_range_and_gap(paths: Paths, write: WriteVariant) -> None:
+    write("v", [0.8, 0.1, 0.7], gap=0.05, examples=200, flops=1_200_000)
+    text = describe(load_result(paths, "g", "v"), INTERVALS)
+    assert "Trained 3 times" in text
+    assert "median accuracy of **70.00 %** on 200 test images" in text
+    assert "interval 60.00 % to 81.23 %" in text
+    assert "between 10.00 % and 80.00 %" in text
+    assert "**1 of 3 collapsed** (seed 1)" in text
+    assert "5.00 points above that on validation images" in text
+    assert "400,000 parameters and needs 1,200,000 floating-point" in text
+
+
+def test_the_summary_of_one_seed_without_validation(paths: Paths, write: WriteVariant) -> None:
+    write("v", [0.8], gap=-0.02, validated=False)
+    text = describe(load_result(paths, "g", "v"), INTERVALS)
+    assert "Trained once, it reaches an accuracy of **80.00 %**" in text
+    assert "2.00 points below that on test images" in text
+    assert "median" not in text
+    assert "collapsed" not in text
+
+
+def row(table: pd.DataFrame, name: str) -> list[Any]:
+    return [table.at[name, column] for column in table]
+
+
+def opened(collapsed: bool) -> Any:
+    return SimpleNamespace(
+        variant=SimpleNamespace(seeds=[3, 4]),
+        result=SimpleNamespace(collapsed=np.array([False, collapsed])),
+        arrays=SimpleNamespace(classes=CLASSES),
+    )
+
+
+def test_the_opened_network_is_introduced_with_its_faults() -> None:
+    fine = describe_network(opened(collapsed=False), 4, answers())
+    assert fine == "This is the network of **seed 4**, with a test accuracy of 50.00 %."
+    assert "**It collapsed**" in describe_network(opened(collapsed=True), 4, answers())
+    diverged = describe_network(opened(collapsed=True), 4, answers(confidence=np.nan))
+    assert "**It diverged**" in diverged
+    assert "counts as cat" in diverged
+
+
+def test_the_report_agrees_with_its_definitions() -> None:
+    given = answers()
+    table = class_report(given, CLASSES)
+    assert row(table, "cat") == ["50.00 %", "50.00 %", "50.00 %", 2]
+    assert row(table, "dog") == ["50.00 %", "100.00 %", "66.67 %", 2]
+    assert row(table, "frog") == ["–", "0.00 %", "0.00 %", 2]
+    macro = f1_score(given.labels, given.predicted, average="macro", zero_division=0)
+    assert table.loc["mean or total", "F1"] == f"{100 * macro:.2f} %"
+    assert table.loc["mean or total", "images"] == 6
+
+
+def test_confusions_count_true_classes_in_rows() -> None:
+    counts = confusions(answers(), 3)
+    assert counts.tolist() == [[1, 1, 0], [0, 2, 0], [1, 1, 0]]
+    text = describe_confusions(np.array([[3, 0, 0], [1, 1, 0], [0, 2, 1]]), CLASSES)
+    assert "recognises *frog* least: 33.33 %" in text
+    assert "take *frog* for *dog*: 2 of 3 images" in text
+
+
+def test_a_class_without_images_is_not_the_weakest() -> None:
+    text = describe_confusions(np.array([[0, 0], [1, 9]]), ["cat", "dog"])
+    assert "recognises *dog* least: 90.00 %" in text
+
+
+def test_no_mistake_is_said() -> None:
+    assert describe_confusions(np.diag([2, 3]), ["cat", "dog"]) == (
+        "It makes no mistake on the test images."
+    )
+
+
+@pytest.mark.parametrize(
+    ("chosen_class", "correct", "wrong"),
+    [(None, [0, 2, 3], [1, 4, 5]), (1, [2, 3], [1, 4]), (2, [], []), (0, [0], [5])],
+)
+def test_examples_are_in_the_order_of_the_file_and_taken_for_the_chosen_class(
+    chosen_class: int | None, correct: list[int], wrong: list[int]
+) -> None:
+    found = choose_examples(answers(), chosen_class)
+    assert [indices.tolist() for indices in found] == [correct, wrong]
+
+
+def test_captions_name_the_answer_how_sure_it_is_and_the_truth() -> None:
+    assert captions(answers(), np.array([0, 4]), CLASSES) == ["cat (62 %)", "dog (62 %)\nis frog"]
+    assert captions(answers(confidence=np.nan), np.array([1]), CLASSES) == ["dog\nis cat"]

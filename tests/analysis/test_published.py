@@ -1,0 +1,92 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnn_ablations.analysis.published import PublishedFigure, compare_published
+from cnn_ablations.analysis.results import load_results
+from cnn_ablations.analysis.statistics import prediction_interval
+from cnn_ablations.config.studies import Study
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+
+ACCURACIES = [0.80, 0.82, 0.81, 0.83, 0.79]
+
+
+def compared(paths: Paths, figures: dict[str, Any]) -> list[PublishedFigure]:
+    study = Study.model_validate(
+        {
+            "title": "t",
+            "group": "g",
+            "question": "q",
+            "variants": {"a": "A"},
+            "margin": 0.01,
+            "published": {"a": figures},
+        }
+    )
+    return list(compare_published(study, load_results(paths, "g", study.variants)))
+
+
+@pytest.mark.parametrize(
+    ("published", "within"), [(0.81, "yes"), (0.85, "yes"), (0.87, "no"), (0.75, "no")]
+)
+def test_seed_noise_is_the_prediction_interval_of_one_run(
+    paths: Paths, write: Callable[..., None], published: float, within: str
+) -> None:
+    write("a", ACCURACIES)
+    (figure,) = compared(paths, {"val_accuracy": published})
+    assert figure.within_seed_noise == within
+    assert figure.reproduced == pytest.approx(0.81)
+    assert figure.difference == pytest.approx(0.81 - published)
+    assert figure.low is not None
+    assert figure.low < 0.79 < 0.83 < (figure.high or 0)
+
+
+def test_collapsed_seeds_count_in_the_median_but_do_not_widen_the_interval(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("a", [*ACCURACIES[:3], 0.1, 0.1, 0.1, 0.1])
+    (figure,) = compared(paths, {"test_accuracy": 0.81})
+    assert (figure.collapsed, figure.seeds) == (4, 7)
+    assert figure.reproduced == pytest.approx(0.1, abs=0.01)
+    assert figure.low is not None
+    assert figure.low > 0.7
+    assert figure.within_seed_noise == "yes"
+
+
+@pytest.mark.parametrize("accuracies", [[0.8], [0.8, 0.1, 0.1], [0.1] * 5])
+def test_fewer_than_two_seeds_that_learned_cannot_tell(
+    paths: Paths, write: Callable[..., None], accuracies: list[float]
+) -> None:
+    write("a", accuracies)
+    (figure,) = compared(paths, {"test_accuracy": 0.8})
+    assert (figure.low, figure.within_seed_noise) == (None, "unknown")
+
+
+def test_every_figure_is_compared_with_its_own_counterpart(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("a", ACCURACIES)
+    result = load_results(paths, "g", ["a"])["a"]
+    metrics = ["train_loss", "val_loss", "running_train_loss", "running_train_accuracy"]
+    for figure in compared(paths, dict.fromkeys(metrics, 0.5)):
+        values = result.per_seed(figure.metric)
+        if figure.metric.endswith("loss"):
+            expected = tuple(np.exp(prediction_interval(np.log(values))))
+        else:
+            expected = prediction_interval(values)
+        assert (figure.low, figure.high) == pytest.approx(expected)
+
+
+def test_a_study_not_run_yet_shows_what_was_published(paths: Paths) -> None:
+    (figure,) = compared(paths, {"test_accuracy": 0.8})
+    assert (figure.published, figure.reproduced) == (0.8, None)
+    assert figure.difference is None
+    assert figure.within_seed_noise == "not run yet"
+
+
+def test_what_was_not_recorded_cannot_be_compared(paths: Paths, write: Callable[..., None]) -> None:
+    write("a", ACCURACIES, validated=False)
+    with pytest.raises(ProjectError, match="recorded no val_loss"):
+        compared(paths, {"val_loss": 0.8})

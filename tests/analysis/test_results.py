@@ -1,0 +1,68 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from cnn_ablations.analysis.results import load_result, load_results
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+
+
+def test_results_are_read_back(paths: Paths, write: Callable[..., None]) -> None:
+    write("a", [0.9, 0.1, 0.8], examples=100, epochs=3)
+    result = load_results(paths, "g", ["a"])["a"]
+    np.testing.assert_allclose(result.per_seed("test_accuracy"), [0.9, 0.1, 0.8])
+    np.testing.assert_array_equal(result.collapsed, [False, True, False])
+    assert result.correct("val").shape == (3, 100)
+    assert result.metrics["collapsed_seeds"] == 1
+    assert len(result.curves) == 9
+    assert len(result.weights) == 3
+
+
+def test_losses_are_those_of_the_last_epoch_in_the_order_of_the_seeds(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("a", [0.9, 0.8])
+    result = load_result(paths, "g", "a")
+    expected = result.curves.query("epoch == 4").set_index("seed")["val_loss"].loc[[0, 1]]
+    np.testing.assert_array_equal(result.per_seed("val_loss"), expected)
+    np.testing.assert_array_equal(result.per_seed("train_loss"), result.train_loss)
+
+
+def test_a_study_of_which_nothing_was_trained_has_no_results(paths: Paths) -> None:
+    assert load_results(paths, "g", ["a", "b"]) == {}
+
+
+def test_a_variant_that_is_missing_among_others_names_its_stage(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("a", [0.9])
+    with pytest.raises(
+        ProjectError, match=r"predictions/g/b\.npz is missing; run `dvc repro train@b`"
+    ):
+        load_results(paths, "g", ["a", "b"])
+
+
+@pytest.mark.parametrize("kind", ["metrics", "curves", "weights", "predictions"])
+def test_a_missing_or_damaged_file_is_named(
+    paths: Paths, write: Callable[..., None], kind: str
+) -> None:
+    write("a", [0.9])
+    path = getattr(paths, kind)("g", "a")
+    path.write_bytes(b"")
+    with pytest.raises(ProjectError, match=rf"{path.name} cannot be read .* train@a"):
+        load_result(paths, "g", "a")
+    path.unlink()
+    with pytest.raises(ProjectError, match=rf"{path.name} is missing; .*git restore"):
+        load_result(paths, "g", "a")
+
+
+def test_what_a_variant_did_not_record_is_an_error(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("a", [0.9], validated=False)
+    result = load_result(paths, "g", "a")
+    with pytest.raises(ProjectError, match="variant 'a' has no val split"):
+        result.correct("val")
+    with pytest.raises(ProjectError, match="variant 'a' recorded no val_loss"):
+        result.per_seed("val_loss")

@@ -1,0 +1,165 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.signal import correlate2d
+
+from cnn_ablations.analysis.results import load_result
+from cnn_ablations.analysis.run import (
+    Run,
+    accuracies,
+    accuracy_intervals,
+    load_run,
+    maps_of,
+    open_network,
+    read_answers,
+    typical_seed,
+)
+from cnn_ablations.config.variants import Variant, resolve_variant
+from cnn_ablations.data.arrays import write_arrays
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+
+# Keras's own conversion of TensorFlow's variables to arrays.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+WriteVariant = Callable[..., None]
+IMAGES = 250
+PROTOCOL = {
+    "split": {"method": "last", "val": 0.5},
+    "pixels": "unit",
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "batch_size": 10,
+    "epochs": 4,
+    "filters": [3, 2],
+    "pooling": [2, 1],
+    "seeds": [0, 1, 2],
+}
+
+
+def variant(**changes: object) -> Variant:
+    values = {"protocol": "g", "dataset": "small", **changes}
+    return resolve_variant("v", values, {"g": PROTOCOL})
+
+
+@pytest.fixture
+def run(paths: Paths, write: WriteVariant) -> Run:
+    """A run of three seeds with test accuracies 0.8, 0.1 and 0.7."""
+    write("v", [0.8, 0.1, 0.7], examples=IMAGES)
+    rng = np.random.default_rng(0)
+    write_arrays(
+        paths.arrays("small"),
+        train_images=np.zeros((4, 6, 6, 1), np.uint8),
+        train_labels=np.arange(4, dtype=np.uint8),
+        test_images=rng.integers(0, 17, (IMAGES, 6, 6, 1)).astype(np.uint8),
+        test_labels=np.arange(IMAGES, dtype=np.uint8) % 10,
+        classes=[str(i) for i in range(10)],
+        pixel_max=16,
+    )
+    loaded = load_run(variant(), paths)
+    for seed in (0, 1, 2):
+        folder = loaded.folder / f"seed-{seed}"
+        folder.mkdir(parents=True)
+        probabilities = np.full((IMAGES, 10), 0.05, np.float32)
+        answers = loaded.result.predicted["test"][seed]
+        probabilities[np.arange(IMAGES), answers] = 0.5 + seed / 10
+        np.save(folder / "test_probabilities.npy", probabilities)
+    return loaded
+
+
+def test_accuracies_are_those_of_every_seed(run: Run) -> None:
+    found = accuracies(run.result)
+    assert list(found) == ["train", "val", "test"]
+    assert found["test"] == pytest.approx([0.8, 0.1, 0.7])
+
+
+def test_the_typical_seed_is_the_median(run: Run) -> None:
+    assert typical_seed(run.result) == 2
+
+
+def test_of_two_middle_seeds_the_better_one_is_typical(paths: Paths, write: WriteVariant) -> None:
+    write("v", [0.1, 0.1, 0.8, 0.9])
+    assert typical_seed(load_result(paths, "g", "v")) == 2
+
+
+def test_intervals_hold_the_median(run: Run) -> None:
+    intervals = accuracy_intervals(run.result)
+    assert list(intervals) == ["train", "val", "test"]
+    for split, of_seeds in accuracies(run.result).items():
+        low, high = intervals[split]
+        assert 0 <= low < np.median(of_seeds) < high <= 1
+
+
+def test_one_seed_without_validation_has_an_interval_on_test_images(
+    paths: Paths, write: WriteVariant
+) -> None:
+    write("v", [0.8], validated=False)
+    result = load_result(paths, "g", "v")
+    intervals = accuracy_intervals(result)
+    assert list(accuracies(result)) == ["train", "test"]
+    assert list(intervals) == ["test"]
+    assert intervals["test"][0] < 0.8 < intervals["test"][1]
+
+
+def test_confidence_is_the_probability_of_the_answer(run: Run) -> None:
+    answers = read_answers(run, 2)
+    np.testing.assert_array_equal(answers.labels, np.arange(IMAGES) % 10)
+    assert (answers.labels == answers.predicted).mean() == pytest.approx(0.7)
+    np.testing.assert_allclose(answers.confidence, 0.7)
+    assert not answers.diverged
+
+
+def test_probabilities_that_are_no_numbers_are_a_divergence(run: Run) -> None:
+    np.save(run.folder / "seed-1" / "test_probabilities.npy", np.full((IMAGES, 10), np.nan))
+    assert read_answers(run, 1).diverged
+
+
+def test_a_run_of_other_seeds_is_refused(run: Run, paths: Paths) -> None:
+    with pytest.raises(ProjectError, match=r"is of the seeds \[0, 1, 2\], not \[0, 5\]"):
+        load_run(variant(seeds=[0, 5]), paths)
+
+
+def test_what_is_missing_is_named_with_the_way_out(run: Run, paths: Paths) -> None:
+    with pytest.raises(ProjectError, match="has no seed 7"):
+        read_answers(run, 7)
+    (run.folder / "seed-0" / "test_probabilities.npy").unlink()
+    with pytest.raises(ProjectError, match=r"test_probabilities\.npy is missing; run `dvc repro"):
+        read_answers(run, 0)
+    with pytest.raises(ProjectError, match=r"weights\.weights\.h5 is missing; run `dvc repro"):
+        open_network(run, 0)
+    paths.curves("g", "v").unlink()
+    with pytest.raises(ProjectError, match=r"v\.csv is missing"):
+        load_run(variant(), paths)
+
+
+def test_the_opened_network_is_the_trained_one_and_shows_its_maps(run: Run) -> None:
+    from cnn_ablations.training.backend import configure
+    from cnn_ablations.training.network import build_network
+
+    configure()
+    trained = build_network(run.variant, (6, 6, 1), 10, 16)
+    trained.save_weights(run.folder / "seed-2" / "weights.weights.h5")
+    network = open_network(run, 2)
+    maps = maps_of(network, run.test_images[0])
+
+    kernels, biases = trained.get_layer("conv1").get_weights()
+    image = run.test_images[0, :, :, 0] / 16
+    assert {name: m.shape for name, m in maps.items()} == {"conv1": (6, 6, 3), "conv2": (3, 3, 2)}
+    for channel in range(3):
+        response = correlate2d(image, kernels[:, :, 0, channel], mode="same") + biases[channel]
+        np.testing.assert_allclose(maps["conv1"][..., channel], np.maximum(response, 0), atol=1e-5)
+
+    other = replace(run, variant=variant(filters=[3, 4]))
+    with pytest.raises(ProjectError, match="does not hold the weights of v"):
+        open_network(other, 2)
+
+
+def test_a_network_of_one_convolution_has_maps_of_one_layer(run: Run) -> None:
+    from cnn_ablations.training.network import build_network
+
+    network = build_network(variant(filters=[5], pooling=1), (6, 6, 1), 10, 16)
+    assert {k: m.shape for k, m in maps_of(network, run.test_images[0]).items()} == {
+        "conv1": (6, 6, 5)
+    }

@@ -1,0 +1,102 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnn_ablations.analysis.study import introduction, study_parameters
+from cnn_ablations.config.params import Params
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+
+QUICKSTART = {
+    "quickstart-none": [0.95, 0.96, 0.955],
+    "quickstart-l2": [0.96, 0.965, 0.95],
+    "quickstart-dropout": [0.1, 0.95, 0.96],
+    "quickstart-batchnorm": [0.98, 0.985, 0.975],
+}
+
+
+def execute(template: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Run the code cells of a notebook in this process: it takes a second, a kernel takes ten."""
+    namespace: dict[str, Any] = {}
+    for cell in json.loads(template.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), namespace)
+            if "parameters" in cell["metadata"].get("tags", []):
+                assert set(parameters) == set(namespace) - {"__builtins__"}
+                namespace.update(parameters)
+    return namespace
+
+
+def write_quickstart(write: Callable[..., None]) -> None:
+    for noise, (name, accuracies) in enumerate(QUICKSTART.items()):
+        write(name, accuracies, group="quickstart", noise=noise)
+
+
+def test_parameters_are_plain_values_and_hold_the_differences(real_params: Params) -> None:
+    parameters = study_parameters(real_params, "r2-regularisation")
+    assert json.loads(json.dumps(parameters)) == parameters
+    assert parameters["study"]["name"] == "r2-regularisation"
+    assert parameters["recipe"]["dataset"] == "fashion-mnist"
+    assert parameters["recipe"]["batch_size"] == 100
+    assert parameters["differences"]["r2-1conv-none"] == {}
+    assert parameters["differences"]["r2-1conv-l2"] == {"l2": 0.01, "l2_on": ["conv"]}
+    with pytest.raises(ProjectError, match="has no study 'r9'"):
+        study_parameters(real_params, "r9")
+
+
+def test_the_introduction_tells_who_says_what_and_whose_choice_it_is(real_params: Params) -> None:
+    study = real_params.study("r2-regularisation")
+    text = introduction(study, "r2-regularisation", was_run=True)
+    assert study.question in text
+    assert "What report R2 says:" in text
+    assert all(claim.statement in text for claim in study.claims.values())
+    assert all(choice in text for choice in study.choices)
+    assert "Not run yet" not in text
+    assert "dvc repro compare@x" in introduction(study, "x", was_run=False)
+
+
+def test_the_notebook_writes_tables_and_figures(
+    paths: Paths,
+    write: Callable[..., None],
+    checkout: Paths,
+    real_params: Params,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_quickstart(write)
+    paths.params.touch()
+    monkeypatch.chdir(paths.root)
+    parameters = study_parameters(real_params, "quickstart")
+    execute(checkout.template("study"), parameters)
+    written = {path.name: path.read_bytes() for path in _files(paths)}
+    assert set(written) == {
+        "accuracy-test.png",
+        "accuracy-val.png",
+        "claims.csv",
+        "claims.md",
+        "cost.png",
+        "curves.png",
+        "published.csv",
+        "published.md",
+        "variants.csv",
+        "variants.md",
+    }
+    execute(checkout.template("study"), parameters)
+    assert {path.name: path.read_bytes() for path in _files(paths)} == written
+
+
+def test_the_notebook_of_a_study_not_run_yet_says_so(
+    paths: Paths, checkout: Paths, real_params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths.params.touch()
+    monkeypatch.chdir(paths.root)
+    execute(checkout.template("study"), study_parameters(real_params, "r2-regularisation"))
+    assert not paths.figures("r2-regularisation").exists()
+    claims = (paths.tables("r2-regularisation") / "claims.md").read_text()
+    assert claims.count("**not run yet**") == 7
+
+
+def _files(paths: Paths) -> list[Path]:
+    return [*paths.tables("quickstart").iterdir(), *paths.figures("quickstart").iterdir()]

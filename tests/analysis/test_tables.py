@@ -1,0 +1,109 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cnn_ablations.analysis import tables
+from cnn_ablations.analysis.claims import gather, judge
+from cnn_ablations.analysis.published import compare_published
+from cnn_ablations.analysis.results import load_results
+from cnn_ablations.config.studies import Study
+from cnn_ablations.paths import Paths
+
+STUDY = Study.model_validate(
+    {
+        "title": "t",
+        "group": "g",
+        "question": "q",
+        "variants": {"a": "None", "b": "x | y"},
+        "margin": 0.01,
+        "published": {"a": {"val_loss": 0.5, "val_accuracy": 0.95}},
+        "claims": {
+            "up": {
+                "statement": "b is better.",
+                "remark": "by far",
+                "tests": [
+                    {
+                        "kind": "higher",
+                        "metric": "test_accuracy",
+                        "variants": ["b"],
+                        "than": ["a"],
+                    },
+                    {"kind": "costs_more", "variants": ["b"], "than": ["a"]},
+                ],
+            }
+        },
+    }
+)
+
+
+@pytest.fixture
+def shown(paths: Paths, write: Callable[..., None]) -> dict[str, pd.DataFrame]:
+    write("a", [0.80, 0.81, 0.10], flops=1_000_000)
+    write("b", [0.95, 0.96, 0.94], flops=2_500_000, validated=False)
+    return build(paths)
+
+
+def build(paths: Paths) -> dict[str, pd.DataFrame]:
+    results = load_results(paths, "g", STUDY.variants)
+    evidence = gather(STUDY, results)
+    return {
+        "variants": tables.variants_table(evidence, {"b": {"l2": 0.1, "l2_on": ["conv"]}}),
+        "published": tables.published_table(STUDY, compare_published(STUDY, results)),
+        "claims": tables.claims_table(judge(evidence)),
+    }
+
+
+def cells(markdown: str, row: int) -> list[str]:
+    return [cell.strip() for cell in markdown.splitlines()[row + 2].strip("|").split(" | ")]
+
+
+def test_variants(shown: dict[str, pd.DataFrame]) -> None:
+    markdown = tables.variants_markdown(shown["variants"])
+    first, second = cells(markdown, 0), cells(markdown, 1)
+    assert first[:4] == ["None", "–", "333,333", "1.00"]
+    assert first[5].startswith("80.00 (")
+    assert first[-2:] == ["3", "1"]
+    assert second[:2] == ["x \\| y", "`l2: 0.1, l2_on: [conv]`"]
+    assert second[5] == "–"
+    row = shown["variants"].loc[1]
+    assert row["test_low"] < row["test_accuracy"] == 0.95 < row["test_high"]
+
+
+def test_published(shown: dict[str, pd.DataFrame]) -> None:
+    markdown = tables.published_markdown(shown["published"])
+    loss, accuracy = cells(markdown, 0), cells(markdown, 1)
+    assert loss[2] == "0.5000"
+    assert accuracy[1:5] == ["validation accuracy", "95.00", "80.00", "−15.00"]
+    assert accuracy[-2:] == ["1 of 3", "no"]
+
+
+def test_claims(shown: dict[str, pd.DataFrame]) -> None:
+    claims = shown["claims"]
+    assert list(claims["test"]) == [1, 2]
+    assert claims["p"].isna().tolist() == [False, True]
+    assert cells(tables.claims_markdown(claims), 0)[:2] == ["b is better.", "**undecided**"]
+    accuracy, cost = (cells(tables.judgements_markdown(claims), row) for row in (0, 1))
+    assert accuracy[:3] == ["up", "higher: b / a, test accuracy", "15.00"]
+    assert cost[1:5] == ["costs more: b / a", "× 2.50", "–", "–"]
+
+
+def test_a_table_read_back_looks_the_same(shown: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    for name, show in (
+        ("variants", tables.variants_markdown),
+        ("published", tables.published_markdown),
+        ("claims", tables.claims_markdown),
+        ("claims", tables.judgements_markdown),
+    ):
+        tables.write_table(tmp_path, name, shown[name], show(shown[name]))
+        assert show(tables.read_table(tmp_path, name)) == show(shown[name])
+        assert (tmp_path / f"{name}.md").read_text() == show(shown[name]) + "\n"
+
+
+def test_a_study_not_run_yet_has_the_same_tables_without_results(paths: Paths) -> None:
+    empty = build(paths)
+    assert cells(tables.variants_markdown(empty["variants"]), 1)[0] == "x \\| y"
+    assert cells(tables.published_markdown(empty["published"]), 0)[-1] == "not run yet"
+    assert cells(tables.claims_markdown(empty["claims"]), 0)[1] == "**not run yet**"
+    assert tables.judgements_markdown(empty["claims"]) == ""

@@ -1,0 +1,113 @@
+import copy
+from typing import Any
+
+import pytest
+
+from cnn_ablations.analysis.claims import KINDS
+from cnn_ablations.config.base import validated
+from cnn_ablations.config.params import Params
+from cnn_ablations.config.studies import Study, study_variants
+from cnn_ablations.errors import ProjectError
+
+VALID: dict[str, Any] = {
+    "title": "t",
+    "group": "g",
+    "question": "q",
+    "variants": {"a": "A", "b": "B"},
+    "margin": 0.01,
+    "published": {"a": {"val_accuracy": 0.9}},
+    "claims": {
+        "c": {
+            "statement": "s",
+            "tests": [
+                {"kind": "higher", "metric": "val_accuracy", "variants": ["a"], "than": ["b"]}
+            ],
+        }
+    },
+}
+
+
+def parse(values: dict[str, Any]) -> Study:
+    return validated(Study.model_validate, values, "studies.s")
+
+
+def changed(value: Any, *keys: str | int) -> dict[str, Any]:
+    """The valid study with the value at these keys replaced."""
+    values = copy.deepcopy(VALID)
+    place: Any = values
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    return values
+
+
+def test_a_study_reads_as_it_was_written() -> None:
+    study = parse(VALID)
+    assert study.model_dump(exclude_defaults=True) == VALID
+    assert Study.model_validate(study.model_dump()) == study
+
+
+TEST = ("claims", "c", "tests", 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (changed({}, "variants"), r"studies\.s\.variants is wrong"),
+        (changed(0, "margin"), r"studies\.s\.margin is wrong: .* greater than 0"),
+        (changed(89.69, "published", "a", "val_accuracy"), "val_accuracy 89.69 for a .* fractions"),
+        (changed(-1, "published", "a", "val_accuracy"), r"published\.a\.val_accuracy is wrong"),
+        (changed(0.1, "published", "a", "accuracy"), r"published\.a\.accuracy is wrong"),
+        (changed([], "claims", "c", "tests"), r"claims\.c\.tests is wrong"),
+        (changed("hihger", *TEST, "kind"), r"tests\.0 is wrong: .* 'higher'"),
+        (changed([], *TEST, "variants"), r"tests\.0\.variants is wrong"),
+        (changed("train_accuracy", *TEST, "metric"), r"tests\.0\.metric is wrong"),
+        (changed(1, *TEST, "vaule"), "unknown key 'vaule'"),
+        (changed([], "choises"), "unknown key 'choises'; did you mean 'choices'"),
+        (
+            changed(
+                {"kind": "reaches", "metric": "val_accuracy", "variants": ["a"], "value": 89.2},
+                *TEST,
+            ),
+            r"tests\.0\.value is wrong",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ProjectError, match=message):
+        parse(values)
+
+
+def test_every_mention_of_a_variant_is_found() -> None:
+    assert list(study_variants(parse(VALID))) == [
+        ("variants", "a"),
+        ("variants", "b"),
+        ("published", "a"),
+        ("claims.c", "a"),
+        ("claims.c", "b"),
+    ]
+
+
+def test_every_kind_of_test_has_its_function(real_params: Params) -> None:
+    kinds = {
+        t.kind for s in real_params.studies.values() for c in s.claims.values() for t in c.tests
+    }
+    assert kinds <= set(KINDS)
+    schema = Study.model_json_schema()["$defs"]["Claim"]["properties"]["tests"]["items"]
+    assert set(schema["discriminator"]["mapping"]) == set(KINDS)
+
+
+def test_r2_is_complete(real_params: Params) -> None:
+    """Ten published variants with 34 figures, two more with 64 filters, seven claims."""
+    study = real_params.study("r2-regularisation")
+    assert len(study.published) == 10
+    assert sum(len(figures) for figures in study.published.values()) == 34
+    assert set(study.variants) - set(study.published) == {
+        "r2-1conv-batchnorm-64",
+        "r2-2conv-batchnorm-64",
+    }
+    assert len(study.claims) == 7
+    for name in study.published:
+        variant = real_params.variant(name)
+        metrics = set(study.published[name])
+        assert variant.train_on == ("train" if "val_loss" in metrics else "train+val")

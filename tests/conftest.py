@@ -1,0 +1,210 @@
+"""What several parts of the tests share: the real configuration, shrunk to seconds."""
+
+import ast
+import copy
+import json
+import os
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import hypothesis
+import pytest
+import yaml
+
+from cnn_ablations.config.params import Params, load_params, parse_params
+from cnn_ablations.config.variants import Variant
+from cnn_ablations.data import digits
+from cnn_ablations.data.arrays import write_arrays
+from cnn_ablations.paths import Paths
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "cnn_ablations"
+
+# The same examples in every run and no limit of time: machines differ, verdicts should not.
+hypothesis.settings.register_profile("project", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("project")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "real_data: needs the folder of data sets that CNN_ABLATIONS_MIRROR names"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("real_data") and not os.environ.get("CNN_ABLATIONS_MIRROR"):
+        pytest.skip("CNN_ABLATIONS_MIRROR is not set")
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Paths:
+    """The project itself, to read from."""
+    return Paths(ROOT)
+
+
+@pytest.fixture(scope="session")
+def real_params(checkout: Paths) -> Params:
+    return load_params(checkout.params)
+
+
+@pytest.fixture(scope="session")
+def tiny_document(checkout: Paths) -> dict[str, Any]:
+    """The content of a params.yaml with one variant, `tiny-net`, that has every random layer."""
+    real = yaml.safe_load(checkout.params.read_bytes())
+    shrunk = {"filters": [4], "pooling": 2, "dense": [8], "epochs": 3, "seeds": [0, 1]}
+    return {
+        "datasets": {"digits": real["datasets"]["digits"]},
+        "protocols": {"tiny": {**real["protocols"]["quickstart"], **shrunk}},
+        "variants": {
+            "tiny-net": {
+                "protocol": "tiny",
+                "dataset": "digits",
+                "conv_dropout": 0.2,
+                "dense_dropout": 0.2,
+                "batch_norm": True,
+                "augmentation": {"shift": 0.1},
+                "record_iterations": True,
+            }
+        },
+        "studies": {},
+    }
+
+
+@pytest.fixture
+def document(tiny_document: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `tiny_document` to change."""
+    return copy.deepcopy(tiny_document)
+
+
+@pytest.fixture(scope="session")
+def tiny_variant(tiny_document: dict[str, Any]) -> Variant:
+    return parse_params(tiny_document).variant("tiny-net")
+
+
+@pytest.fixture(scope="session")
+def make_project(tiny_document: dict[str, Any]) -> Callable[[Path], Paths]:
+    """Fills a folder: the tiny params.yaml and the arrays of 300 + 100 digits."""
+
+    def make(root: Path) -> Paths:
+        paths = Paths(root)
+        root.mkdir(parents=True, exist_ok=True)
+        paths.params.write_text(yaml.safe_dump(tiny_document))
+        raw = root / digits.FILE
+        raw.write_bytes(digits.bundled_digits())
+        images, labels = digits.read_digits(raw)
+        write_arrays(
+            paths.arrays("digits"),
+            train_images=images[:300],
+            train_labels=labels[:300],
+            test_images=images[300:400],
+            test_labels=labels[300:400],
+            classes=[str(label) for label in range(10)],
+            pixel_max=digits.PIXEL_MAX,
+        )
+        return paths
+
+    return make
+
+
+@pytest.fixture
+def project(tmp_path: Path, make_project: Callable[[Path], Paths]) -> Paths:
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def imports() -> Callable[..., set[str]]:
+    """What files import of the project, directly and through each other: see `all_imports`."""
+    return all_imports
+
+
+def all_imports(entries: Iterable[Path], without: Collection[str] = ()) -> set[str]:
+    """The project's modules that `entries` import, as paths below src/cnn_ablations.
+
+    Imports inside functions count. An entry is a module (and in the answer) or a notebook.
+    Neither the modules in `without` nor what only they import are in the answer.
+    """
+    found: set[str] = set()
+    waiting = list(entries)
+    while waiting:
+        file = waiting.pop()
+        if file.suffix == ".py":
+            name = file.relative_to(PACKAGE).as_posix()
+            if name in found or name in without:
+                continue
+            found.add(name)
+        waiting += direct_imports(file)
+    return found
+
+
+def direct_imports(file: Path) -> Iterator[Path]:
+    source = file.read_text()
+    if file.suffix == ".ipynb":
+        cells = json.loads(source)["cells"]
+        source = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from filter(None, (module_file(alias.name) for alias in node.names))
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            package = module_file(node.module)
+            for alias in node.names:
+                file_of_alias = module_file(f"{node.module}.{alias.name}") or package
+                if file_of_alias:
+                    yield file_of_alias
+
+
+def module_file(name: str) -> Path | None:
+    """The file of one of the project's modules."""
+    top, *parts = name.split(".")
+    module = PACKAGE.joinpath(*parts)
+    candidates = (module.with_suffix(".py"), module / "__init__.py") if parts else ()
+    return next((c for c in candidates if top == PACKAGE.name and c.is_file()), None)
+
+
+@pytest.fixture(scope="session")
+def write_template() -> Callable[..., None]:
+    """Writes a notebook: its path, the source of the cell with the parameters, other cells."""
+
+    def write(path: Path, parameters: str, *cells: str) -> None:
+        notebook = {
+            "cells": [
+                {
+                    "cell_type": "code",
+                    "id": f"cell-{number:02d}",
+                    "metadata": {} if number else {"tags": ["parameters"]},
+                    "execution_count": None,
+                    "outputs": [],
+                    "source": source,
+                }
+                for number, source in enumerate((parameters, *cells))
+            ],
+            "metadata": {
+                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+            },
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(notebook))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def keras() -> ModuleType:
+    """Keras, configured as trainings configure it.
+
+    Its import takes most of ten seconds: tests that use it share an xdist group, so that one
+    worker only pays for it.
+    """
+    from cnn_ablations.training.backend import configure
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        configure()
+        import keras
+
+    module: ModuleType = keras
+    return module

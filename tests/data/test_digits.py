@@ -1,0 +1,46 @@
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from cnn_ablations.data import digits
+from cnn_ablations.errors import ProjectError
+
+
+def test_reads_what_scikit_learn_ships(tmp_path: Path) -> None:
+    path = tmp_path / digits.FILE
+    path.write_bytes(digits.bundled_digits())
+    images, labels = digits.read_digits(path)
+    assert images.dtype == labels.dtype == np.uint8
+    expected = load_digits()
+    np.testing.assert_array_equal(images[..., 0], expected.images)
+    np.testing.assert_array_equal(labels, expected.target)
+
+
+LINES = gzip.decompress(digits.bundled_digits()).splitlines(keepends=True)
+LINE = b",".join([b"16"] * 64)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"1,2,3",
+        gzip.compress(b"".join(LINES))[:-9],
+        gzip.compress(b"".join(LINES[:-1])),
+        gzip.compress(b"".join([*LINES[:-1], LINE])),  # no label
+        gzip.compress((LINE + b"\n") * 1797),
+        gzip.compress(b"".join([*LINES[:-1], LINE + b",x"])),
+        gzip.compress(b"".join([*LINES[:-1], LINE + b",17"])),
+        gzip.compress(b"".join([*LINES[:-1], LINE + b",nan"])),
+        gzip.compress(b"".join([*LINES[:-1], LINE + b",1.5"])),
+    ],
+    ids=lambda content: str(len(content)),
+)
+def test_refuses_another_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / digits.FILE
+    path.write_bytes(content)
+    with pytest.raises(ProjectError, match=r"digits\.csv\.gz"):
+        digits.read_digits(path)

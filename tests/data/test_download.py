@@ -1,0 +1,330 @@
+import hashlib
+import io
+import re
+import resource
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pooch.core
+import pytest
+
+from cnn_ablations.config.datasets import Dataset, dataset_adapter
+from cnn_ablations.data import digits
+from cnn_ablations.data.download import RETRIES, download
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+
+FILES = {
+    f"{role}.gz": role.encode() * 1000
+    for role in ("train_images", "train_labels", "test_images", "test_labels")
+}
+MEMBERS = {
+    name: name.encode() * 1000
+    for name in ("batches.meta", *(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+}
+ARCHIVE = "cifar.tar.gz"
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def dataset(kind: str, *urls: str) -> Dataset:
+    """A data set of FILES ("idx") or of an archive of MEMBERS ("cifar10")."""
+    specific: dict[str, object] = {"urls": list(urls)}
+    if kind == "idx":
+        specific["files"] = {
+            name.removesuffix(".gz"): {"name": name, "sha256": sha256(content)}
+            for name, content in FILES.items()
+        }
+    else:
+        specific["archive"] = ARCHIVE
+        specific["members"] = {name: sha256(content) for name, content in MEMBERS.items()}
+    common = {"title": "", "image_shape": [8, 8, 1], "classes": ["a", "b"], "citation": ""}
+    return dataset_adapter.validate_python({"format": kind, **common, **specific})
+
+
+def archive(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@dataclass
+class Site:
+    """A web server on this machine: what it serves by path, and what it was asked for."""
+
+    url: str
+    pages: dict[str, bytes] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    claimed_length: int | None = None
+    """The Content-Length to announce instead of the true one."""
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            served.requests.append(self.path)
+            content = served.pages.get(self.path)
+            if content is None:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            if "gzip" in self.headers.get("Accept-Encoding", ""):
+                self.send_header("Content-Encoding", "gzip")  # as some servers do for a .gz
+            self.send_header("Content-Length", str(served.claimed_length or len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        served = Site(f"http://127.0.0.1:{server.server_port}")
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        yield served
+        server.shutdown()
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(tmp_path / "project")
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that pooch would have made between its attempts."""
+    pauses: list[float] = []
+    monkeypatch.setattr(pooch.core, "time", SimpleNamespace(sleep=pauses.append))
+    return pauses
+
+
+def put(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def quarantined(paths: Paths, name: str) -> list[bytes]:
+    return [path.read_bytes() for path in paths.scratch("quarantine", name).glob("*")]
+
+
+def assert_nothing_is_half_written(paths: Paths) -> None:
+    assert not paths.raw("d").exists()
+    assert not list(paths.root.glob("data/raw/.*"))
+    assert not list(paths.root.glob("data/scratch/downloads/*"))
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def test_downloads_from_the_official_address(
+    site: Site,
+    paths: Paths,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pooch.get_logger().setLevel("INFO")
+    site.pages = {f"/d/{name}": content for name, content in FILES.items()}
+    lines: list[str] = []
+    download("d", dataset("idx", f"{site.url}/d/"), paths, None, lines.append)
+    assert contents(paths.raw("d")) == FILES
+    assert lines == [f"fetching {site.url}/d/{name}" for name in FILES]
+    assert not list(paths.root.glob("data/scratch/*/*"))
+    assert capsys.readouterr() == ("", "")
+    assert not caplog.records
+
+
+def test_takes_verified_members_from_an_archive(site: Site, paths: Paths) -> None:
+    site.pages = {f"/{ARCHIVE}": archive({**MEMBERS, "readme.html": b"hello"})}
+    download("d", dataset("cifar10", site.url), paths, None, silent)
+    assert contents(paths.raw("d")) == MEMBERS
+
+
+def test_digits_need_no_network(paths: Paths) -> None:
+    common = {"title": "", "image_shape": [8, 8, 1], "classes": ["a", "b"], "citation": ""}
+    bundled = dataset_adapter.validate_python({"format": "digits", **common})
+    download("d", bundled, paths, "/nowhere", silent)
+    assert contents(paths.raw("d")) == {digits.FILE: digits.bundled_digits()}
+
+
+def test_a_mirror_folder_comes_first(site: Site, paths: Paths, tmp_path: Path) -> None:
+    put(tmp_path / "mirror" / "d", FILES)
+    paths.raw("d").mkdir(parents=True)
+    put(paths.raw("d"), {"stale": b""})
+    download("d", dataset("idx", site.url), paths, str(tmp_path / "mirror"), silent)
+    assert contents(paths.raw("d")) == FILES
+    assert contents(tmp_path / "mirror" / "d") == FILES
+    assert not site.requests
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_mirror_may_be_the_beginning_of_a_url(site: Site, paths: Paths, slash: str) -> None:
+    site.pages = {f"/m/d/{name}": content for name, content in FILES.items()}
+    mirror = f"{site.url}/m{slash}"
+    download("d", dataset("idx", f"{site.url}/official/"), paths, mirror, silent)
+    assert contents(paths.raw("d")) == FILES
+    assert site.requests == [f"/m/d/{name}" for name in FILES]
+
+
+def test_the_official_address_serves_what_the_mirror_lacks(
+    site: Site, paths: Paths, tmp_path: Path
+) -> None:
+    first, *others = FILES
+    mirror = put(tmp_path / "mirror" / "d", {name: FILES[name] for name in others}).parent
+    site.pages = {f"/{first}": FILES[first]}
+    lines: list[str] = []
+    download("d", dataset("idx", site.url), paths, str(mirror), lines.append)
+    assert contents(paths.raw("d")) == FILES
+    assert f"failed: {mirror}/d/{first}: No such file or directory" in lines
+
+
+def test_the_second_address_serves_after_a_404(
+    site: Site, paths: Paths, pauses: list[float]
+) -> None:
+    site.pages = {f"/b/{name}": content for name, content in FILES.items()}
+    download("d", dataset("idx", f"{site.url}/a/", f"{site.url}/b/"), paths, None, silent)
+    assert contents(paths.raw("d")) == FILES
+    assert pauses == [1, 2] * len(FILES)
+
+
+@pytest.mark.parametrize("kind", ["idx", "cifar10"])
+def test_a_wrong_file_is_quarantined_and_the_next_address_tried(
+    site: Site, paths: Paths, kind: str
+) -> None:
+    if kind == "idx":
+        good, wrong = FILES, {**FILES, "test_images.gz": b"wrong"}
+        refused = wrong["test_images.gz"]
+    else:
+        good = {ARCHIVE: archive(MEMBERS)}
+        refused = archive({**MEMBERS, "test_batch": b"wrong"})
+        wrong = {ARCHIVE: refused}
+    site.pages = {f"/a/{name}": content for name, content in wrong.items()}
+    site.pages |= {f"/b/{name}": content for name, content in good.items()}
+    lines: list[str] = []
+    urls = f"{site.url}/a/", f"{site.url}/b/"
+    download("d", dataset(kind, *urls), paths, None, lines.append)
+    assert contents(paths.raw("d")) == (FILES if kind == "idx" else MEMBERS)
+    assert quarantined(paths, "d") == [refused]
+    (failure,) = [line for line in lines if line.startswith("failed")]
+    expected = sha256(FILES["test_images.gz"] if kind == "idx" else MEMBERS["test_batch"])
+    assert f"has the sha256 {sha256(b'wrong')} instead of {expected}" in failure
+    assert len(site.requests) == len(set(site.requests))
+
+
+def test_a_truncated_download_is_tried_again_and_refused(site: Site, paths: Paths) -> None:
+    site.pages = {f"/{name}": content for name, content in FILES.items()}
+    site.claimed_length = 10**6
+    broken = r"http://.*/train_images\.gz: the connection broke off before the end of the file"
+    way_out = r"set CNN_ABLATIONS_MIRROR to a folder or URL that holds d/train_images\.gz"
+    with pytest.raises(
+        ProjectError, match=rf"no address gave a good train_images\.gz \({broken}\); .* {way_out}$"
+    ):
+        download("d", dataset("idx", site.url), paths, None, silent)
+    assert len(site.requests) == 1 + RETRIES
+    assert_nothing_is_half_written(paths)
+
+
+def test_a_failure_names_every_address_and_its_reason(
+    site: Site, paths: Paths, tmp_path: Path
+) -> None:
+    names = list(FILES)
+    mirror = put(tmp_path / "mirror" / "d", FILES | {names[2]: b"wrong"}).parent
+    closed = "http://127.0.0.1:1"
+    urls = closed, site.url, "gopher://127.0.0.1"
+    with pytest.raises(ProjectError) as caught:
+        download("d", dataset("idx", *urls), paths, str(mirror), silent)
+    message = str(caught.value)
+    assert message.startswith(f"no address gave a good {names[2]} (")
+    assert f"{names[2]} has the sha256 {sha256(b'wrong')} instead of" in message
+    assert f"{closed}/{names[2]}: no connection (ConnectionError)" in message
+    assert f"{site.url}/{names[2]}: the server answered 404 Not Found" in message
+    assert "gopher://127.0.0.1/" in message
+    assert "\n" not in message
+    assert quarantined(paths, "d") == [b"wrong"]
+    assert_nothing_is_half_written(paths)
+
+
+def test_a_failure_leaves_earlier_files_alone(paths: Paths) -> None:
+    put(paths.raw("d"), FILES)
+    with pytest.raises(ProjectError):
+        download("d", dataset("idx", "http://127.0.0.1:1"), paths, None, silent)
+    assert contents(paths.raw("d")) == FILES
+
+
+def test_an_interruption_leaves_nothing_half_written(paths: Paths, tmp_path: Path) -> None:
+    mirror = put(tmp_path / "mirror" / "d", FILES).parent
+
+    def interrupt(line: str) -> None:
+        if "test_labels" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download("d", dataset("idx", "http://127.0.0.1:1"), paths, str(mirror), interrupt)
+    assert_nothing_is_half_written(paths)
+
+
+def test_a_killed_run_leaves_nothing_that_the_next_one_takes(paths: Paths, tmp_path: Path) -> None:
+    mirror = put(tmp_path / "mirror" / "d", FILES).parent
+    put(paths.root / "data/raw/.d.tmp", {"stale": b""})
+    put(paths.scratch("downloads", "d"), {"train_images.gz": b"half"})
+    download("d", dataset("idx", "http://127.0.0.1:1"), paths, str(mirror), silent)
+    assert contents(paths.raw("d")) == FILES
+
+
+@pytest.mark.parametrize("blocked", ["data", "data/raw", "data/scratch", "data/raw/d"])
+def test_names_a_folder_that_cannot_be_written(paths: Paths, tmp_path: Path, blocked: str) -> None:
+    mirror = put(tmp_path / "mirror" / "d", FILES).parent
+    path = paths.root / blocked
+    put(path.parent, {path.name: b"a file where a folder should be"})
+    with pytest.raises(ProjectError, match=rf"^cannot write {path}.*: .+; free space or change"):
+        download("d", dataset("idx", "http://127.0.0.1:1"), paths, str(mirror), silent)
+    assert path.is_file()
+
+
+@pytest.mark.parametrize("by_url", [False, True])
+def test_names_what_a_full_disk_cannot_take(
+    site: Site, paths: Paths, tmp_path: Path, by_url: bool
+) -> None:
+    mirror = put(tmp_path / "mirror" / "d", FILES).parent
+    site.pages = {f"/d/{name}": content for name, content in FILES.items()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        with pytest.raises(ProjectError, match=r"^cannot write .*: File too large; free space or"):
+            download(
+                "d", dataset("idx", site.url), paths, site.url if by_url else str(mirror), silent
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert_nothing_is_half_written(paths)
+
+
+def test_a_terminal_sees_bytes_and_remaining_time(
+    site: Site, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    site.pages = {f"/{name}": content for name, content in FILES.items()}
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    download("d", dataset("idx", site.url), paths, None, silent)
+    assert re.search(r"12\.0k/12\.0k \[00:00<00:00, .*B/s\]", terminal.getvalue())

@@ -1,0 +1,46 @@
+from collections.abc import Callable
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cnn_ablations.figures.evaluation import confusion_matrix, final_accuracies
+
+Texts = Callable[[Figure], list[str]]
+FASHION = [
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+]
+
+
+def test_every_seed_its_median_and_the_interval_are_there(texts: Texts) -> None:
+    accuracies = {"train": np.array([0.9, 0.1, 0.8]), "test": np.array([0.7, 0.1, 0.6])}
+    figure = final_accuracies(accuracies, {"test": (0.1, 0.72)})
+    (axes,) = figure.axes
+    for points, of_split in zip(axes.collections, accuracies.values(), strict=True):
+        np.testing.assert_allclose(np.asarray(points.get_offsets())[:, 0], of_split)
+    lines = [np.asarray(line.get_xdata()).tolist() for line in axes.lines]
+    assert lines == [[0.8], [0.1, 0.72], [0.6]]
+    assert {"training", "test", "accuracy after training"} <= set(texts(figure))
+
+
+def test_a_single_seed_is_a_point(texts: Texts) -> None:
+    texts(final_accuracies({"train": np.array([0.5])}, {}))
+
+
+def test_cells_hold_images_and_shares_of_their_row(texts: Texts) -> None:
+    counts = np.array([[3, 1], [0, 0]])
+    figure = confusion_matrix(counts, ["cat", "dog"])
+    left, right = figure.axes
+    assert [text.get_text() for text in left.texts] == ["3", "1", "", ""]
+    assert [text.get_text() for text in right.texts] == ["75", "25", "", ""]
+    assert {"cat", "dog", "true class", "predicted class"} <= set(texts(figure))
+
+
+def test_ten_long_names_are_readable(texts: Texts) -> None:
+    written = texts(confusion_matrix(np.full((10, 10), 1000), FASHION))
+    assert all(written.count(name) >= 3 for name in FASHION)  # two axes below, one at the side
+
+
+def test_a_number_contrasts_with_its_cell() -> None:
+    left = confusion_matrix(np.array([[99, 1], [50, 50]]), ["a", "b"]).axes[0]
+    assert [text.get_color() for text in left.texts] == ["white", "black", "white", "white"]

@@ -1,0 +1,78 @@
+from collections.abc import Callable
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from cnn_ablations.figures.images import (
+    PALE,
+    draw_mosaic,
+    image_grid,
+    large_image,
+    scaled,
+    scaled_each,
+)
+from cnn_ablations.figures.style import new_figure
+
+Texts = Callable[[Figure], list[str]]
+Pixels = Callable[[Figure], list[NDArray[np.float64]]]
+
+
+def test_a_grid_shows_every_image_under_its_caption(texts: Texts, pixels: Pixels) -> None:
+    images = np.arange(7 * 4, dtype=np.uint8).reshape(7, 2, 2, 1)
+    captions = [f"class {i}\nsecond line" for i in range(7)]
+    figure = image_grid(images, captions, pixel_max=27, columns=3)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert texts(figure) == captions
+    np.testing.assert_array_equal(pixels(figure), images[..., 0])
+    for axes in shown:
+        assert axes.images[0].get_clim() == (0, 27)
+
+
+def test_colour_images_are_scaled_by_the_largest_pixel(pixels: Pixels) -> None:
+    image = np.full((1, 2, 2, 3), 5, dtype=np.uint8)
+    figure = image_grid(image, ["x"], pixel_max=10, columns=1)
+    np.testing.assert_allclose(pixels(figure), 0.5)
+
+
+def test_a_large_image_has_coordinates_and_a_scale_if_it_is_grey(texts: Texts) -> None:
+    grey = large_image(np.zeros((8, 8, 1), np.uint8), 16, "training image 0: 3")
+    assert {"training image 0: 3", "row (pixels)", "column (pixels)", "pixel value"} <= set(
+        texts(grey)
+    )
+    colour = large_image(np.zeros((32, 32, 3), np.uint8), 255, "a cat")
+    assert "pixel value" not in texts(colour)
+
+
+def test_tiles_lie_row_by_row_with_gaps_between(pixels: Pixels) -> None:
+    figure = new_figure(1, 1)
+    tiles = np.array([[[1.0]], [[2.0]], [[3.0]]]) / 4
+    draw_mosaic(figure.subplots(), tiles, columns=2)
+    (image,) = pixels(figure)
+    expected = np.full((5, 5), np.nan)
+    expected[1, 1], expected[1, 3], expected[3, 1] = tiles.ravel()
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_gaps_and_what_is_no_number_are_pale_in_colour(pixels: Pixels) -> None:
+    figure = new_figure(1, 1)
+    tiles = np.zeros((2, 1, 1, 3))
+    tiles[1] = np.nan
+    draw_mosaic(figure.subplots(), tiles, columns=2)
+    (image,) = pixels(figure)
+    np.testing.assert_allclose(image[1, 1], 0)
+    np.testing.assert_allclose(image[1, 3], to_rgb(PALE))
+    np.testing.assert_allclose(image[0, 0], to_rgb(PALE))
+
+
+def test_scaling_goes_from_lowest_to_highest() -> None:
+    tiles = np.array([[[1.0, 2.0]], [[5.0, 9.0]]])
+    np.testing.assert_allclose(scaled(tiles), (tiles - 1) / 8)
+    np.testing.assert_allclose(scaled_each(tiles), [[[0, 1]], [[0, 1]]])
+
+
+def test_scaling_leaves_out_what_is_not_finite_and_survives_constants() -> None:
+    np.testing.assert_allclose(scaled(np.array([1, np.inf, np.nan, 3])), [0, np.nan, np.nan, 1])
+    np.testing.assert_allclose(scaled(np.array([2.0, 2.0])), [0, 0])
+    assert np.isnan(scaled(np.array([np.nan, np.inf]))).all()

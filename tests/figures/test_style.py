@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.figures.style import COLOURS, LINES, MARKERS, SPLITS, new_figure, png, save
+
+
+def test_a_colour_has_its_own_marker_and_line() -> None:
+    assert len(set(COLOURS)) == len(set(MARKERS)) == len(set(LINES)) == len(COLOURS)
+    assert len(set(SPLITS.values())) == len(SPLITS)
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
+    images = []
+    for _ in range(2):
+        figure = new_figure(3, 2)
+        figure.subplots().plot([1, 2], label="x")
+        images.append(png(figure))
+    assert images[0] == images[1]
+    assert images[0].startswith(b"\x89PNG")
+    save(figure, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes() == images[0]
+
+
+def test_jupyter_shows_a_figure_as_exactly_these_bytes() -> None:
+    figure = new_figure(2, 1)
+    shown = figure._repr_mimebundle_()  # type: ignore[attr-defined]
+    assert shown == {"image/png": png(figure), "text/plain": "figure of 2 × 1 inches"}
+
+
+def test_an_unwritable_path_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "figure.png").mkdir()
+    with pytest.raises(ProjectError, match="cannot write"):
+        save(new_figure(1, 1), tmp_path / "figure.png")

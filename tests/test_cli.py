@@ -1,0 +1,262 @@
+"""The command line as its users meet it: in a process of its own."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from cnn_ablations.cli import app
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+
+COMMAND = str(Path(sys.executable).with_name("cnn-ablations"))
+SECONDS = 2.0
+"""The promise is one second; a machine at work gets two."""
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "torch",
+    "jax",
+    "pandas",
+    "matplotlib",
+    "sklearn",
+    "scipy",
+    "IPython",
+}
+
+WriteTemplate = Callable[..., None]
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *arguments], cwd=folder, capture_output=True, text=True)
+
+
+def spoil(project: Paths) -> None:
+    document = yaml.safe_load(project.params.read_bytes())
+    document["variants"]["tiny-net"]["epochs"] = -1
+    project.params.write_text(yaml.safe_dump(document))
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.fullmatch(r"error: .+\n", done.stderr)
+    assert [word for word in words if word not in done.stderr] == []
+
+
+def test_the_command_lists_its_verbs(tmp_path: Path) -> None:
+    done = run(tmp_path, "--help")
+    assert done.returncode == 0
+    for verb in ("check", "download", "preprocess", "explore", "train", "inspect", "compare"):
+        assert verb in done.stdout
+
+
+def test_a_valid_project_is_summed_up(project: Paths) -> None:
+    done = run(project.root, "check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "params.yaml is valid: 1 data sets, 1 protocols, 1 variants with 2 seeds, 0 studies\n"
+    )
+
+
+def test_a_project_is_found_from_a_folder_inside_it(project: Paths) -> None:
+    inside = project.root / "notebooks" / "deeper"
+    inside.mkdir(parents=True)
+    assert run(inside, "check").returncode == 0
+
+
+def test_outside_a_project_the_way_out_is_named(tmp_path: Path) -> None:
+    assert_refused(run(tmp_path, "check"), "no params.yaml in", "run this inside a checkout")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check"],
+        ["download", "digits"],
+        ["preprocess", "digits"],
+        ["explore", "digits"],
+        ["train", "tiny-net"],
+        ["inspect", "tiny-net"],
+        ["compare", "study"],
+        ["report"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_every_verb_checks_the_whole_file_first(
+    project: Paths, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(project)
+    before = sorted(project.root.rglob("*"))
+    monkeypatch.chdir(project.root)
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, ProjectError)
+    assert "params.yaml: variants.tiny-net.epochs" in str(done.exception)
+    assert sorted(project.root.rglob("*")) == before
+
+
+def test_a_problem_is_one_line_and_status_1(project: Paths) -> None:
+    spoil(project)
+    assert_refused(run(project.root, "check"), "params.yaml: variants.tiny-net.epochs", "-1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "tiny-nett"], "no variant 'tiny-nett'; did you mean 'tiny-net'?"),
+        (["inspect", "tiny-nett"], "no variant 'tiny-nett'"),
+        (["preprocess", "digit"], "no data set 'digit'; did you mean 'digits'?"),
+        (["compare", "study"], "no study 'study'"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(
+    project: Paths, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, ProjectError)
+    assert message in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("verb", "place"),
+    [
+        (["train", "tiny-net"], "data/scratch"),
+        (["explore", "digits"], "data/scratch/notebooks"),
+    ],
+    ids=["train", "explore"],
+)
+def test_an_unwritable_folder_is_named(
+    project: Paths, write_template: WriteTemplate, verb: list[str], place: str
+) -> None:
+    write_template(project.template("train"), "variant = None")
+    write_template(project.template("dataset"), "name = ''\ndataset = None")
+    blocked = project.root / place
+    blocked.parent.mkdir(parents=True, exist_ok=True)
+    blocked.write_text("a file where a folder should be")
+    assert_refused(run(project.root, *verb), "cannot write", "data/scratch/notebooks")
+
+
+def imported(arguments: Sequence[str], folder: Path) -> tuple[set[str], str]:
+    """The top-level modules that a command line imports, and what else it writes to stderr."""
+    script = "from cnn_ablations.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", script, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    lines = done.stderr.splitlines()
+    modules = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    rest = "\n".join(line for line in lines if not line.startswith("import time:"))
+    return {module.partition(".")[0] for module in modules}, rest
+
+
+def test_help_and_a_schema_error_import_nothing_heavy(project: Paths) -> None:
+    spoil(project)
+    for arguments, answer in ((["--help"], ""), (["train", "tiny-net"], "error: params.yaml")):
+        modules, rest = imported(arguments, project.root)
+        assert rest.startswith(answer)
+        assert {"typer", "pydantic"} <= modules
+        assert modules & HEAVY == set()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check"]], ids=["help", "schema error"])
+def test_help_and_a_schema_error_answer_at_once(project: Paths, arguments: list[str]) -> None:
+    spoil(project)
+    took = []
+    for _ in range(3):
+        started = time.perf_counter()
+        run(project.root, *arguments)
+        took.append(time.perf_counter() - started)
+    assert min(took) < SECONDS
+
+
+def test_who_waits_for_a_kernel_does_not_import_keras(project: Paths) -> None:
+    modules, _ = imported(["explore", "digits"], project.root)  # the template is missing
+    assert "papermill" in modules
+    assert modules & {"tensorflow", "keras", "matplotlib"} == set()
+
+
+def test_a_training_gets_its_resolved_variant(
+    project: Paths, write_template: WriteTemplate
+) -> None:
+    write_template(
+        project.template("train"),
+        "variant = None",
+        "from cnn_ablations.config.variants import Variant\nVariant.model_validate(variant).epochs",
+    )
+    done = run(project.root, "train", "tiny-net")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "wrote reports/notebooks/tiny/tiny-net/train.ipynb\n"
+    notebook = project.notebook("tiny", "tiny-net", "train").read_text()
+    assert '"text/plain": [\n       "3"\n' in notebook
+
+
+@pytest.fixture
+def kernel_at_work(project: Paths, write_template: WriteTemplate) -> Iterator[Callable[..., Any]]:
+    """Starts a command that executes a notebook without an end, and waits until it does."""
+    write_template(
+        project.template("dataset"),
+        "name = ''\ndataset = None",
+        "import os, pathlib, time\n"
+        "pathlib.Path('pid.tmp').write_text(str(os.getpid()))\n"
+        "os.replace('pid.tmp', 'pid')\n"
+        "time.sleep(600)",
+    )
+
+    started = []
+
+    def start(*command: str) -> tuple[subprocess.Popen[str], psutil.Process]:
+        process = subprocess.Popen(
+            command, cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        file = project.root / "pid"
+        deadline = time.monotonic() + 60
+        while not file.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return process, psutil.Process(int(file.read_text()))
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def test_a_polite_end_is_one_clear_line_and_takes_the_kernel_along(
+    project: Paths, kernel_at_work: Callable[..., Any]
+) -> None:
+    process, kernel = kernel_at_work(COMMAND, "explore", "digits")
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert stdout == ""
+    assert stderr == (
+        "interrupted (SIGTERM): run the same command again and it goes on where it stopped\n"
+    )
+    kernel.wait(timeout=30)
+    assert not project.notebook("datasets", "digits").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end a child with its parent")
+def test_a_killed_parent_takes_the_command_and_the_kernel_along(
+    kernel_at_work: Callable[..., Any],
+) -> None:
+    shell, kernel = kernel_at_work("sh", "-c", f"'{COMMAND}' explore digits & wait")
+    (command,) = psutil.Process(shell.pid).children()
+    shell.kill()
+    psutil.wait_procs([command, kernel], timeout=30)
+    assert not command.is_running()
+    assert not kernel.is_running()

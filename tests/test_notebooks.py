@@ -1,0 +1,229 @@
+"""Starting a kernel takes seconds: few tests do, and each asks for more than one thing."""
+
+import base64
+import copy
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.notebooks import canonical, execute
+from cnn_ablations.paths import Paths
+
+Template = Callable[..., None]
+WriteTemplate = Callable[..., None]
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(tmp_path)
+
+
+@pytest.fixture
+def output(paths: Paths) -> Path:
+    return paths.notebook("group", "variant", "train")
+
+
+@pytest.fixture
+def template(paths: Paths, write_template: WriteTemplate) -> Template:
+    """Writes notebooks/train.ipynb with one parameter, `mode`, and the given cells."""
+
+    def write(*cells: str) -> None:
+        write_template(paths.template("train"), "mode = 0", *cells)
+
+    return write
+
+
+FIGURE_AND_TABLE = """
+import os, sys
+import pandas as pd
+from matplotlib.figure import Figure
+from IPython.display import display
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+set_matplotlib_formats("png")
+print("mode", mode, "in", os.path.basename(os.getcwd()))
+print("noise", os.getpid(), file=sys.stderr)
+os.write(2, b"noise from below Python\\n")
+figure = Figure()
+figure.subplots().plot([1, 3, 2])
+display(figure)
+print(*{"hash", "order", "of", "strings"})
+pd.DataFrame({"epoch": [1, 2], "accuracy": [0.5, 0.75]})
+"""
+
+
+def test_executed_twice_a_notebook_is_the_same_to_the_byte(
+    paths: Paths, output: Path, template: Template, capfd: pytest.CaptureFixture[str]
+) -> None:
+    template(FIGURE_AND_TABLE)
+    before = dict(os.environ)
+    execute("train", output, {"mode": {"nested": [1, None, "ü"]}}, paths)
+    first = output.read_bytes()
+    execute("train", output, {"mode": {"nested": [1, None, "ü"]}}, paths)
+    assert output.read_bytes() == first
+
+    assert dict(os.environ) == before
+    assert capfd.readouterr() == ("", "")
+    assert list(paths.scratch("notebooks").iterdir()) == []
+
+    cells = json.loads(first)["cells"]
+    assert [cell["id"] for cell in cells] == ["cell-00", "cell-01", "cell-02"]
+    assert "mode = {" in "".join(cells[1]["source"])
+    printed, figure, table = cells[2]["outputs"]
+    where, order = "".join(printed["text"]).splitlines()
+    assert where == f"mode {{'nested': [1, None, 'ü']}} in {paths.root.name}"
+    assert sorted(order.split()) == ["hash", "of", "order", "strings"]
+    assert base64.b64decode(figure["data"]["image/png"]).startswith(b"\x89PNG")
+    assert "0.75" in "".join(table["data"]["text/html"])
+    assert str(paths.root).encode() not in first
+
+
+def message_of(paths: Paths, output: Path, **parameters: Any) -> str:
+    with pytest.raises(ProjectError) as caught:
+        execute("train", output, parameters, paths)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_failing_cell_keeps_the_failed_copy_and_the_old_output(
+    paths: Paths, output: Path, template: Template
+) -> None:
+    template("print('so far')", "raise ValueError(f'no {mode}\\nat all')", "print('never')")
+    output.parent.mkdir(parents=True)
+    output.write_text("the notebook of before")
+    message = message_of(paths, output, mode="luck")
+    assert message == (
+        "train.ipynb failed in cell 3: ValueError: no luck at all; "
+        "data/scratch/notebooks/group-variant-train.ipynb shows how far it came; "
+        "the notebook of before is in git: "
+        "git restore reports/notebooks/group/variant/train.ipynb"
+    )
+    assert output.read_text() == "the notebook of before"
+    failed = (paths.scratch("notebooks") / "group-variant-train.ipynb").read_text()
+    assert "so far" in failed
+    assert "never\\n" not in failed
+
+
+def test_a_problem_that_the_user_can_mend_comes_through_as_its_sentence(
+    paths: Paths, output: Path, template: Template
+) -> None:
+    template(
+        "from cnn_ablations.errors import ProjectError",
+        "raise ProjectError('data/arrays/x is missing; run this')",
+    )
+    message = message_of(paths, output)
+    assert message.startswith("data/arrays/x is missing; run this (data/scratch/notebooks/group-")
+    assert "git restore reports/notebooks/group/variant/train.ipynb" in message
+    assert not output.exists()
+
+
+def test_a_kernel_that_is_killed_is_no_success(
+    paths: Paths, output: Path, template: Template
+) -> None:
+    template(
+        "import os, signal, sys\nprint('last words', file=sys.__stderr__, flush=True)",
+        "os.kill(os.getpid(), signal.SIGKILL)",
+    )
+    message = message_of(paths, output)
+    assert message.startswith("the kernel of train.ipynb died")
+    assert "run the same command again" in message
+    assert "git restore reports/notebooks/group/variant/train.ipynb" in message
+    assert not output.exists()
+    log = paths.scratch("notebooks") / "group-variant-train.log"
+    assert str(log.relative_to(paths.root)) in message
+    assert "last words" in log.read_text()
+
+
+def test_an_unknown_parameter_is_refused_before_anything_runs(
+    paths: Paths, output: Path, template: Template
+) -> None:
+    template("1 / 0")
+    message = message_of(paths, output, mode=1, moode=2)
+    assert message == "train.ipynb has no parameter 'moode'; it has ['mode']"
+    assert not paths.scratch().exists()
+
+
+def test_a_missing_template_is_named(paths: Paths, output: Path) -> None:
+    assert "notebooks/train.ipynb is missing" in message_of(paths, output)
+
+
+@pytest.mark.parametrize("place", ["data", "data/scratch", "data/scratch/notebooks"])
+def test_scratch_that_cannot_be_written_is_named(
+    paths: Paths, output: Path, template: Template, place: str
+) -> None:
+    template("mode")
+    blocked = paths.root / place
+    blocked.parent.mkdir(parents=True, exist_ok=True)
+    blocked.write_text("in the way")
+    message = message_of(paths, output)
+    assert message.startswith(
+        f"cannot write {paths.scratch('notebooks')}/group-variant-train.ipynb"
+    )
+
+
+def executed() -> dict[str, Any]:
+    """An executed notebook's JSON, with everything in it that differs from run to run."""
+    return {
+        "cells": [
+            {"cell_type": "markdown", "id": "a1b2", "metadata": {"papermill": {}}, "source": "#"},
+            {
+                "cell_type": "code",
+                "id": "c3d4",
+                "metadata": {
+                    "tags": ["injected-parameters"],
+                    "papermill": {"duration": 0.1},
+                    "execution": {"iopub.execute_input": "2026-11-21T08:00:00Z"},
+                },
+                "execution_count": 1,
+                "outputs": [
+                    {"output_type": "stream", "name": "stdout", "text": "kept"},
+                    {"output_type": "stream", "name": "stderr", "text": "noise"},
+                    {"output_type": "execute_result", "data": {}, "metadata": {}},
+                ],
+                "source": "",
+            },
+        ],
+        "metadata": {
+            "kernelspec": {"name": "python3"},
+            "language_info": {"name": "python", "version": "3.11.7"},
+            "papermill": {"input_path": "/home/someone"},
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def test_the_canonical_form_drops_what_differs_from_run_to_run() -> None:
+    assert canonical(executed()) == {
+        "cells": [
+            {"cell_type": "markdown", "id": "cell-00", "metadata": {}, "source": "#"},
+            {
+                "cell_type": "code",
+                "id": "cell-01",
+                "metadata": {"tags": ["injected-parameters"]},
+                "execution_count": 1,
+                "outputs": [
+                    {"output_type": "stream", "name": "stdout", "text": "kept"},
+                    {"output_type": "execute_result", "data": {}, "metadata": {}},
+                ],
+                "source": "",
+            },
+        ],
+        "metadata": {"kernelspec": {"name": "python3"}, "language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def test_the_canonical_form_is_its_own_and_leaves_its_input_alone() -> None:
+    notebook = executed()
+    before = copy.deepcopy(notebook)
+    once = canonical(notebook)
+    assert notebook == before
+    assert canonical(once) == once
+    assert json.dumps(canonical(before)) == json.dumps(once)

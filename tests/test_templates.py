@@ -1,0 +1,57 @@
+"""The notebooks that papermill executes: committed without outputs, and the same everywhere."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request: pytest.FixtureRequest) -> Any:
+    return json.loads(request.param.read_bytes())
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_there_are_templates() -> None:
+    assert {"dataset", "train", "inspect"} <= {path.stem for path in NOTEBOOKS}
+
+
+def test_it_is_a_valid_notebook(notebook: Any) -> None:
+    nbformat.validate(notebook)
+
+
+def test_it_has_no_outputs(notebook: Any) -> None:
+    assert [c["id"] for c in code_cells(notebook) if c["outputs"] or c["execution_count"]] == []
+
+
+def test_its_cell_ids_are_their_numbers(notebook: Any) -> None:
+    numbers = [f"cell-{number:02d}" for number in range(len(notebook["cells"]))]
+    assert [cell["id"] for cell in notebook["cells"]] == numbers
+
+
+def test_it_has_one_cell_with_parameters(notebook: Any) -> None:
+    tagged = [c["id"] for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+
+
+def test_cells_hold_no_metadata_but_tags(notebook: Any) -> None:
+    assert [c["id"] for c in notebook["cells"] if set(c["metadata"]) - {"tags"}] == []
+
+
+def test_it_names_the_kernel_that_everyone_has_and_no_version(notebook: Any) -> None:
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    assert "version" not in notebook["metadata"]["language_info"]
+
+
+def test_it_begins_with_a_title(notebook: Any) -> None:
+    first = notebook["cells"][0]
+    assert first["cell_type"] == "markdown"
+    assert "".join(first["source"]).startswith("# ")

@@ -1,0 +1,187 @@
+import dataclasses
+import importlib.metadata
+import inspect
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnn_ablations.config.params import parse_params
+from cnn_ablations.config.variants import Variant
+from cnn_ablations.data.arrays import Arrays, load_arrays
+from cnn_ablations.models import ARCHITECTURES, Architecture
+from cnn_ablations.models.conv_net import conv_net
+from cnn_ablations.paths import Paths
+from cnn_ablations.training import backend
+from cnn_ablations.training import fingerprint as module
+from cnn_ablations.training.fingerprint import CODE, code_hash, fingerprint
+
+
+@pytest.fixture
+def arrays(project: Paths) -> Arrays:
+    return load_arrays(project.arrays("digits"))
+
+
+def changed(variant: Variant, **changes: Any) -> Variant:
+    return Variant.model_validate({**variant.model_dump(), **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "renamed"},
+        {"protocol": "renamed"},
+        {"dataset": "renamed"},
+        {"seeds": [7, 8, 9]},
+        {"differences": []},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_names_and_lists_of_seeds_change_no_training(
+    tiny_variant: Variant, arrays: Arrays, changes: dict[str, Any]
+) -> None:
+    same = fingerprint(changed(tiny_variant, **changes), 0, arrays)
+    assert same == fingerprint(tiny_variant, 0, arrays)
+
+
+def test_a_variant_that_writes_out_its_protocol_is_the_same_training(
+    document: dict[str, Any], arrays: Arrays
+) -> None:
+    net = document["variants"]["tiny-net"]
+    document["variants"]["written-out"] = {
+        **document["protocols"]["tiny"],
+        **net,
+        "padding": "same",
+    }
+    variants = parse_params(document).variants
+    first, second = (fingerprint(variants[name], 0, arrays) for name in variants)
+    assert first == second
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "split": {"split": {"method": "last", "val": 0.3}},
+    "train_images": {"train_images": 200},
+    "train_on": {"train_on": "train+val"},
+    "pixels": {"pixels": "raw"},
+    "augmentation": {"augmentation": None},
+    "optimizer": {"optimizer": "sgd"},
+    "learning_rate": {"learning_rate": 0.002},
+    "batch_size": {"batch_size": 31},
+    "epochs": {"epochs": 4},
+    "evaluate_each_epoch": {"evaluate_each_epoch": ["test"]},
+    "record_iterations": {"record_iterations": False},
+    "precision": {"precision": "mixed_bfloat16"},
+}
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_each_key_of_the_recipe_makes_another_training(
+    tiny_variant: Variant, arrays: Arrays, key: str
+) -> None:
+    other = fingerprint(changed(tiny_variant, **CHANGES[key]), 0, arrays)
+    assert other != fingerprint(tiny_variant, 0, arrays)
+
+
+def test_no_key_of_the_recipe_was_forgotten_above() -> None:
+    labels = {"name", "protocol", "dataset", "differences", "seeds"}
+    assert set(Variant.model_fields) == labels | {"architecture", "factors"} | set(CHANGES)
+
+
+def test_each_factor_makes_another_training(tiny_variant: Variant, arrays: Arrays) -> None:
+    known = {fingerprint(tiny_variant, 0, arrays)}
+    for factor in tiny_variant.factors:
+        factors = {**tiny_variant.factors, factor: "something else"}
+        known.add(fingerprint(tiny_variant.model_copy(update={"factors": factors}), 0, arrays))
+    assert len(known) == 1 + len(tiny_variant.factors)
+
+
+def test_each_seed_is_another_training(tiny_variant: Variant, arrays: Arrays) -> None:
+    assert fingerprint(tiny_variant, 0, arrays) != fingerprint(tiny_variant, 1, arrays)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sha256": {"train_images": "0" * 64}},
+        {"pixel_max": 255},
+        {"classes": ["a", "b"]},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_other_data_make_another_training(
+    tiny_variant: Variant, arrays: Arrays, changes: dict[str, Any]
+) -> None:
+    if "sha256" in changes:
+        changes = {"sha256": {**arrays.sha256, **changes["sha256"]}}
+    other = dataclasses.replace(arrays, **changes)
+    assert fingerprint(tiny_variant, 0, other) != fingerprint(tiny_variant, 0, arrays)
+
+
+@pytest.mark.parametrize("library", ["keras", "numpy", "tensorflow"])
+def test_another_version_of_a_numeric_library_makes_another_training(
+    tiny_variant: Variant, arrays: Arrays, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fingerprint(tiny_variant, 0, arrays)
+    real = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata,
+        "version",
+        lambda name: "0.0.1" if name.removesuffix("-cpu") == library else real(name),
+    )
+    assert fingerprint(tiny_variant, 0, arrays) != before
+
+
+@pytest.mark.parametrize("name", ["cpu_type", "gpus"])
+def test_another_device_makes_another_training(
+    tiny_variant: Variant, arrays: Arrays, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fingerprint(tiny_variant, 0, arrays)
+    monkeypatch.setattr(backend, name, lambda: ["another"])
+    assert fingerprint(tiny_variant, 0, arrays) != before
+
+
+@pytest.mark.parametrize("file", CODE)
+def test_another_line_of_training_code_makes_another_training(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = code_hash("conv_net")
+    copy = tmp_path / "package"
+    shutil.copytree(module.PACKAGE, copy)
+    monkeypatch.setattr(module, "PACKAGE", copy)
+    assert code_hash("conv_net") == before
+    with (copy / file).open("a") as lines:
+        lines.write("\n")
+    assert code_hash("conv_net") != before
+
+
+def test_another_architecture_s_code_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new one, in a file of its own, leaves the old one's trainings as they are."""
+    before = code_hash("conv_net")
+    monkeypatch.setitem(ARCHITECTURES, "other", Architecture(tmp_path.joinpath))
+    getfile = inspect.getfile
+    monkeypatch.setattr(inspect, "getfile", lambda f: getfile(f) if f is conv_net else __file__)
+    assert code_hash("other") != before
+    assert code_hash("conv_net") == before
+
+
+# Decides no bit of a result: files, errors, the schema of what is written out in a variant anyway.
+# An architecture's file is hashed with the variants that use it.
+NOT_HASHED = {
+    "config/base.py",
+    "config/variants.py",
+    "errors.py",
+    "faults.py",
+    "files.py",
+    "models/__init__.py",
+    "models/conv_net.py",
+}
+
+
+def test_the_hashed_code_is_what_the_loop_imports(imports: Callable[..., set[str]]) -> None:
+    assert imports([module.PACKAGE / "training" / "loop.py"], without=NOT_HASHED) == set(CODE)
+    everything = imports([module.PACKAGE / "training" / "loop.py"])
+    assert everything == set(CODE) | NOT_HASHED

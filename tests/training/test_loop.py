@@ -1,0 +1,345 @@
+"""The same bytes whatever happens on the way. Most trainings run in processes of their own."""
+
+import json
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from filelock import FileLock
+
+from cnn_ablations.config.params import load_params
+from cnn_ablations.config.variants import Variant
+from cnn_ablations.data.arrays import Arrays, load_arrays
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+from cnn_ablations.training.loop import train_seed
+from cnn_ablations.training.variant import seed_folder
+
+in_processes = pytest.mark.xdist_group("training")
+in_process = pytest.mark.xdist_group("keras")
+
+Files = dict[str, bytes]
+Train = Callable[..., int]
+KILLED = -signal.SIGKILL
+
+
+def files(folder: Path) -> Files:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def outputs(paths: Paths) -> Files:
+    """All that training a variant leaves for others, but for measurements."""
+    found = {**files(paths.root / "data" / "runs"), **files(paths.root / "reports")}
+    return {name: content for name, content in found.items() if not name.startswith("timings/")}
+
+
+def scratch(paths: Paths, seed: int) -> Path:
+    variant = load_params(paths.params).variant("tiny-net")
+    return seed_folder(variant, seed, load_arrays(paths.arrays("digits")), paths)
+
+
+class Grown(NamedTuple):
+    paths: Paths
+    """A project in which seed 1 was trained, then seeds 0 and 1 were asked for."""
+    first: Files
+    """Its outputs after the first time."""
+    stats: dict[str, Any]
+    """What the file system said about the result of seed 1 after the first time."""
+
+
+def stats(paths: Paths) -> dict[str, Any]:
+    return {path.name: path.stat() for path in (scratch(paths, 1) / "result").iterdir()}
+
+
+@pytest.fixture(scope="session")
+def grown(
+    train: Train, make_project: Callable[[Path], Paths], tmp_path_factory: pytest.TempPathFactory
+) -> Grown:
+    paths = make_project(tmp_path_factory.mktemp("grown"))
+    assert train(paths, [1]) == 0
+    before = Grown(paths, outputs(paths), stats(paths))
+    assert train(paths, [0, 1]) == 0
+    return before
+
+
+@in_processes
+def test_a_seed_trained_second_equals_the_same_seed_alone(undisturbed: Paths, grown: Grown) -> None:
+    alone = {name: content for name, content in grown.first.items() if "seed-1/" in name}
+    together = outputs(undisturbed).items()
+    assert alone == {name: content for name, content in together if "seed-1/" in name}
+    assert len(alone) == 7
+    assert "tiny/tiny-net/seed-1/weights.weights.h5" in alone
+
+
+@in_processes
+def test_from_empty_scratch_another_process_ends_in_the_same_bytes(
+    undisturbed: Paths, grown: Grown
+) -> None:
+    assert outputs(grown.paths) == outputs(undisturbed)
+    for seed in (0, 1):
+        ours, theirs = (files(scratch(paths, seed)) for paths in (grown.paths, undisturbed))
+        assert ours.pop("result/timing.json")
+        assert theirs.pop("result/timing.json")
+        assert ours == theirs
+
+
+@in_processes
+def test_a_further_seed_trains_that_seed_only(grown: Grown) -> None:
+    assert stats(grown.paths) == grown.stats
+    assert len(list(grown.paths.scratch("seeds").iterdir())) == 2
+
+
+@in_processes
+def test_a_seed_that_is_not_asked_for_any_more_leaves_the_outputs(
+    train: Train, grown: Grown
+) -> None:
+    both = outputs(grown.paths)
+    assert train(grown.paths, [1]) == 0
+    assert outputs(grown.paths) == grown.first
+    assert train(grown.paths, [0, 1]) == 0
+    assert outputs(grown.paths) == both
+
+
+@in_processes
+def test_one_process_waits_while_another_is_at_the_same_seed(train: Train, grown: Grown) -> None:
+    with ThreadPoolExecutor() as pool:
+        with FileLock(scratch(grown.paths, 1) / "lock"):
+            other = pool.submit(train, grown.paths, [0, 1])
+            time.sleep(2)
+            assert not other.done()
+        assert other.result() == 0
+
+
+# An epoch has eight batches and ends with the evaluation of one split; after the last epoch two
+# more are evaluated.
+@in_processes
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ["batch:3"],
+        ["batch:12", "write epoch-", "epoch", "epoch", "evaluate:2", "result"],
+        ["write epoch-:2", "write timing.json", "write tiny-net.json:2", "write tiny-net.npz"],
+    ],
+    ids=["at once", "again and again", "while writing"],
+)
+def test_killed_training_goes_on_and_ends_in_the_same_bytes(
+    train: Train, grown: Grown, project: Paths, faults: Sequence[str]
+) -> None:
+    for fault in faults:
+        assert train(project, [1], fault) == KILLED
+        assert not (project.root / "reports" / "predictions").exists() or "tiny-net" in fault
+    assert train(project, [1]) == 0
+    assert outputs(project) == grown.first
+    left_behind = files(project.root).keys()
+    assert [name for name in left_behind if ".tmp" in name or "epoch-" in name] == []
+
+
+@in_processes
+def test_a_kill_loses_no_epoch_with_a_checkpoint_and_a_damaged_one_is_passed_over(
+    train: Train, grown: Grown, project: Paths
+) -> None:
+    def epochs_done() -> int:
+        return int(json.loads(project.progress("tiny", "tiny-net").read_bytes())["epoch"])
+
+    assert train(project, [1], "epoch:2") == KILLED
+    assert epochs_done() == 2
+    _, newer = sorted(scratch(project, 1).glob("epoch-*.npz"))
+    content = bytearray(newer.read_bytes())
+    content[len(content) // 2] ^= 1
+    newer.write_bytes(content)
+
+    assert train(project, [1], "epoch:1") == KILLED
+    assert epochs_done() == 2
+    assert train(project, [1], "epoch:1") == KILLED
+    assert epochs_done() == 3
+    assert train(project, [1]) == 0
+    assert outputs(project) == grown.first
+
+
+@pytest.fixture
+def arrays(project: Paths) -> Arrays:
+    return load_arrays(project.arrays("digits"))
+
+
+def variant_of(tiny: Variant, **changes: Any) -> Variant:
+    """A network without chance but in its initial weights and the order of the images."""
+    plain = {"batch_norm": False, "conv_dropout": 0.0, "dense_dropout": 0.0}
+    factors = {**tiny.factors, **plain, **changes.pop("factors", {})}
+    settings = {"factors": factors, "augmentation": None, "optimizer": "sgd", "epochs": 2}
+    return Variant.model_validate({**tiny.model_dump(), **settings, **changes})
+
+
+def trained(variant: Variant, arrays: Arrays, folder: Path, seed: int = 0) -> Path:
+    return train_seed(variant, seed, arrays, folder, lambda epoch, row: None)
+
+
+NO_STEP = 1e-30  # less than float32 can subtract from a weight
+
+
+@in_process
+def test_every_epoch_sees_every_image_once_in_an_order_of_its_own(
+    keras: ModuleType, tiny_variant: Variant, arrays: Arrays, tmp_path: Path
+) -> None:
+    recorded = variant_of(tiny_variant, learning_rate=NO_STEP)
+    result = trained(recorded, arrays, tmp_path / "recorded")
+    iterations = pd.read_csv(result / "iterations.csv")
+    assert iterations["iteration"].tolist() == [*range(1, 9), *range(1, 9)]
+    first, second = (rows["loss"].to_numpy() for _, rows in iterations.groupby("epoch"))
+    assert not np.allclose(first, second)
+    assert not np.allclose(np.sort(first), np.sort(second))
+
+    sizes = [32] * 7 + [16]
+    final = json.loads((result / "final.json").read_bytes())
+    for losses in (first, second):
+        assert np.average(losses, weights=sizes) == pytest.approx(final["train_loss"], rel=1e-5)
+
+    # Recording changes neither the training nor what Keras says about an epoch.
+    unrecorded = variant_of(tiny_variant, learning_rate=NO_STEP, record_iterations=False)
+    other = trained(unrecorded, arrays, tmp_path / "unrecorded")
+    assert not (other / "iterations.csv").exists()
+    pd.testing.assert_frame_equal(
+        pd.read_csv(other / "history.csv"), pd.read_csv(result / "history.csv"), rtol=1e-5
+    )
+
+
+@in_process
+@pytest.mark.parametrize(
+    "chance", [{"factors": {"conv_dropout": 0.5}}, {"augmentation": {"shift": 0.3}}]
+)
+def test_every_epoch_draws_anew(
+    keras: ModuleType, tiny_variant: Variant, arrays: Arrays, tmp_path: Path, chance: dict[str, Any]
+) -> None:
+    variant = variant_of(tiny_variant, learning_rate=NO_STEP, batch_size=240, **chance)
+    history = pd.read_csv(trained(variant, arrays, tmp_path / "scratch") / "history.csv")
+    first, second = history["running_train_loss"]
+    assert abs(first - second) > 1e-3
+    first, second = history["val_loss"]
+    assert first == second
+
+
+@in_process
+def test_what_a_training_leaves(
+    keras: ModuleType, tiny_variant: Variant, arrays: Arrays, tmp_path: Path
+) -> None:
+    told: list[tuple[int, dict[str, float]]] = []
+    variant = variant_of(tiny_variant, evaluate_each_epoch=["val", "test"], optimizer="adam")
+    folder = tmp_path / "scratch"
+    result = train_seed(variant, 0, arrays, folder, lambda *line: told.append(line))
+
+    assert {path.name for path in result.iterdir()} == {
+        "final.json",
+        "history.csv",
+        "iterations.csv",
+        "test_probabilities.npy",
+        "timing.json",
+        "train_predicted.npy",
+        "val_probabilities.npy",
+        "weights.weights.h5",
+    }
+    history = pd.read_csv(result / "history.csv")
+    assert history.columns.tolist() == [
+        "epoch",
+        "running_train_accuracy",
+        "running_train_loss",
+        "val_accuracy",
+        "val_loss",
+        "test_accuracy",
+        "test_loss",
+    ]
+    assert [epoch for epoch, _ in told] == [1, 2]
+    assert [row for _, row in told] == history.to_dict("records")
+    final = json.loads((result / "final.json").read_bytes())
+    last = history.iloc[-1]
+    for name in ("val_accuracy", "val_loss", "test_accuracy", "test_loss"):
+        assert final[name] == last[name]
+    assert set(final) == {
+        "penalty",
+        *(f"{s}_{m}" for s in ("train", "val", "test") for m in ("accuracy", "loss")),
+    }
+
+    probabilities = np.load(result / "test_probabilities.npy")
+    assert probabilities.shape == (100, 10)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    accuracy = (probabilities.argmax(axis=1) == arrays.test_labels).mean()
+    assert accuracy == pytest.approx(final["test_accuracy"])
+    assert np.load(result / "val_probabilities.npy").shape == (60, 10)
+    answers = np.load(result / "train_predicted.npy")
+    assert (answers == arrays.train_labels[:240]).mean() == pytest.approx(final["train_accuracy"])
+
+    # Found done, it is not trained again.
+    again = train_seed(variant, 0, arrays, folder, lambda *line: told.append(line))
+    assert again == result
+    assert len(told) == 2
+
+
+@in_process
+def test_a_retrained_variant_has_no_validation_and_another_seed_other_weights(
+    keras: ModuleType, tiny_variant: Variant, arrays: Arrays, tmp_path: Path
+) -> None:
+    variant = variant_of(tiny_variant, train_on="train+val", epochs=1)
+    result = trained(variant, arrays, tmp_path / "0")
+    final = json.loads((result / "final.json").read_bytes())
+    assert not any(name.startswith("val_") for name in final)
+    assert not (result / "val_probabilities.npy").exists()
+    assert len(np.load(result / "train_predicted.npy")) == 300
+
+    other = trained(variant, arrays, tmp_path / "1", seed=1)
+    weights = "weights.weights.h5"
+    assert (other / weights).read_bytes() != (result / weights).read_bytes()
+
+
+@in_process
+def test_a_training_that_diverges_comes_to_its_end(
+    keras: ModuleType, tiny_variant: Variant, arrays: Arrays, tmp_path: Path
+) -> None:
+    variant = variant_of(tiny_variant, learning_rate=1e30)
+    result = trained(variant, arrays, tmp_path / "scratch")
+    assert np.isnan(json.loads((result / "final.json").read_bytes())["test_loss"])
+    assert pd.read_csv(result / "history.csv")["val_loss"].isna().all()
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Files cannot grow beyond `size` bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@in_process
+def test_without_room_a_training_says_so_and_goes_on_later(
+    keras: ModuleType, tiny_variant: Variant, arrays: Arrays, tmp_path: Path
+) -> None:
+    variant = variant_of(tiny_variant, epochs=1, factors={"dense": [2000]})
+    folder = tmp_path / "scratch"
+    with room_for(100_000), pytest.raises(ProjectError, match=f"seed 0: cannot write to {folder}"):
+        trained(variant, arrays, folder)
+    assert not (folder / "result").exists()
+    assert (trained(variant, arrays, folder) / "weights.weights.h5").stat().st_size > 100_000
+    assert not (folder / "result.tmp").exists()
+
+
+# To be mended with the next change to training code, which makes all results stale.
+def test_scratch_that_cannot_be_written_is_named(
+    tiny_variant: Variant, arrays: Arrays, tmp_path: Path
+) -> None:
+    (tmp_path / "blocked").write_text("a file where a folder should be")
+    with pytest.raises(ProjectError, match="blocked"):
+        trained(tiny_variant, arrays, tmp_path / "blocked" / "seed")
