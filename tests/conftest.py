@@ -196,8 +196,7 @@ def write_template() -> Callable[..., None]:
 def keras() -> ModuleType:
     """Keras, configured as trainings configure it.
 
-    Its import takes most of ten seconds: tests that use it share an xdist group, so that one
-    worker only pays for it.
+    A worker of pytest-xdist that uses it pays for its import: several seconds.
     """
     from cnn_ablations.training.backend import configure
 

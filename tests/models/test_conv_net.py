@@ -12,8 +12,6 @@ from cnn_ablations.models import check_factors, factor_types
 from cnn_ablations.models.conv_net import LayerKind, check_conv_net, conv_net
 from cnn_ablations.training.network import build_network
 
-pytestmark = pytest.mark.xdist_group("keras")
-
 MNIST, CIFAR10 = (28, 28, 1), (32, 32, 3)
 DEFAULTS = {name: default for name, (_, default) in factor_types("conv_net").items()}
 

@@ -1,12 +1,8 @@
 from types import ModuleType
 from typing import Any
 
-import pytest
-
 from cnn_ablations.models.conv_net import conv_net
 from cnn_ablations.models.cost import layer_costs
-
-pytestmark = pytest.mark.xdist_group("keras")
 
 
 def network(keras: ModuleType, **factors: Any) -> Any:

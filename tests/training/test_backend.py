@@ -6,7 +6,6 @@ import pytest
 from cnn_ablations.training import backend
 
 
-@pytest.mark.xdist_group("keras")
 def test_keras_runs_on_one_thread_with_the_same_results_each_time(keras: ModuleType) -> None:
     import tensorflow as tf
     from tensorflow.python.framework.config import is_op_determinism_enabled

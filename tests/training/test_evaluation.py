@@ -9,8 +9,6 @@ from cnn_ablations.data.splits import Subset
 from cnn_ablations.training.evaluation import evaluate, penalty
 from cnn_ablations.training.network import build_network, compile_network
 
-pytestmark = pytest.mark.xdist_group("keras")
-
 RNG = np.random.default_rng(0)
 # More than a batch, and not a whole number of them.
 SUBSET = Subset(RNG.integers(0, 17, (730, 8, 8, 1), np.uint8), RNG.integers(0, 10, 730, np.uint8))

@@ -34,7 +34,6 @@ def finished(
 
 
 Finished = tuple[Paths, Variant, Trained]
-pytestmark = pytest.mark.xdist_group("keras")
 
 
 def test_the_metrics_are_flat_and_in_their_order(finished: Finished) -> None:
