@@ -25,6 +25,7 @@ ENTRIES = {
     "train": "notebooks/train.ipynb",
     "inspect": "notebooks/inspect.ipynb",
     "compare": "notebooks/study.ipynb",
+    "convolution": "notebooks/convolution.ipynb",
     "report": "analysis/report.py",
 }
 # Moves files, shows progress, reports errors: decides nothing that is in an output. The values

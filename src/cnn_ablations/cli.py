@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +23,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# A descriptor of its own: while a kernel runs, standard error is kept in a file.
-console = Console(file=os.fdopen(os.dup(2), "w"))
 
 DatasetName = Annotated[str, typer.Argument(help="A data set of params.yaml.")]
 VariantName = Annotated[str, typer.Argument(help="A variant of params.yaml.")]
@@ -77,7 +76,7 @@ def train(name: VariantName) -> None:
     paths, params = _project()
     variant = params.variant(name)
     output = paths.notebook(variant.group, name, "train")
-    with shown(name, paths.progress(variant.group, name), console):
+    with shown(name, paths.progress(variant.group, name), _console()):
         _execute("train", output, {"variant": variant.model_dump()}, paths)
 
 
@@ -97,6 +96,13 @@ def compare(name: StudyName) -> None:
 
     paths, params = _project()
     _execute("study", paths.notebook("studies", name), study_parameters(params, name), paths)
+
+
+@app.command()
+def convolution() -> None:
+    """Execute the notebook that writes a convolution out by hand."""
+    paths, _ = _project()
+    _execute("convolution", paths.notebook("convolution"), {}, paths)
 
 
 @app.command()
@@ -131,8 +137,14 @@ def _execute(template: str, output: Path, parameters: dict[str, Any], paths: Pat
     _say(f"wrote {output.relative_to(paths.root)}")
 
 
+@cache
+def _console() -> Console:
+    # A descriptor of its own: while a kernel runs, standard error is kept in a file.
+    return Console(file=os.fdopen(os.dup(2), "w"))
+
+
 def _say(text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+    _console().print(text, highlight=False, soft_wrap=True)
 
 
 def _stop(signum: int, frame: object) -> None:
