@@ -35,7 +35,7 @@ test: setup ## Lint, check types, run the tests
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest --numprocesses 2 --dist loadgroup
+	pytest --numprocesses 2 --dist loadfile
 
 .PHONY: lint
 lint: setup ## Format the code and mend what can be mended
