@@ -122,7 +122,9 @@ def main() -> None:
     try:
         app()
     except ProjectError as error:
-        sys.exit(f"error: {error}")
+        # DVC removes a stage's outputs before it runs the stage.
+        removed = "; `git restore reports` brings back what DVC removed"
+        sys.exit(f"error: {error}{removed if 'DVC_STAGE' in os.environ else ''}")
 
 
 def _project() -> tuple[Paths, Params]:
@@ -160,5 +162,7 @@ def _die_with_parent() -> None:
     Without it a killed DVC leaves its stage running, and the next `dvc repro` meets it.
     """
     if sys.platform == "linux":
-        pr_set_pdeathsig = 1
+        pr_set_pdeathsig, parent = 1, os.getppid()
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() != parent:  # it went before it was asked for
+            sys.exit(1)

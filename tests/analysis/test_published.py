@@ -90,3 +90,14 @@ def test_what_was_not_recorded_cannot_be_compared(paths: Paths, write: Callable[
     write("a", ACCURACIES, validated=False)
     with pytest.raises(ProjectError, match="recorded no val_loss"):
         compared(paths, {"val_loss": 0.8})
+
+
+def test_losses_that_differ_a_hundredfold_between_seeds_cannot_tell(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("a", [0.9999, 0.9, 0.5])
+    (figure,) = compared(paths, {"val_loss": 0.5})
+    assert figure.low is not None
+    assert figure.high is not None
+    assert figure.high > 100 * figure.low
+    assert figure.within_seed_noise == "unknown"

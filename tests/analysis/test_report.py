@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from cnn_ablations.analysis import tables
 from cnn_ablations.analysis.claims import gather, judge
 from cnn_ablations.analysis.published import compare_published
-from cnn_ablations.analysis.report import fill_tables, write_report
+from cnn_ablations.analysis.report import fill_tables, load_tables, timings_text, write_report
 from cnn_ablations.analysis.results import load_results
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.studies import Study
@@ -166,3 +167,23 @@ def test_the_report_module_starts_without_a_numeric_framework() -> None:
         text = (source / f"{module}.py").read_text()
         assert "import keras" not in text
         assert "import tensorflow" not in text
+
+
+def test_missing_tables_of_a_trained_study_are_an_error(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    assert not load_tables(study("a", "b"), paths, "s").was_run
+    write("a", [0.8, 0.9])
+    write("b", [0.8, 0.9])
+    with pytest.raises(ProjectError, match=r"dvc repro -s compare@s"):
+        load_tables(study("a", "b"), paths, "s")
+
+
+def test_timings_are_shown_for_trained_variants(real_params: Params, paths: Paths) -> None:
+    measured = {"train_seconds": 59.0, "evaluate_seconds": 1.0, "peak_memory_mb": 1234}
+    file = paths.timings("quickstart", "quickstart-l2")
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"seeds": {"0": measured, "1": measured}, "provenance": []}))
+    text = timings_text(real_params, paths)
+    assert "| quickstart-l2 | 2 | 60 | 2.0 | 1,234 |" in text
+    assert "quickstart-none" not in text

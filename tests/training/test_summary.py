@@ -234,3 +234,8 @@ def test_a_seed_s_result_is_read_from_its_folder(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read.history, full.history)
     assert {split: list(p) for split, p in read.predicted.items()} == {"test": [3, 1]}
     assert read.predicted["test"].dtype == np.uint8
+
+
+def test_a_diverged_seed_counts_as_the_worst_and_does_not_blank_the_median() -> None:
+    assert summary._median([0.3, 0.4, float("nan")]) == 0.4
+    assert summary._median([0.3, float("nan"), float("nan")]) is None

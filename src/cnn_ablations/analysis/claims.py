@@ -187,7 +187,12 @@ def _judge(
         verdict = UNDECIDED
         if seeds > 1:
             more = statistics.seeds_to_decide(estimate, finding.distance, level / finding.tails)
-        sentence += f" Undecided: {_outlook(evidence, finding, seeds, more)}."
+        if p_holm is not None and finding.p is not None and finding.p < LEVEL:
+            sentence += (
+                f" Undecided only once corrected for all tests (p = {finding.p:.3f} before)."
+            )
+        else:
+            sentence += f" Undecided: {_outlook(evidence, finding, seeds, more)}."
     elif seeds == 1:
         verdict += ON_THIS_SEED
     sentence += _collapses(evidence, test)
@@ -386,7 +391,7 @@ def _outlook(evidence: Evidence, finding: Finding, seeds: int, more: int | None)
     if seeds == 1:
         return "a single seed leaves it open"
     if more is None:
-        return "the images are too few for so small a difference, however many the seeds"
+        return "if the truth is what it looks like, more seeds alone will not decide"
     if more > MANY_SEEDS:
         return f"more than {MANY_SEEDS:,} seeds of each would be needed"
     return f"about {float(f'{more:.2g}'):.0f} seeds of each might decide"

@@ -17,6 +17,8 @@ from cnn_ablations.analysis.results import VariantResult
 from cnn_ablations.analysis.statistics import prediction_interval
 from cnn_ablations.config.studies import Study
 
+TOO_WIDE = 100
+"""An interval of losses that spans more than this factor says nothing: the verdict is open."""
 WITHIN, OUTSIDE, UNKNOWN, NOT_RUN = "yes", "no", "unknown", "not run yet"
 
 
@@ -35,7 +37,8 @@ class PublishedFigure:
     seeds: int = 0
     collapsed: int = 0
     within_seed_noise: str = NOT_RUN
-    """`yes`, `no`, `unknown` where fewer than two seeds learned, or `not run yet`."""
+    """`yes`, `no`, `not run yet`, or `unknown`: fewer than two seeds learned, or losses differ so
+    much between seeds that the interval spans more than a factor of `TOO_WIDE`."""
 
     @property
     def difference(self) -> float | None:
@@ -61,7 +64,7 @@ def compare_published(
 def _compare(result: VariantResult, metric: str, published: float) -> PublishedFigure:
     values = result.per_seed(metric)
     learned = values[~result.collapsed & np.isfinite(values)]
-    median = float(np.median(values))
+    median = float(np.median(np.nan_to_num(values, nan=np.inf, posinf=np.inf)))
     low, high, within = None, None, UNKNOWN
     if len(learned) > 1:
         if metric.endswith("_loss") and (learned > 0).all():
@@ -69,6 +72,8 @@ def _compare(result: VariantResult, metric: str, published: float) -> PublishedF
         else:
             low, high = prediction_interval(learned)
         within = WITHIN if low <= published <= high else OUTSIDE
+        if metric.endswith("_loss") and high > TOO_WIDE * low > 0:
+            within = UNKNOWN
     return PublishedFigure(
         variant=result.name,
         metric=metric,

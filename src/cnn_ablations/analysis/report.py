@@ -4,6 +4,7 @@ It reads the tables that `compare` wrote, study by study in the order of params.
 without tables was not run yet, and says so.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pandas as pd
 
 from cnn_ablations.analysis.claims import gather, judge
 from cnn_ablations.analysis.published import compare_published
+from cnn_ablations.analysis.results import load_results
 from cnn_ablations.analysis.study import NOT_RUN_TEXT, published_text, tests_text
 from cnn_ablations.analysis.tables import (
     claims_markdown,
@@ -42,6 +44,8 @@ class StudyTables:
 def write_report(params: Params, paths: Paths) -> None:
     """Write reports/comparison.md and .csv and reports/claims.md, and refill README.md's tables.
 
+    Also reports/timings/README.md: measurements, and so, like README.md, no stage's output.
+
     Raises ProjectError where README.md is missing or has a marker that no table fits.
     """
     studies = {name: load_tables(study, paths, name) for name, study in params.studies.items()}
@@ -56,6 +60,7 @@ def write_report(params: Params, paths: Paths) -> None:
     write_atomically(reports / "comparison.csv", comparison.to_csv(index=False).encode())
     write_atomically(reports / "comparison.md", comparison_text(params.studies, studies).encode())
     write_atomically(reports / "claims.md", claims_text(params.studies, studies).encode())
+    write_atomically(reports / "timings" / "README.md", timings_text(params, paths).encode())
     if filled != text:
         write_atomically(readme, filled.encode())
 
@@ -64,6 +69,11 @@ def load_tables(study: Study, paths: Paths, name: str) -> StudyTables:
     """The tables of a study; if it was not run yet, the same tables without results."""
     folder = paths.tables(name)
     if not folder.is_dir():
+        if load_results(paths, study.group, study.variants):
+            raise ProjectError(
+                f"{folder} is missing, but its variants were trained; "
+                f"run `dvc repro -s compare@{name}`, which trains nothing"
+            )
         evidence = gather(study, {})
         return StudyTables(
             variants=variants_table(evidence, {}),
@@ -80,6 +90,24 @@ def load_tables(study: Study, paths: Paths, name: str) -> StudyTables:
             f"the tables in {folder} are not whole ({error}); run `dvc repro compare@{name}`"
         ) from None
     return StudyTables(variants, published, claims, was_run=bool(variants["seeds"].notna().any()))
+
+
+def timings_text(params: Params, paths: Paths) -> str:
+    """What each trained variant took where it was trained last: seconds, minutes, memory."""
+    rows = []
+    for variant in params.variants.values():
+        path = paths.timings(variant.group, variant.name)
+        if not path.is_file():
+            continue
+        measured = json.loads(path.read_bytes())
+        seeds = pd.DataFrame(measured["seeds"].values())
+        seconds = seeds["train_seconds"] + seeds["evaluate_seconds"]
+        rows.append(
+            f"| {variant.name} | {len(seeds)} | {seconds.median():.0f} | {seconds.sum() / 60:.1f} "
+            f"| {seeds['peak_memory_mb'].max():,} |"
+        )
+    head = "| variant | seeds | seconds a seed (median) | minutes in all | peak memory, MB |"
+    return "\n".join([TIMINGS_INTRODUCTION, "", head, "| :-- | --: | --: | --: | --: |", *rows, ""])
 
 
 def comparison_table(
@@ -163,6 +191,12 @@ def fill_tables(text: str, tables: Mapping[str, str]) -> str:
 _BLOCK = re.compile(
     r"<!-- table:(?P<name>[\w-]+) -->(?P<content>.*?)<!-- /table -->", flags=re.DOTALL
 )
+TIMINGS_INTRODUCTION = """\
+# What the trainings took
+
+Wall-clock time of training and evaluation on one thread, as measured where each seed was trained
+last; another load of that machine changes it. The files beside this one have every seed, the CPU
+and the versions of the libraries. Studies count cost in arithmetic, which does not change."""
 COMPARISON_INTRODUCTION = """\
 A published figure is a single run. Beside it stand the median over our seeds, and where one more
 run of ours would fall with a probability of 95 % (Student's prediction interval from the seeds

@@ -66,12 +66,14 @@ def tests_text(claims: pd.DataFrame) -> str:
 def tally(published: pd.DataFrame) -> str:
     """How many of the published figures are within seed noise, as a sentence."""
     within = (published["within_seed_noise"] == WITHIN).sum()
-    outside = (published["within_seed_noise"] == OUTSIDE).sum()
+    differ = published[published["within_seed_noise"] == OUTSIDE]
+    outside = len(differ)
+    named = f" ({', '.join(dict.fromkeys(differ['label']))})" if outside else ""
     unknown = len(published) - within - outside
-    open_ = f", {unknown} cannot be told" if unknown else ""
+    open_ = f"; of {unknown} it cannot be told" if unknown else ""
     return (
         f"**{within} of {len(published)} published figures are within seed noise, {outside} are "
-        f"not{open_}.**"
+        f"not{named}{open_}.**"
     )
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from annotated_types import Gt, Le
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from annotated_types import Gt, Le, Lt
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from cnn_ablations.config.base import ClosedModel
 
@@ -116,7 +116,7 @@ class Study(ClosedModel):
     """What the source leaves open and this project decided: shown to the reader."""
     variants: Annotated[dict[str, str], Field(min_length=1)]
     """The variants in the order of the tables, and the label of each."""
-    margin: PositiveFloat
+    margin: Annotated[float, Gt(0), Lt(1)]
     """The difference of accuracies below which two results count as similar."""
     published: dict[str, dict[PublishedMetric, NonNegativeFloat]] = {}
     """The figures that the source printed, by variant. `running_train_*` are Keras's averages

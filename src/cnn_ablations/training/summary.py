@@ -150,7 +150,8 @@ def weight_summary(
 
 
 def _median(values: Sequence[float]) -> float | None:
-    return _rounded(np.median(values))
+    # A loss that is not a number is worse than any that is: it counts, and does not blank the rest.
+    return _rounded(np.median(np.nan_to_num(values, nan=np.inf, posinf=np.inf)))
 
 
 def _rounded(value: float | np.floating[Any]) -> float | None:
