@@ -203,7 +203,8 @@ run of ours would fall with a probability of 95 % (Student's prediction interval
 that learned; seeds that collapsed to chance are counted beside it, and are part of the median). A
 published figure inside that interval is within seed noise; of figures that differ by nothing
 else, one in twenty falls outside all the same. Accuracies are in per cent, losses in nats with
-the L1 and L2 penalty, their intervals taken on a logarithmic scale."""
+the L1 and L2 penalty, their intervals taken on a logarithmic scale; where such an interval spans
+more than a factor of 100, or fewer than two seeds learned, the verdict is "unknown"."""
 CLAIMS_INTRODUCTION = """\
 A claim is supported if all of its tests are, contradicted if one of them is, and undecided
 otherwise. Accuracies are medians over seeds; intervals (95 %) and p values come from a bootstrap
