@@ -54,6 +54,14 @@ def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
     assert [word for word in words if word not in done.stderr] == []
 
 
+def test_a_stage_that_fails_under_dvc_says_how_to_get_the_old_reports_back(
+    project: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "git restore" not in run(project.root, "train", "tiny-nett").stderr
+    monkeypatch.setenv("DVC_STAGE", "train@tiny-nett")
+    assert_refused(run(project.root, "train", "tiny-nett"), "`git restore reports`")
+
+
 def test_the_command_lists_its_verbs(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     assert done.returncode == 0
