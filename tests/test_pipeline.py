@@ -19,6 +19,7 @@ STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_bytes())["stage
 
 # What a stage's work begins in: a module of the package or a notebook.
 ENTRIES = {
+    "check": "config/params.py",
     "download": None,  # whatever the code does, what comes out has the hashes of params.yaml
     "preprocess": "data/preprocess.py",
     "explore": "notebooks/dataset.ipynb",
@@ -28,8 +29,8 @@ ENTRIES = {
     "convolution": "notebooks/convolution.ipynb",
     "report": "analysis/report.py",
 }
-# Moves files, shows progress, reports errors: decides nothing that is in an output. The values
-# in params.yaml, which `config/params.py` reads, are dependencies of their own.
+# Moves files, shows progress, measures, reports errors: decides nothing that is in an output. The
+# values in params.yaml, which `config/params.py` reads, are dependencies of their own.
 SERVICE = {
     "cli.py",
     "config/params.py",
@@ -39,6 +40,7 @@ SERVICE = {
     "notebooks.py",
     "paths.py",
     "progress.py",
+    "revision.py",
 }
 # In these stages the schema only carries values that DVC tracks as parameters.
 CARRIED = {"preprocess": {"config/base.py", "config/datasets.py"}}
@@ -62,7 +64,7 @@ def decided_by(stage: str, imports: Imports) -> set[str]:
     if entry is None:
         return set()
     folder = ROOT if entry.startswith("notebooks/") else ROOT / PACKAGE
-    return imports([folder / entry], without=SERVICE | CARRIED.get(stage, set()))
+    return imports([folder / entry], without=(SERVICE | CARRIED.get(stage, set())) - {entry})
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -131,6 +133,7 @@ def test_what_a_training_writes_is_declared(checkout: Paths, real_params: Params
         ) == {
             checkout.run(*own),
             checkout.curves(*own),
+            checkout.features(*own),
             checkout.metrics(*own),
             checkout.notebook(*own, "train"),
             checkout.predictions(*own),

@@ -20,6 +20,11 @@ class Paths:
         return self.root / "notebooks" / f"{name}.ipynb"
 
     # data/: DVC's, ignored by git.
+    @property
+    def checked(self) -> Path:
+        """Always the same words: that params.yaml is valid."""
+        return self.root / "data" / "params-are-valid.txt"
+
     def raw(self, dataset: str) -> Path:
         return self.root / "data" / "raw" / dataset
 
@@ -49,6 +54,9 @@ class Paths:
 
     def weights(self, group: str, variant: str) -> Path:
         return self.root / "reports" / "weights" / group / f"{variant}.csv"
+
+    def features(self, group: str, variant: str) -> Path:
+        return self.root / "reports" / "features" / group / f"{variant}.csv"
 
     def timings(self, group: str, variant: str) -> Path:
         return self.root / "reports" / "timings" / group / f"{variant}.json"

@@ -10,8 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from cnn_ablations.paths import Paths
+from cnn_ablations.training.summary import weight_summary
 
 CHANCE = 0.1
+NORMAL = np.random.default_rng(0).normal(0, 0.1, 2000)
 WriteVariant = Callable[..., None]
 
 
@@ -27,11 +29,16 @@ def write_variant(
     epochs: int = 4,
     validated: bool = True,
     noise: int = 0,
+    images: int = 1000,
+    weights: Callable[[int], NDArray[np.float64]] = lambda seed: NORMAL,
+    detail: Sequence[float] = (0.8, 0.4),
 ) -> None:
     """Results of one seed for each accuracy; one of at most 0.1 is a seed that collapsed.
 
     Seeds and variants find the same examples hard, as real networks do. `gap` is what training
-    accuracy is above validation accuracy, `noise` picks other random answers.
+    accuracy is above validation accuracy, `noise` picks other random answers; `images` is the
+    number of training images, `weights` gives the kernel of each seed's only convolution that has
+    weights, `detail` that of its feature maps, layer by layer.
     """
     splits = ("val", "test") if validated else ("test",)
     rng = np.random.default_rng([len(accuracies), noise])
@@ -52,7 +59,9 @@ def write_variant(
     reached = (arrays["test_predicted"] == arrays["test_labels"]).mean(axis=1)
     train = np.where(collapsed, reached, np.minimum(reached + gap, 1.0))
     loss = -np.log(train)
+    counts = np.full(10, images // 10)
     arrays |= {"train_accuracy": train, "train_loss": loss, "collapsed": collapsed}
+    arrays |= {"train_label_counts": counts}
 
     curves = pd.DataFrame(
         [
@@ -74,8 +83,25 @@ def write_variant(
             for epoch in range(1, epochs + 1)
         ]
     )
-    weights = pd.DataFrame(
-        {"seed": arrays["seeds"], "layer": "conv1", "kind": "weights", "count": 144, "near_zero": 0}
+    summaries = pd.concat(
+        [
+            weight_summary(
+                seed,
+                [
+                    ("conv1", "weights", weights(seed).astype(np.float32)),
+                    ("conv1", "biases", np.zeros(16, np.float32)),
+                    ("output", "weights", NORMAL.astype(np.float32)[:100]),
+                ],
+            )
+            for seed in range(len(accuracies))
+        ]
+    )
+    features = pd.DataFrame(
+        [
+            {"seed": seed, "layer": f"conv{i}", "height": 8, "width": 8, "detail": of_layer}
+            for seed in range(len(accuracies))
+            for i, of_layer in enumerate(detail, 1)
+        ]
     )
     metrics = {
         "parameters": flops // 3,
@@ -92,12 +118,14 @@ def write_variant(
         paths.metrics(group, name),
         paths.curves(group, name),
         paths.weights(group, name),
+        paths.features(group, name),
         paths.predictions(group, name),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
     paths.metrics(group, name).write_text(json.dumps(metrics))
     curves.to_csv(paths.curves(group, name), index=False)
-    weights.to_csv(paths.weights(group, name), index=False)
+    summaries.to_csv(paths.weights(group, name), index=False)
+    features.to_csv(paths.features(group, name), index=False)
     np.savez(paths.predictions(group, name), **arrays)  # type: ignore[arg-type]
 
 

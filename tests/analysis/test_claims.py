@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnn_ablations.analysis.claims import ClaimResult, gather, judge
+from cnn_ablations.analysis.claims import ClaimResult, judge
+from cnn_ablations.analysis.evidence import gather
 from cnn_ablations.analysis.results import load_results
 from cnn_ablations.analysis.statistics import equivalence_p
 from cnn_ablations.analysis.tables import accuracy_interval
@@ -118,6 +119,141 @@ def test_similar_is_tested_as_equivalence(paths: Paths) -> None:
     finding = judged(paths, accuracy_test("similar", "high", "same")).judgements[0].finding
     assert finding.estimate
     assert finding.p == equivalence_p(finding.estimate, 0.01)
+
+
+RNG = np.random.default_rng(1)
+SHRUNK = RNG.normal(0, 0.001, 2000)
+HEAVY = RNG.laplace(0, 0.1, 20_000)
+SMOOTH = RNG.normal(0, 0.1, 20_000)
+
+
+@pytest.mark.parametrize(
+    ("test", "verdict"),
+    [
+        # Curves of four epochs: training accuracy gains 77 % of its range between 1 and 2.
+        ({"kind": "settles", "metric": "running_train_accuracy", "epoch": 3}, "supported"),
+        ({"kind": "settles", "metric": "running_train_accuracy", "epoch": 2}, "contradicted"),
+        ({"kind": "settles", "metric": "val_loss", "epoch": 1}, "contradicted"),
+        ({"kind": "falls_on", "metric": "val_loss", "epoch": 2}, "supported"),
+        ({"kind": "near", "metric": "test_accuracy", "value": 0.89, "within": 0.05}, "supported"),
+        ({"kind": "near", "metric": "test_accuracy", "value": 0.8, "within": 0.05}, "contradicted"),
+        ({"kind": "beats_majority", "metric": "test_accuracy", "times": 5}, "supported"),
+        ({"kind": "beats_majority", "metric": "val_accuracy", "times": 9.5}, "contradicted"),
+        ({"kind": "largest_layer", "layer": "conv1"}, "supported"),
+        ({"kind": "largest_layer", "layer": "output"}, "contradicted"),
+        ({"kind": "less_detail"}, "supported"),
+        ({"kind": "looks_normal", "layers": ["conv1", "output"]}, "contradicted"),
+    ],
+)
+def test_verdicts_on_one_variant(
+    paths: Paths, write: Callable[..., None], test: dict[str, Any], verdict: str
+) -> None:
+    # Seeds that agree to the last digit would have nothing to scatter.
+    write("high", HIGH, examples=2000, noise=1, weights=lambda seed: HEAVY * (1 + seed / 100))
+    assert judged(paths, {**test, "variants": ["high"]}).verdict == verdict
+
+
+def test_a_bell_shape_looks_normal_and_heavy_tails_do_not(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    test = {"kind": "looks_normal", "variants": ["high"], "layers": ["conv1"]}
+    write("high", HIGH, weights=lambda seed: SMOOTH * (1 + seed / 100))
+    assert judged(paths, test).verdict == "supported"
+    write("high", HIGH, weights=lambda seed: HEAVY * (1 + seed / 100))
+    result = judged(paths, test)
+    assert result.verdict == "contradicted"
+    # Of a Laplace distribution: ln(50) / ln(2), over 2.326 / 0.6745.
+    assert result.judgements[0].finding.effect == pytest.approx(1.636, rel=0.05)
+    assert result.judgements[0].finding.unit == "ratio"
+
+
+def test_maps_that_gain_detail_on_the_way_contradict(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("high", HIGH, detail=(0.8, 0.4, 0.5))
+    result = judged(paths, {"kind": "less_detail", "variants": ["high"]})
+    assert result.verdict == "contradicted"
+    assert result.judgements[0].finding.effect == pytest.approx(0.8)
+
+
+def test_weights_that_shrink_concentrate(paths: Paths, write: Callable[..., None]) -> None:
+    write("shrunk", HIGH, examples=2000, weights=lambda _: SHRUNK)
+    test = {"kind": "concentrates", "variants": ["shrunk"], "than": ["low"]}
+    result = judged(paths, test)
+    assert result.verdict == "supported"
+    # 2,000 of 2,100 weights are small now; of N(0, 0.1), 8 % were before.
+    assert result.judgements[0].finding.effect == pytest.approx(2000 / 2100 * 0.92, abs=0.01)
+    more = {
+        "kind": "concentrates_more",
+        "variants": ["shrunk", "low"],
+        "than": ["high", "low"],
+    }
+    assert judged(paths, more).verdict == "supported"
+    more["variants"], more["than"] = more["than"], more["variants"]
+    reverse = judged(paths, more)
+    assert reverse.verdict == "contradicted"
+    assert reverse.judgements[0].finding.effect == pytest.approx(-2000 / 2100 * 0.92, abs=0.01)
+
+
+def test_a_variant_that_is_ahead_at_an_epoch(paths: Paths) -> None:
+    test = {"kind": "ahead", "metric": "val_accuracy", "epoch": 1}
+    assert judged(paths, {**test, "variants": ["high"], "than": ["low"]}).verdict == "supported"
+    assert judged(paths, {**test, "variants": ["low"], "than": ["high"]}).verdict == "contradicted"
+
+
+def test_costs_of_several_kinds(paths: Paths, write: Callable[..., None]) -> None:
+    write("more", LOW, images=4000)
+    test = {"kind": "costs_more", "variants": ["more"], "than": ["low"]}
+    assert judged(paths, test).verdict == "contradicted"
+    training = judged(paths, {**test, "measure": "training_flops"})
+    assert training.verdict == "supported"
+    assert training.judgements[0].finding.effect == pytest.approx(4)
+    parameters = judged(paths, {**test, "measure": "parameters"})
+    assert "200,000 against 200,000" in parameters.sentence
+
+
+def test_one_split_against_another(paths: Paths) -> None:
+    test = {"kind": "similar", "metric": "val_accuracy", "than_metric": "test_accuracy"}
+    result = judged(paths, {**test, "variants": ["high"], "than": ["high"]}, margin=0.03)
+    assert result.verdict == "supported"
+    assert "above the test accuracy of “the high”" in result.sentence
+    test = {"kind": "not_higher", "metric": "train_accuracy", "than_metric": "val_accuracy"}
+    result = judged(paths, {**test, "variants": ["overfit"], "than": ["overfit"]})
+    assert result.verdict == "contradicted"
+
+
+def test_training_accuracy_scatters_with_the_seeds_only(paths: Paths) -> None:
+    test = {"kind": "higher", "metric": "running_train_accuracy"}
+    result = judged(paths, {**test, "variants": ["high"], "than": ["low"]})
+    assert result.verdict == "supported"
+    estimate = result.judgements[0].finding.estimate
+    assert estimate
+    assert estimate.example_variance == 0
+
+
+def test_a_single_seed_says_nothing_of_curves_of_other_seeds(paths: Paths) -> None:
+    test = {"kind": "settles", "metric": "running_train_accuracy", "epoch": 3, "variants": ["one"]}
+    result = judged(paths, test)
+    assert result.verdict == "supported on this seed"
+    assert result.judgements[0].finding.p is None
+    assert result.judgements[0].finding.interval is None
+    assert "(1 seed)" in result.sentence
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ({"kind": "settles", "metric": "test_loss", "epoch": 2}, "recorded no test_loss by epoch"),
+        ({"kind": "settles", "metric": "val_loss", "epoch": 9}, "was trained for 4 epochs"),
+        ({"kind": "looks_normal", "layers": ["conv7"]}, "has no layer 'conv7' .* conv1, output"),
+        ({"kind": "largest_layer", "layer": "dense1"}, "has no layer 'dense1'"),
+    ],
+)
+def test_a_test_about_what_is_not_there_is_an_error(
+    paths: Paths, test: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ProjectError, match=message):
+        judged(paths, {**test, "variants": ["high"]})
 
 
 def test_p_values_are_corrected_over_all_tests_with_a_p_value(paths: Paths) -> None:

@@ -6,9 +6,16 @@ import pandas as pd
 import pytest
 
 from cnn_ablations.analysis import tables
-from cnn_ablations.analysis.claims import gather, judge
+from cnn_ablations.analysis.claims import judge
+from cnn_ablations.analysis.evidence import gather
 from cnn_ablations.analysis.published import compare_published
-from cnn_ablations.analysis.report import fill_tables, load_tables, timings_text, write_report
+from cnn_ablations.analysis.report import (
+    fill_tables,
+    load_tables,
+    studies_markdown,
+    timings_text,
+    write_report,
+)
 from cnn_ablations.analysis.results import load_results
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.studies import Study
@@ -158,12 +165,31 @@ def test_the_markers_of_this_projects_readme_can_be_filled(
         f"{name}{part}" for name in real_params.studies for part in ("", "-claims", "-published")
     }
     text = (checkout.root / "README.md").read_text(encoding="utf-8")
-    fill_tables(text, dict.fromkeys({*known, "claims"}, ""))
+    fill_tables(text, dict.fromkeys({*known, "studies", "claims"}, ""))
+
+
+def test_the_list_of_studies_says_which_were_run_and_how_claims_fared(project: Paths) -> None:
+    loaded = {name: load_tables(study, project, name) for name, study in STUDIES.items()}
+    _, _, ran, to_come = studies_markdown(STUDIES, loaded).splitlines()
+    assert "[was-run](reports/notebooks/studies/was-run.ipynb)" in ran
+    assert "1 supported" in ran
+    assert "| to-come |" in to_come
+    assert to_come.endswith("| *Not run yet.* |")
 
 
 def test_the_report_module_starts_without_a_numeric_framework() -> None:
     source = Path(tables.__file__).parent
-    for module in ("report", "study", "tables", "claims", "published", "results", "statistics"):
+    for module in (
+        "claims",
+        "evidence",
+        "findings",
+        "published",
+        "report",
+        "results",
+        "statistics",
+        "study",
+        "tables",
+    ):
         text = (source / f"{module}.py").read_text()
         assert "import keras" not in text
         assert "import tensorflow" not in text

@@ -16,7 +16,17 @@ def test_results_are_read_back(paths: Paths, write: Callable[..., None]) -> None
     assert result.correct("val").shape == (3, 100)
     assert result.metrics["collapsed_seeds"] == 1
     assert len(result.curves) == 9
-    assert len(result.weights) == 3
+    assert len(result.weights) == 9
+    assert len(result.features) == 6
+    assert result.train_label_counts.sum() == 1000
+
+
+def test_training_and_validation_images_together_count_by_their_numbers(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("a", [0.9, 0.8], examples=100, gap=0.05, images=900)
+    together = load_result(paths, "g", "a").per_seed("train_val_accuracy")
+    np.testing.assert_allclose(together, [0.95 * 0.9 + 0.9 * 0.1, 0.85 * 0.9 + 0.8 * 0.1])
 
 
 def test_losses_are_those_of_the_last_epoch_in_the_order_of_the_seeds(
@@ -43,7 +53,7 @@ def test_a_variant_that_is_missing_among_others_names_its_stage(
         load_results(paths, "g", ["a", "b"])
 
 
-@pytest.mark.parametrize("kind", ["metrics", "curves", "weights", "predictions"])
+@pytest.mark.parametrize("kind", ["metrics", "curves", "features", "weights", "predictions"])
 def test_a_missing_or_damaged_file_is_named(
     paths: Paths, write: Callable[..., None], kind: str
 ) -> None:

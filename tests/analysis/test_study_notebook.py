@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
-from cnn_ablations.analysis.study import introduction, study_parameters
+from cnn_ablations.analysis.study import (
+    introduction,
+    study_parameters,
+    variants_along,
+)
 from cnn_ablations.config.params import Params
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
@@ -32,7 +36,8 @@ def execute(template: Path, parameters: dict[str, Any]) -> dict[str, Any]:
 
 def write_quickstart(write: Callable[..., None]) -> None:
     for noise, (name, accuracies) in enumerate(QUICKSTART.items()):
-        write(name, accuracies, group="quickstart", noise=noise)
+        flops = 600_000 * (1 + noise)
+        write(name, accuracies, group="quickstart", noise=noise, flops=flops)
 
 
 def test_parameters_are_plain_values_and_hold_the_differences(real_params: Params) -> None:
@@ -85,6 +90,46 @@ def test_the_notebook_writes_tables_and_figures(
     }
     execute(checkout.template("study"), parameters)
     assert {path.name: path.read_bytes() for path in _files(paths)} == written
+
+
+def test_factors_and_penalties_have_figures_of_their_own(
+    paths: Paths,
+    write: Callable[..., None],
+    checkout: Paths,
+    real_params: Params,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for noise, name in enumerate(real_params.study("r3-mnist").variants):
+        write(name, [0.97, 0.975], group="r3-mnist", noise=noise, images=500 * (1 + noise))
+    paths.params.touch()
+    monkeypatch.chdir(paths.root)
+    execute(checkout.template("study"), study_parameters(real_params, "r3-mnist"))
+    written = {path.stem for path in paths.figures("r3-mnist").iterdir()}
+    assert {"along-kernel_size", "along-strides", "cost", "weights-r3-mnist-l2"} <= written
+
+
+def test_variants_stand_by_the_only_key_that_they_set(real_params: Params) -> None:
+    parameters = study_parameters(real_params, "r4-l1")
+    differences, recipe = parameters["differences"], parameters["recipe"]
+    along = variants_along("l1", real_params.study("r4-l1"), differences, recipe)
+    assert along == {
+        0.0: "r4-l1-0",
+        0.0001: "r4-base",
+        0.001: "r4-l1-1e-3",
+        0.01: "r4-l1-1e-2",
+        0.1: "r4-l1-1e-1",
+        1.0: "r4-l1-1",
+        10.0: "r4-l1-10",
+    }
+
+
+def test_a_claim_of_somebody_else_is_not_put_into_the_mouth_of_the_report(
+    real_params: Params,
+) -> None:
+    text = introduction(real_params.study("r4-depth"), "r4-depth", was_run=True)
+    said, asked = text.split("What this project says:")
+    assert "as the report compares them" in said
+    assert "On equal data" in asked
 
 
 def test_the_notebook_of_a_study_not_run_yet_says_so(

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from cnn_ablations.analysis import tables
-from cnn_ablations.analysis.claims import gather, judge
+from cnn_ablations.analysis.claims import judge
+from cnn_ablations.analysis.evidence import gather
 from cnn_ablations.analysis.published import compare_published
 from cnn_ablations.analysis.results import load_results
 from cnn_ablations.config.studies import Study

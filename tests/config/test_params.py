@@ -118,6 +118,14 @@ def claim(*variants: str) -> Document:
         ({"variants": {"tiny-nett": "net"}}, ["studies.s.variants", "did you mean 'tiny-net'?"]),
         ({"published": {"tiny-nett": {}}}, ["studies.s.published", "'tiny-nett'"]),
         ({"claims": {"c": claim("tiny-nett")}}, ["studies.s.claims.c", "did you mean 'tiny-net'?"]),
+        (
+            {"along": ["l3"]},
+            ["studies.s.along", "'tiny-net' has no key 'l3'"],
+        ),
+        (
+            {"along": ["padding"], "variants": {"unlisted": "plain"}},
+            ["studies.s.along", "'padding' of variant 'unlisted'", "number"],
+        ),
         ({"group": "other"}, ["studies.s.variants", "group 'tiny'", "group 'other'"]),
         ({"published": {"unlisted": {}}}, ["studies.s.published", "'unlisted'", "not listed"]),
     ],

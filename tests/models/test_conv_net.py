@@ -6,11 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn_ablations.config.params import Params
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.models import check_factors, factor_types
 from cnn_ablations.models.conv_net import LayerKind, check_conv_net, conv_net
-from cnn_ablations.training.network import build_network
 
 MNIST, CIFAR10 = (28, 28, 1), (32, 32, 3)
 DEFAULTS = {name: default for name, (_, default) in factor_types("conv_net").items()}
@@ -19,60 +17,6 @@ DEFAULTS = {name: default for name, (_, default) in factor_types("conv_net").ite
 def network(keras: ModuleType, image_shape: tuple[int, ...], **factors: Any) -> Any:
     inputs = keras.Input(image_shape)
     return keras.Model(inputs, conv_net(inputs, 10, **factors))
-
-
-R1_MNIST = {"filters": [32, 64, 64], "pooling": [2, 2, 1], "dense": [64], "dense_dropout": 0.5}
-R1_CIFAR10 = {
-    "filters": [64, 64],
-    "kernel_size": 5,
-    "strides": 3,
-    "pooling": 2,
-    "dense": [384, 192],
-    "dense_dropout": 0.2,
-}
-R4 = {"filters": [16, 16, 32, 32], "strides": [1, 2, 1, 2], "conv_dropout": [0, 0, 0, 0.5]}
-
-
-@pytest.mark.parametrize(
-    ("image_shape", "factors", "parameters"),
-    [
-        (MNIST, R1_MNIST, 257_162),
-        (MNIST, {**R1_MNIST, "strides": 2}, 60_554),
-        (MNIST, {**R1_MNIST, "kernel_size": 5}, 355_978),
-        (CIFAR10, R1_CIFAR10, 208_138),
-        (CIFAR10, {**R1_CIFAR10, "strides": 1}, 1_756_426),
-        (CIFAR10, {**R1_CIFAR10, "kernel_size": 2}, 118_090),
-        (CIFAR10, R4, 37_146),
-        (CIFAR10, {**R4, "strides": 1, "pooling": [1, 2, 1, 2]}, 37_146),
-    ],
-)
-def test_published_networks_have_their_published_size(
-    keras: ModuleType, image_shape: tuple[int, ...], factors: dict[str, Any], parameters: int
-) -> None:
-    assert network(keras, image_shape, **factors).count_params() == parameters
-
-
-@pytest.mark.parametrize(
-    ("variant", "parameters", "fixed"),
-    [
-        ("r2-1conv-none", 217_370, 0),
-        ("r2-1conv-l2", 217_370, 0),
-        ("r2-1conv-dropout", 217_370, 0),
-        ("r2-1conv-batchnorm", 217_754, 192),
-        ("r2-1conv-batchnorm-retrained", 217_754, 192),
-        ("r2-2conv-none", 35_370, 0),
-        ("r2-2conv-l2", 35_370, 0),
-        ("r2-2conv-dropout", 35_370, 0),
-        ("r2-2conv-batchnorm", 35_818, 224),
-        ("r2-2conv-batchnorm-retrained", 35_818, 224),
-    ],
-)
-def test_the_variants_of_r2_have_their_published_size(
-    keras: ModuleType, real_params: Params, variant: str, parameters: int, fixed: int
-) -> None:
-    model = build_network(real_params.variant(variant), MNIST, 10, 255)
-    assert model.count_params() == parameters
-    assert sum(weight.numpy().size for weight in model.non_trainable_weights) == fixed
 
 
 def test_layers_come_in_the_reports_order(keras: ModuleType) -> None:

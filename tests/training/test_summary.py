@@ -65,7 +65,7 @@ def test_what_counts_as_chance_follows_the_most_common_class() -> None:
     assert not summary.has_collapsed(answers(labels, 680), labels)
 
 
-LABELS = {"val": BALANCED[:100], "test": BALANCED[:200]}
+LABELS = {"train": BALANCED[:304], "val": BALANCED[:100], "test": BALANCED[:200]}
 
 
 def result(seed: int, test_correct: int, **final: float) -> SeedResult:
@@ -188,6 +188,7 @@ def test_predictions_keep_what_studies_need() -> None:
     assert kept["train_accuracy"].tolist() == [0.95, 0.9]
     assert kept["train_loss"][0] == 0.3
     assert math.isnan(kept["train_loss"][1])
+    assert kept["train_label_counts"].tolist() == np.bincount(LABELS["train"]).tolist()
     assert kept["collapsed"].tolist() == [False, True]
     assert kept["collapsed"].dtype == bool
 
@@ -209,6 +210,9 @@ def test_weights_are_summed_up_by_layer_and_kind() -> None:
         "q75",
         "q99",
         "near_zero",
+        "min",
+        "max",
+        "histogram",
     ]
     first, second = table.to_dict("records")
     assert (first["seed"], first["layer"], first["kind"], first["count"]) == (
@@ -222,6 +226,40 @@ def test_weights_are_summed_up_by_layer_and_kind() -> None:
     quantiles = [first[name] for name in ("q01", "q25", "median", "q75", "q99")]
     assert quantiles == pytest.approx([-0.98, -0.5, 0, 0.5, 0.98], abs=1e-6)
     assert (second["kind"], second["count"], second["near_zero"]) == ("biases", 4, 0.5)
+    assert (first["min"], first["max"]) == (-1, 1)
+    counts = [int(count) for count in first["histogram"].split()]
+    assert len(counts) == 100
+    assert sum(counts) == 201
+    assert max(counts) <= 3
+
+
+def test_a_network_that_diverged_has_a_histogram_without_values() -> None:
+    table = summary.weight_summary(0, [("a", "weights", np.full(3, np.nan, np.float32))])
+    assert sum(map(int, table["histogram"][0].split())) == 0
+
+
+def detail(maps: NDArray[np.floating], image_width: int) -> float:
+    of_layer = {"conv1": maps.astype(np.float32)}
+    return float(summary.feature_summary(0, of_layer, image_width)["detail"][0])
+
+
+def test_the_detail_of_noise_is_1_13_and_falls_with_the_size_of_its_maps() -> None:
+    noise = np.random.default_rng(0).normal(size=(20, 32, 32, 4))
+    assert detail(noise, 32) == pytest.approx(2 / np.sqrt(np.pi), abs=0.02)
+    assert detail(noise, 64) == pytest.approx(1 / np.sqrt(np.pi), abs=0.01)
+
+
+def test_a_slope_has_less_detail_than_stripes() -> None:
+    slope = np.broadcast_to(np.arange(16.0).reshape(1, 1, 16, 1), (1, 16, 16, 1))
+    assert detail(slope, 16) < 0.2 < detail(slope % 2, 16)
+
+
+def test_flat_maps_and_single_pixels_have_no_detail_to_speak_of() -> None:
+    stripes = np.arange(16).reshape(1, 1, 16, 1) % 2 * np.ones((1, 16, 16, 1))
+    flat = np.zeros((1, 16, 16, 3))
+    assert detail(np.concatenate([stripes, flat], axis=3), 16) == detail(stripes, 16)
+    assert math.isnan(detail(flat, 16))
+    assert math.isnan(detail(np.ones((2, 1, 1, 3)), 16))
 
 
 def test_a_seed_s_result_is_read_from_its_folder(tmp_path: Path) -> None:

@@ -125,6 +125,16 @@ def test_weight_summaries_are_those_of_the_saved_networks(finished: Finished) ->
     assert row["mean"] == pytest.approx(kernel.mean(), abs=1e-5)
 
 
+def test_feature_maps_are_summed_up_by_seed_and_convolution(finished: Finished) -> None:
+    paths, _, _ = finished
+    table = pd.read_csv(paths.features(*NET))
+    assert table[["seed", "layer", "height", "width"]].to_numpy().tolist() == [
+        [3, "conv1", 8, 8],
+        [1, "conv1", 8, 8],
+    ]
+    assert table["detail"].between(0.05, 1.2).all()
+
+
 def test_saved_weights_give_the_saved_answers(finished: Finished) -> None:
     paths, variant, _ = finished
     run = paths.run(*NET) / "seed-3"
@@ -145,6 +155,7 @@ def test_the_run_folder_holds_no_measurement_and_the_timings_do(finished: Finish
         assert measured["train_seconds"] > 0
     assert len(timings["provenance"]) == 1
     assert timings["provenance"][0]["backend"] == "tensorflow"
+    assert set(timings["revision"]) == {"commit", "modified"}
 
 
 def test_the_notebook_is_told_what_it_shows(finished: Finished) -> None:

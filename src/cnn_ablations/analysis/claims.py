@@ -1,95 +1,21 @@
-"""The claims of a study, tested: one function a kind of test, and verdicts in plain words.
+"""The claims of a study, judged: verdicts in plain words from what their tests found."""
 
-To add a kind, add its model to `cnn_ablations.config.studies` and a function like `_higher` to
-`KINDS`: it says whether the data point to the claim, by how much, and how surely.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 
 from cnn_ablations.analysis import statistics
-from cnn_ablations.analysis.results import VariantResult
-from cnn_ablations.analysis.statistics import Estimate, Floats, Sample, contrast
-from cnn_ablations.config.studies import (
-    Claim,
-    CostsMore,
-    Higher,
-    NarrowerGap,
-    NotHigher,
-    Overfits,
-    Reaches,
-    Similar,
-    Study,
-    Test,
-)
+from cnn_ablations.analysis.evidence import Evidence
+from cnn_ablations.analysis.findings import KINDS, Finding
+from cnn_ablations.analysis.statistics import Estimate
+from cnn_ablations.analysis.wording import measure, p_text, points
+from cnn_ablations.config.studies import Claim, Test
 
 LEVEL = 0.05
 MANY_SEEDS = 1000
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 NOT_RUN = "not run yet"
 ON_THIS_SEED = " on this seed"
-Unit = Literal["points", "accuracy", "ratio"]
-"""Of an effect: a difference of accuracies, an accuracy, a ratio of costs."""
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The results of a study's variants, with the resampled accuracies that all tests share."""
-
-    study: Study
-    results: Mapping[str, VariantResult]
-    draws: Mapping[tuple[str, str], Floats]
-    """(resamples, seeds) by variant and split."""
-
-    def accuracy(self, variant: str, split: str) -> Sample:
-        """Raises ProjectError where the variant has no such split."""
-        result = self.results[variant]
-        values = result.correct(split).mean(axis=1)
-        return Sample(values, self.draws[variant, split], int(result.collapsed.sum()))
-
-    def gap(self, variant: str) -> Sample:
-        """Training less validation accuracy of each seed. The training images stay as they are:
-        a network's accuracy on the very images that it was fitted to is no estimate.
-        """
-        validation = self.accuracy(variant, "val")
-        train = self.results[variant].train_accuracy
-        return Sample(train - validation.values, train - validation.draws, validation.collapsed)
-
-    def flops(self, variants: Sequence[str]) -> float:
-        """The mean number of floating-point operations for one image."""
-        return float(np.mean([self.results[variant].metrics["flops"] for variant in variants]))
-
-    def name(self, variants: Sequence[str], average: str = " (mean of {})") -> str:
-        """The variants as a sentence names them; several of them by the first and the last."""
-        first, last = (f"“{self.study.variants[variants[end]]}”" for end in (0, -1))
-        return first if len(variants) == 1 else f"{first} to {last}{average.format(len(variants))}"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the data say about one test, before the correction for the study's other tests."""
-
-    statement: str
-    """The effect in words."""
-    holds: bool
-    """Whether the data point towards the claim (else: away from it)."""
-    effect: float
-    """Accuracies and their differences as fractions."""
-    unit: Unit = "points"
-    condition: str = ""
-    """What the effect is measured against, in words, where that is not 0."""
-    interval: tuple[float, float] | None = None
-    p: float | None = None
-    """Of the hypothesis that the truth lies the other way; None where nothing is left to chance."""
-    estimate: Estimate | None = None
-    distance: float = 0.0
-    """From the estimate to that hypothesis."""
-    tails: int = 2
-    """Whether `p` is one-sided or two-sided."""
 
 
 @dataclass(frozen=True)
@@ -116,25 +42,6 @@ class ClaimResult:
     verdict: str
     sentence: str
     judgements: tuple[Judgement, ...] = ()
-
-
-def gather(study: Study, results: Mapping[str, VariantResult]) -> Evidence:
-    """Resample the examples of each split once, for all variants that were tested on them.
-
-    Variants whose true labels agree were tested on the same examples, so share their resamples.
-    """
-    networks: dict[tuple[str, bytes], list[str]] = {}
-    for name, result in results.items():
-        for split, labels in result.labels.items():
-            networks.setdefault((split, labels.tobytes()), []).append(name)
-    draws = {}
-    for (split, _), names in networks.items():
-        correct = [results[name].correct(split) for name in names]
-        resampled = statistics.resampled_accuracies(np.concatenate(correct))
-        ends = np.cumsum([len(of_seeds) for of_seeds in correct])
-        for name, of_seeds in zip(names, np.split(resampled, ends[:-1], axis=1), strict=True):
-            draws[name, split] = of_seeds
-    return Evidence(study, results, draws)
 
 
 def judge(evidence: Evidence) -> list[ClaimResult]:
@@ -175,10 +82,12 @@ def _judge(
     verdict = SUPPORTED if finding.holds else CONTRADICTED
     estimate, interval = finding.estimate, finding.interval
     if estimate is None or interval is None:
-        sentence = f"{finding.statement}{finding.condition}."
-        return Judgement(test, finding, p_holm, verdict, None, None, sentence)
+        seeds = min(estimate.seeds) if estimate else None
+        verdict += ON_THIS_SEED if seeds == 1 else ""
+        sentence = f"{finding.statement}{' (1 seed)' if seeds == 1 else ''}{finding.condition}."
+        return Judgement(test, finding, p_holm, verdict, seeds, None, sentence)
     seeds, more = min(estimate.seeds), None
-    low, high = (points(bound) for bound in interval)
+    low, high = (measure(bound, finding.unit) for bound in interval)
     sentence = (
         f"{finding.statement} (95 % interval {low} to {high}; {p_text(p_holm)}; {_seeds(estimate)})"
         f"{finding.condition}."
@@ -216,176 +125,9 @@ def _conclude(name: str, claim: Claim, judgements: list[Judgement]) -> ClaimResu
     return ClaimResult(name, claim, decisive.verdict, sentence, tuple(judgements))
 
 
-def _higher(evidence: Evidence, test: Higher) -> Finding:
-    estimate = _difference(evidence, test)
-    p = None
-    if estimate.seeds == (1, 1):
-        split = _split(test.metric)
-        p = statistics.mcnemar_p(
-            evidence.results[test.variants[0]].correct(split)[0],
-            evidence.results[test.than[0]].correct(split)[0],
-        )
-    return _beside(
-        estimate,
-        0.0,
-        holds=estimate.value > 0,
-        statement=_comparison(evidence, test, estimate),
-        p=p,
-    )
-
-
-def _not_higher(evidence: Evidence, test: NotHigher) -> Finding:
-    margin, estimate = evidence.study.margin, _difference(evidence, test)
-    return _beside(
-        estimate,
-        margin,
-        holds=estimate.value < margin,
-        statement=_comparison(evidence, test, estimate),
-        condition=f", where {points(margin)} points more would count as higher",
-    )
-
-
-def _similar(evidence: Evidence, test: Similar) -> Finding:
-    margin, estimate = evidence.study.margin, _difference(evidence, test)
-    finding = _beside(
-        estimate,
-        float(np.copysign(margin, estimate.value)),
-        holds=abs(estimate.value) < margin,
-        statement=_comparison(evidence, test, estimate),
-        condition=f", where less than {points(margin)} points counts as similar",
-    )
-    if not finding.holds:
-        return finding
-    return replace(finding, p=statistics.equivalence_p(estimate, margin), tails=1)
-
-
-def _overfits(evidence: Evidence, test: Overfits) -> Finding:
-    margin = evidence.study.margin
-    estimate = contrast([evidence.gap(variant) for variant in test.variants])
-    return _beside(
-        estimate,
-        margin,
-        holds=estimate.value > margin,
-        statement=(
-            f"The training accuracy of {evidence.name(test.variants)} is "
-            f"{_signed(estimate.value, 'above', 'below')} its validation accuracy"
-        ),
-        condition=f", where more than {points(margin)} points counts as overfitting",
-    )
-
-
-def _narrower_gap(evidence: Evidence, test: NarrowerGap) -> Finding:
-    estimate = contrast(
-        [evidence.gap(variant) for variant in test.than],
-        [evidence.gap(variant) for variant in test.variants],
-    )
-    return _beside(
-        estimate,
-        0.0,
-        holds=estimate.value > 0,
-        statement=(
-            f"The gap from training to validation accuracy of {evidence.name(test.variants)} is "
-            f"{_signed(estimate.value, 'narrower', 'wider')} than that of "
-            f"{evidence.name(test.than)}"
-        ),
-    )
-
-
-def _reaches(evidence: Evidence, test: Reaches) -> Finding:
-    margin, split = evidence.study.margin, _split(test.metric)
-    estimate = contrast([evidence.accuracy(variant, split) for variant in test.variants])
-    return _beside(
-        estimate,
-        test.value - margin,
-        holds=estimate.value > test.value - margin,
-        statement=(
-            f"The {SPLITS[split]} accuracy of {evidence.name(test.variants)} is "
-            f"{points(estimate.value)} %"
-        ),
-        condition=f", where {points(test.value)} % less {points(margin)} points is to be reached",
-        unit="accuracy",
-    )
-
-
-def _costs_more(evidence: Evidence, test: CostsMore) -> Finding:
-    ours, theirs = evidence.flops(test.variants), evidence.flops(test.than)
-    return Finding(
-        statement=(
-            f"The arithmetic of {evidence.name(test.variants)} is {ours / theirs:.2f} times that "
-            f"of {evidence.name(test.than)}"
-        ),
-        holds=ours > theirs,
-        effect=ours / theirs,
-        unit="ratio",
-        condition=f": {ours / 1e6:.2f} against {theirs / 1e6:.2f} million operations an image",
-    )
-
-
-KINDS: dict[str, Callable[[Evidence, Any], Finding]] = {
-    "higher": _higher,
-    "not_higher": _not_higher,
-    "similar": _similar,
-    "overfits": _overfits,
-    "narrower_gap": _narrower_gap,
-    "reaches": _reaches,
-    "costs_more": _costs_more,
-}
-
-
-def points(fraction: float) -> str:
-    """An accuracy in per cent, or a difference of accuracies in percentage points."""
-    return f"{100 * fraction:z.2f}".replace("-", "−")
-
-
-def p_text(p: float | None) -> str:
-    """A p value in words; none where nothing was left to chance."""
-    if p is None:
-        return ""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def _beside(
-    estimate: Estimate,
-    null: float,
-    *,
-    holds: bool,
-    statement: str,
-    condition: str = "",
-    unit: Unit = "points",
-    p: float | None = None,
-) -> Finding:
-    """The finding of a two-sided test (its p value given or from the bootstrap) of `null`."""
-    return Finding(
-        statement=statement,
-        holds=holds,
-        effect=estimate.value,
-        unit=unit,
-        condition=condition,
-        interval=statistics.interval(estimate),
-        p=statistics.two_sided_p(estimate, null) if p is None else p,
-        estimate=estimate,
-        distance=abs(estimate.value - null),
-    )
-
-
-def _difference(evidence: Evidence, test: Higher | NotHigher | Similar) -> Estimate:
-    split = _split(test.metric)
-    return contrast(
-        [evidence.accuracy(variant, split) for variant in test.variants],
-        [evidence.accuracy(variant, split) for variant in test.than],
-    )
-
-
-def _comparison(evidence: Evidence, test: Higher | NotHigher | Similar, estimate: Estimate) -> str:
-    return (
-        f"The {SPLITS[_split(test.metric)]} accuracy of {evidence.name(test.variants)} is "
-        f"{_signed(estimate.value, 'above', 'below')} that of {evidence.name(test.than)}"
-    )
-
-
 def _outlook(evidence: Evidence, finding: Finding, seeds: int, more: int | None) -> str:
     margin, interval = evidence.study.margin, finding.interval
-    against_zero = not finding.condition
+    against_zero = finding.unit == "points" and not finding.condition
     if against_zero and interval and -margin < interval[0] and interval[1] < margin:
         return f"either way, the difference is below the margin of {points(margin)} points"
     if seeds == 1:
@@ -415,11 +157,3 @@ def _seeds(estimate: Estimate) -> str:
     if low != high:
         return f"{low} to {high} seeds"
     return f"{low} seed{'s' * (low > 1)}{' each' * (len(estimate.seeds) > 1)}"
-
-
-def _signed(difference: float, positive: str, negative: str) -> str:
-    return f"{points(abs(difference))} points {positive if difference >= 0 else negative}"
-
-
-def _split(metric: str) -> str:
-    return metric.removesuffix("_accuracy")

@@ -3,7 +3,8 @@
 A published figure is one run. It is within seed noise where it lies inside the 95 % prediction
 interval for one more run, which Student's t draws from our seeds. Seeds that collapsed to chance
 are left out of that interval and counted beside it, since every published network had learned:
-with them it would reach from chance to beyond perfection and let anything pass. Losses are taken
+with them it would reach from chance to beyond perfection and let anything pass. Where every seed
+collapsed, they are all there is, and the interval is theirs. Losses are taken
 by their logarithms: a penalty can differ a hundredfold between seeds, and no loss is negative. Of
 figures that differ by seed noise alone, one in twenty still falls outside.
 """
@@ -32,12 +33,12 @@ class PublishedFigure:
     reproduced: float | None = None
     """The median over all seeds, those that collapsed included; None if it is not finite."""
     low: float | None = None
-    """The prediction interval, where at least two seeds learned."""
+    """The prediction interval, where at least two seeds learned, or all of several collapsed."""
     high: float | None = None
     seeds: int = 0
     collapsed: int = 0
     within_seed_noise: str = NOT_RUN
-    """`yes`, `no`, `not run yet`, or `unknown`: fewer than two seeds learned, or losses differ so
+    """`yes`, `no`, `not run yet`, or `unknown`: a single seed learned, or losses differ so
     much between seeds that the interval spans more than a factor of `TOO_WIDE`."""
 
     @property
@@ -63,7 +64,8 @@ def compare_published(
 
 def _compare(result: VariantResult, metric: str, published: float) -> PublishedFigure:
     values = result.per_seed(metric)
-    learned = values[~result.collapsed & np.isfinite(values)]
+    finite = np.isfinite(values)
+    learned = values[finite & (~result.collapsed | result.collapsed.all())]
     median = float(np.median(np.nan_to_num(values, nan=np.inf, posinf=np.inf)))
     low, high, within = None, None, UNKNOWN
     if len(learned) > 1:

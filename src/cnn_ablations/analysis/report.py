@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cnn_ablations.analysis.claims import gather, judge
+from cnn_ablations.analysis.claims import judge
+from cnn_ablations.analysis.evidence import gather
 from cnn_ablations.analysis.published import compare_published
 from cnn_ablations.analysis.results import load_results
 from cnn_ablations.analysis.study import NOT_RUN_TEXT, published_text, tests_text
@@ -151,9 +152,10 @@ def readme_tables(
     studies: Mapping[str, Study], tables: Mapping[str, StudyTables]
 ) -> dict[str, str]:
     """What README.md may show, by the name in its markers: of each study `<study>` (the
-    variants), `<study>-published` and `<study>-claims`, and of all together `claims`.
+    variants), `<study>-published` and `<study>-claims`, and of all together `studies` (what
+    they ask) and `claims`.
     """
-    shown = {}
+    shown = {"studies": studies_markdown(studies, tables)}
     verdicts = []
     for name, study in studies.items():
         of_study = tables[name]
@@ -163,6 +165,22 @@ def readme_tables(
         if study.claims:
             verdicts += [f"**{study.title}**", claims_markdown(of_study.claims)]
     return shown | {"claims": "\n\n".join(verdicts)}
+
+
+def studies_markdown(studies: Mapping[str, Study], tables: Mapping[str, StudyTables]) -> str:
+    """What each study asks, whose question it is, and how its claims fared."""
+    rows = []
+    for name, study in studies.items():
+        notebook = f"[{name}](reports/notebooks/studies/{name}.ipynb)"
+        verdicts = tables[name].claims.drop_duplicates("claim")["claim_verdict"].value_counts()
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.sort_index().items())
+        was_run = tables[name].was_run
+        rows.append(
+            f"| {notebook if was_run else name} | {study.source or 'this project'} "
+            f"| {study.question} | {len(study.variants)} | {counts if was_run else NOT_RUN_TEXT} |"
+        )
+    head = "| study | source | question | variants | claims |"
+    return "\n".join([head, "| :-- | :-- | :-- | --: | :-- |", *rows])
 
 
 def fill_tables(text: str, tables: Mapping[str, str]) -> str:
@@ -204,7 +222,8 @@ that learned; seeds that collapsed to chance are counted beside it, and are part
 published figure inside that interval is within seed noise; of figures that differ by nothing
 else, one in twenty falls outside all the same. Accuracies are in per cent, losses in nats with
 the L1 and L2 penalty, their intervals taken on a logarithmic scale; where such an interval spans
-more than a factor of 100, or fewer than two seeds learned, the verdict is "unknown"."""
+more than a factor of 100, or a single seed learned, the verdict is "unknown". Where all seeds
+collapsed, the interval is that of the collapsed."""
 CLAIMS_INTRODUCTION = """\
 A claim is supported if all of its tests are, contradicted if one of them is, and undecided
 otherwise. Accuracies are medians over seeds; intervals (95 %) and p values come from a bootstrap

@@ -15,6 +15,8 @@ from cnn_ablations.analysis.statistics import Floats
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 
+NAMES = ("seeds", "train_label_counts", "train_accuracy", "train_loss", "collapsed")
+"""Of the arrays beside labels and predictions."""
 T = TypeVar("T")
 
 
@@ -28,12 +30,16 @@ class VariantResult:
     """One row per seed and epoch."""
     weights: pd.DataFrame
     """One row per seed, layer and kind (weights or biases)."""
+    features: pd.DataFrame
+    """One row per seed and convolution."""
     seeds: NDArray[np.int64]
     """(seeds,)."""
     labels: dict[str, NDArray[np.uint8]]
     """The true classes (examples,) of `test` and, where there is one, `val`."""
     predicted: dict[str, NDArray[np.uint8]]
     """The predicted classes (seeds, examples) of the same splits."""
+    train_label_counts: NDArray[np.int64]
+    """How many training images each class has, (classes,)."""
     train_accuracy: Floats
     """(seeds,), evaluated after training, as is the loss."""
     train_loss: Floats
@@ -53,6 +59,28 @@ class VariantResult:
         right: NDArray[np.bool_] = self.predicted[split] == self.labels[split]
         return right
 
+    @property
+    def typical_seed(self) -> int:
+        """The seed in the middle when all are ordered by test accuracy; of two the better one.
+
+        A median, unlike a mean, is the result of a network that exists, also where some seeds
+        collapsed; and nobody can pick a fine one by hand.
+        """
+        order = np.argsort(self.per_seed("test_accuracy"), kind="stable")
+        return int(self.seeds[order[len(order) // 2]])
+
+    def histograms(self, seed: int) -> dict[str, tuple[Floats, Floats]]:
+        """Of the weights (without biases) of one network by layer: counts (bins,) and the edges
+        of the bins (bins + 1,).
+        """
+        weights = self.weights[(self.weights["seed"] == seed) & (self.weights["kind"] == "weights")]
+        histograms = {}
+        for row in weights.to_dict("records"):
+            counts = np.array(row["histogram"].split(), dtype=np.float64)
+            edges = np.linspace(row["min"], row["max"], len(counts) + 1)
+            histograms[str(row["layer"])] = (counts, edges)
+        return histograms
+
     def per_seed(self, metric: str) -> Floats:
         """An accuracy or loss after training (or Keras's running average in the last epoch) of
         each seed, (seeds,).
@@ -63,6 +91,10 @@ class VariantResult:
             values: Floats = getattr(self, metric)
         elif metric in ("val_accuracy", "test_accuracy"):
             values = self.correct(metric.removesuffix("_accuracy")).mean(axis=1)
+        elif metric == "train_val_accuracy":
+            images, val = int(self.train_label_counts.sum()), self.correct("val")
+            right = self.train_accuracy * images + val.sum(axis=1)
+            values = right / (images + val.shape[1])
         elif metric in self.curves:
             last = self.curves.groupby("seed")[metric].last()
             values = last.reindex(self.seeds).to_numpy(dtype=np.float64)
@@ -106,6 +138,7 @@ def load_result(paths: Paths, group: str, variant: str) -> VariantResult:
         metrics=read(paths.metrics(group, variant), lambda path: json.loads(path.read_bytes())),
         curves=read(paths.curves(group, variant), pd.read_csv),
         weights=read(paths.weights(group, variant), pd.read_csv),
+        features=read(paths.features(group, variant), pd.read_csv),
         **arrays,
     )
 
@@ -116,4 +149,4 @@ def _arrays(path: Path) -> dict[str, Any]:
         return {
             "labels": {split: file[f"{split}_labels"] for split in splits},
             "predicted": {split: file[f"{split}_predicted"] for split in splits},
-        } | {name: file[name] for name in ("seeds", "train_accuracy", "train_loss", "collapsed")}
+        } | {name: file[name] for name in NAMES}

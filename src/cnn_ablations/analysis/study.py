@@ -1,6 +1,6 @@
 """What is said of one study in words, in its notebook and in the reports over all studies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -35,9 +35,12 @@ def introduction(study: Study, name: str, *, was_run: bool) -> str:
     parts = [f"## {study.title}", f"**{study.question}**"]
     if not was_run:
         parts += [f"*Not run yet*: `dvc repro compare@{name}` trains its variants and fills this."]
-    if study.claims:
-        said_by = f"What {study.source} says" if study.source else "What is to be tested here"
-        parts += [f"{said_by}:", bullets([claim.statement for claim in study.claims.values()])]
+    statements: dict[str, list[str]] = {}
+    for claim in study.claims.values():
+        statements.setdefault(claim.source or study.source, []).append(claim.statement)
+    for source, of_source in statements.items():
+        said_by = f"What {source} says" if source else "What is to be tested here"
+        parts += [f"{said_by}:", bullets(of_source)]
     if study.choices:
         parts += ["What is this project's own choice:", bullets(study.choices)]
     return "\n\n".join(parts)
@@ -75,6 +78,23 @@ def tally(published: pd.DataFrame) -> str:
         f"**{within} of {len(published)} published figures are within seed noise, {outside} are "
         f"not{named}{open_}.**"
     )
+
+
+def variants_along(
+    key: str,
+    study: Study,
+    differences: Mapping[str, Mapping[str, Any]],
+    recipe: Mapping[str, Any],
+) -> dict[float, str]:
+    """The variants by their value of `key`: those that set it and nothing else, and the one that
+    sets nothing. Seeds, which `differences` does not hold, may differ.
+    """
+    chosen = {}
+    for variant in study.variants:
+        if set(differences.get(variant, {})) <= {key}:
+            value = differences.get(variant, {}).get(key, recipe[key])
+            chosen[float(value)] = variant
+    return chosen
 
 
 def bullets(items: Sequence[str]) -> str:

@@ -11,21 +11,14 @@ import pandas as pd
 import yaml
 
 from cnn_ablations.analysis import statistics
-from cnn_ablations.analysis.claims import ClaimResult, Evidence, points
+from cnn_ablations.analysis.claims import ClaimResult
+from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.published import PublishedFigure
+from cnn_ablations.analysis.wording import METRICS, measure, points
 from cnn_ablations.config.studies import Study
 from cnn_ablations.files import write_atomically
 
 ABSENT = "–"
-METRICS = {
-    "train_accuracy": "training accuracy",
-    "train_loss": "training loss",
-    "running_train_accuracy": "training accuracy, average over the last epoch",
-    "running_train_loss": "training loss, average over the last epoch",
-    "val_accuracy": "validation accuracy",
-    "val_loss": "validation loss",
-    "test_accuracy": "test accuracy",
-}
 
 
 def variants_table(
@@ -61,7 +54,7 @@ def accuracy_interval(
     """The 95 % interval of the median accuracy; None where the variant has no such split."""
     if (variant, split) not in evidence.draws:
         return None, None
-    estimate = statistics.contrast([evidence.accuracy(variant, split)])
+    estimate = statistics.contrast([evidence.accuracy(variant, f"{split}_accuracy")])
     return statistics.within_0_and_1(statistics.interval(estimate))
 
 
@@ -82,6 +75,7 @@ def claims_table(claims: Iterable[ClaimResult]) -> pd.DataFrame:
         claim: dict[str, Any] = {
             "claim": result.name,
             "statement": result.claim.statement,
+            "source": result.claim.source,
             "remark": result.claim.remark,
             "claim_verdict": result.verdict,
             "claim_sentence": result.sentence,
@@ -114,7 +108,7 @@ def claims_table(claims: Iterable[ClaimResult]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_CLAIM_COLUMNS)
 
 
-_CLAIM_COLUMNS = ["claim", "statement", "remark", "claim_verdict", "claim_sentence"]
+_CLAIM_COLUMNS = ["claim", "statement", "source", "remark", "claim_verdict", "claim_sentence"]
 _CLAIM_COLUMNS += ["test", "kind", "metric", "variants", "than", "verdict", "effect", "unit"]
 _CLAIM_COLUMNS += ["low", "high", "p", "p_holm", "seeds", "seeds_to_decide", "sentence"]
 
@@ -180,7 +174,12 @@ def claims_markdown(table: pd.DataFrame) -> str:
     claims = table.drop_duplicates("claim")
     return _markdown(
         {
-            "claim": claims["statement"],
+            "claim": [
+                f"{statement} (Said by {source}.)" if source else statement
+                for statement, source in zip(
+                    claims["statement"], claims["source"].astype(object).fillna(""), strict=True
+                )
+            ],
             "verdict": [f"**{verdict}**" for verdict in claims["claim_verdict"]],
             "what the data say": claims["claim_sentence"],
         },
@@ -196,11 +195,11 @@ def judgements_markdown(table: pd.DataFrame) -> str:
         {
             "claim": tests["claim"],
             "test": [_test(row) for row in rows],
-            "effect": [_effect(row, "effect") for row in rows],
+            "effect": [measure(row["effect"], row["unit"]) for row in rows],
             "95 % interval": [
                 ABSENT
                 if pd.isna(row["low"])
-                else f"{_effect(row, 'low')} to {_effect(row, 'high')}"
+                else f"{measure(row['low'], row['unit'])} to {measure(row['high'], row['unit'])}"
                 for row in rows
             ],
             "p": _texts(tests["p"], _p),
@@ -248,13 +247,6 @@ def _measure(row: Mapping[Any, Any], key: str, *, sign: bool = False) -> str:
         return ABSENT
     scaled, digits = (100 * value, 2) if row["metric"].endswith("accuracy") else (value, 4)
     return f"{scaled:{plus}z.{digits}f}".replace("-", "−")
-
-
-def _effect(row: Mapping[Any, Any], key: str) -> str:
-    value = row[key]
-    if row["unit"] == "ratio":
-        return f"× {value:.2f}"
-    return points(value) + (" %" if row["unit"] == "accuracy" else "")
 
 
 def _test(row: Mapping[Any, Any]) -> str:

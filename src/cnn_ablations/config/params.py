@@ -83,30 +83,45 @@ def parse_params(document: Any) -> Params:
             )
         except ProjectError as error:
             raise ProjectError(f"{location}: {error}") from None
-    groups = {name: variant.group for name, variant in variants.items()}
     studies = {}
     for name, values in raw["studies"].items():
         study = validated(Study.model_validate, values, f"studies.{name}")
-        _check_study(name, study, groups)
+        _check_study(name, study, variants)
         studies[name] = study
     return Params(datasets, protocols, variants, studies)
 
 
-def _check_study(name: str, study: Study, groups: Mapping[str, str]) -> None:
+def _check_study(name: str, study: Study, variants: Mapping[str, Variant]) -> None:
     for key, variant in study_variants(study):
         location = f"params.yaml: studies.{name}.{key}"
-        if variant not in groups:
-            hint = nearest(variant, groups)
+        if variant not in variants:
+            hint = nearest(variant, variants)
             raise ProjectError(f"{location}: there is no variant '{variant}'{hint}")
-        if groups[variant] != study.group:
+        if variants[variant].group != study.group:
             raise ProjectError(
-                f"{location}: variant '{variant}' is of group '{groups[variant]}', "
+                f"{location}: variant '{variant}' is of group '{variants[variant].group}', "
                 f"but the study is about group '{study.group}'"
             )
         if variant not in study.variants:
             raise ProjectError(
                 f"{location}: variant '{variant}' is not listed in studies.{name}.variants"
             )
+
+    for key in study.along:
+        for variant in study.variants:
+            settings = variants[variant].model_dump() | variants[variant].factors
+            if key not in settings:
+                raise ProjectError(
+                    f"params.yaml: studies.{name}.along: variant '{variant}' has no key '{key}'"
+                    f"{nearest(key, settings)}"
+                )
+            if not isinstance(settings[key], int | float) and {key} >= set(
+                variants[variant].differences
+            ):
+                raise ProjectError(
+                    f"params.yaml: studies.{name}.along: '{key}' of variant '{variant}' is "
+                    f"{settings[key]!r}, not a number"
+                )
 
 
 def _mapping(value: Any, location: str) -> Mapping[str, Any]:

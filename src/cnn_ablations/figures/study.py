@@ -116,14 +116,16 @@ def accuracies_beside(seeds: Mapping[str, Seeds], split: str) -> Figure:
 
 
 def accuracy_against_cost(
-    seeds: Mapping[str, Seeds], flops: Mapping[str, float], split: str
+    seeds: Mapping[str, Seeds], flops: Mapping[str, float], split: str, *, per_image: bool = True
 ) -> Figure:
-    """Median accuracy with its interval against the arithmetic that one image takes.
+    """Median accuracy with its interval against arithmetic.
 
     Args:
         seeds: by label, with the interval of the median.
-        flops: floating-point operations of a forward pass, by label.
+        flops: floating-point operations by label, of the forward pass of one image, or else of
+            all forward passes of a training.
         split: `val` or `test`.
+        per_image: which of the two.
     """
     figure = new_figure(WIDTH, max(3.6, 1.2 + 0.27 * len(seeds)))
     medians = {label: s.median for label, s in seeds.items()}
@@ -157,9 +159,11 @@ def accuracy_against_cost(
     bottom = rest[0] if rest else main
     bottom.set_xscale("log")
     bottom.set_xlim(places.min() / 1.3, places.max() * 1.3)
-    bottom.set_xticks(costs, [f"{cost / 1e6:.3g}" for cost in costs])
+    unit = 1e6 if per_image else 1e12
+    bottom.set_xticks(costs, [f"{cost / unit:.3g}" for cost in costs])
     bottom.xaxis.set_minor_locator(NullLocator())
-    bottom.set_xlabel("million operations an image (variants of equal cost are drawn side by side)")
+    what = "million operations an image" if per_image else "million million operations a training"
+    bottom.set_xlabel(f"{what} (variants of equal cost are drawn side by side)")
     main.set_ylabel(f"{SPLIT_NAMES[split]} accuracy")
     figure.legend(*main.get_legend_handles_labels(), loc="outside right upper")
     return figure
@@ -173,7 +177,8 @@ def published_beside(seeds: Mapping[str, Seeds], published: Mapping[str, float])
         published: by the same labels.
     """
     figure = new_figure(WIDTH, 1.0 + 0.32 * len(seeds))
-    panels = _panels(figure, seeds.values(), extra=list(published.values()))
+    bounds = [min(max(bound, 0.0), 1.0) for s in seeds.values() for bound in s.interval or ()]
+    panels = _panels(figure, seeds.values(), extra=[*published.values(), *bounds])
     for axes in panels:
         for row, (label, of_variant) in enumerate(seeds.items()):
             if of_variant.interval:

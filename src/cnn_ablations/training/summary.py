@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from cnn_ablations.models.cost import LayerCost
 
 COLLAPSE_LEVEL = 0.001
 NEAR_ZERO = 0.01
+BINS = 100
+"""Of a layer's histogram."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,13 @@ def curves(results: Sequence[SeedResult]) -> pd.DataFrame:
 def predictions(
     results: Sequence[SeedResult], labels: dict[str, NDArray[np.uint8]]
 ) -> dict[str, NDArray[Any]]:
-    """True labels (n,) and predicted labels (seeds, n) of `test` and `val`, and per seed the
-    accuracy and loss on the training images and whether it collapsed.
+    """True labels (n,) and predicted labels (seeds, n) of `test` and `val`, how many training
+    images each class has, and per seed the accuracy and loss on those and whether it collapsed.
     """
-    arrays: dict[str, NDArray[Any]] = {"seeds": np.array([result.seed for result in results])}
+    arrays: dict[str, NDArray[Any]] = {
+        "seeds": np.array([result.seed for result in results]),
+        "train_label_counts": np.bincount(labels["train"]),
+    }
     for split in results[0].predicted:
         arrays[f"{split}_labels"] = labels[split]
         arrays[f"{split}_predicted"] = np.stack([result.predicted[split] for result in results])
@@ -124,12 +129,15 @@ def weight_summary(
 ) -> pd.DataFrame:
     """One row per layer and kind (`weights` or `biases`) of a trained network.
 
-    `near_zero` is the share of values smaller than 0.01 in size.
+    `near_zero` is the share of values smaller than 0.01 in size; `histogram` has the numbers of
+    values in 100 bins of equal width from `min` to `max`, separated by spaces.
     """
     rows = []
     for layer, kind, array in weights:
         values = array.astype(np.float64).ravel()
         q01, q25, median, q75, q99 = np.quantile(values, [0.01, 0.25, 0.5, 0.75, 0.99])
+        finite = values[np.isfinite(values)]
+        histogram, edges = np.histogram(finite, BINS)
         rows.append(
             {
                 "seed": seed,
@@ -144,7 +152,43 @@ def weight_summary(
                 "q75": q75,
                 "q99": q99,
                 "near_zero": (np.abs(values) < NEAR_ZERO).mean(),
+                "min": edges[0],
+                "max": edges[-1],
+                "histogram": " ".join(map(str, histogram)),
             }
+        )
+    return pd.DataFrame(rows).round(6)
+
+
+def feature_summary(
+    seed: int, maps: Mapping[str, NDArray[np.float32]], image_width: int
+) -> pd.DataFrame:
+    """One row per convolution of a trained network: how large and how detailed its maps are.
+
+    `detail` is how much a map changes from one image pixel to the next: the mean difference of
+    neighbouring values, in units of the map's standard deviation, per step of a map, divided by
+    the pixels that such a step spans in the image. White noise at the image's size has 1.13 (two
+    over the square root of pi), a smooth slope next to nothing. Maps that are flat have no detail
+    to speak of and are left out; a layer that has no other maps has none at all (NaN).
+
+    Args:
+        seed: of the network.
+        maps: (images, height, width, channels) by layer, in order.
+        image_width: in pixels.
+    """
+    rows = []
+    for layer, of_layer in maps.items():
+        values = of_layer.astype(np.float64)
+        height, width = values.shape[1:3]
+        # A map of one pixel has no neighbours: it shows nothing of where something is.
+        steps = [np.abs(np.diff(values, axis=axis)) for axis in (1, 2) if values.shape[axis] > 1]
+        change = sum(step.mean(axis=(1, 2)) for step in steps) / max(len(steps), 1)
+        spread = values.std(axis=(1, 2))
+        shown = spread > 0
+        contrast = np.divide(change, spread, out=np.full(spread.shape, np.nan), where=shown)
+        detail = contrast[shown].mean() * width / image_width if shown.any() else np.nan
+        rows.append(
+            {"seed": seed, "layer": layer, "height": height, "width": width, "detail": detail}
         )
     return pd.DataFrame(rows).round(6)
 

@@ -13,12 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cnn_ablations.config.variants import Variant
-from cnn_ablations.data.arrays import Arrays, load_arrays
+from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays
 from cnn_ablations.data.splits import split_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import json_bytes, write_atomically
 from cnn_ablations.models.cost import LayerCost, layer_costs
 from cnn_ablations.paths import Paths
+from cnn_ablations.revision import revision
 from cnn_ablations.training import summary
 from cnn_ablations.training.backend import configure
 from cnn_ablations.training.fingerprint import fingerprint
@@ -28,6 +29,8 @@ from cnn_ablations.training.network import build_network
 if TYPE_CHECKING:
     import keras
 
+FEATURE_IMAGES = 100
+"""The first test images, on which the detail of feature maps is measured."""
 MEASUREMENT = "timing.json"
 WEIGHTS = "weights.weights.h5"
 
@@ -85,6 +88,21 @@ def named_weights(model: "keras.Model") -> list[tuple[str, str, NDArray[np.float
     ]
 
 
+def feature_maps(model: "keras.Model", images: UInt8s) -> dict[str, NDArray[np.float32]]:
+    """What each convolution, its activation included, makes of uint8 images (n, height, width,
+    channels): (n, height, width, channels) by the layer's name, in order.
+    """
+    import keras
+
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    inner = keras.Model(model.input, {layer.name: layer.output for layer in convolutions})
+    outputs = inner(images, training=False)
+    return {
+        layer.name: keras.ops.convert_to_numpy(outputs[layer.name]).astype(np.float32)
+        for layer in convolutions
+    }
+
+
 def _write_run(folders: dict[int, Path], run: Path) -> None:
     building = run.with_name(f".{run.name}.tmp")
     shutil.rmtree(building, ignore_errors=True)
@@ -102,11 +120,14 @@ def _write_reports(
     subsets = split_arrays(arrays, variant)
     labels = {split: np.asarray(subset.labels) for split, subset in subsets.items()}
     model = build_network(variant, arrays.image_shape, len(arrays.classes), arrays.pixel_max)
-    results, weights = [], []
+    images = subsets["test"].images[:FEATURE_IMAGES]
+    results, weights, features = [], [], []
     for seed, folder in folders.items():
         results.append(summary.read_seed_result(seed, folder))
         model.load_weights(folder / WEIGHTS)
         weights.append(summary.weight_summary(seed, named_weights(model)))
+        maps = feature_maps(model, images)
+        features.append(summary.feature_summary(seed, maps, arrays.image_shape[1]))
     trained = Trained(
         images={split: len(subset.labels) for split, subset in subsets.items()},
         layers=layer_costs(model),
@@ -122,12 +143,15 @@ def _write_reports(
     write_atomically(paths.curves(*own), trained.curves.to_csv(index=False).encode())
     write_atomically(paths.predictions(*own), buffer.getvalue())
     write_atomically(paths.weights(*own), pd.concat(weights).to_csv(index=False).encode())
-    write_atomically(paths.timings(*own), json_bytes(_measurements(folders)))
+    write_atomically(paths.features(*own), pd.concat(features).to_csv(index=False).encode())
+    write_atomically(paths.timings(*own), json_bytes(_measurements(folders, paths.root)))
     return trained
 
 
-def _measurements(folders: dict[int, Path]) -> dict[str, Any]:
-    """Times in seconds and memory in megabytes by seed, and the circumstances of the runs."""
+def _measurements(folders: dict[int, Path], root: Path) -> dict[str, Any]:
+    """Times in seconds and memory in megabytes by seed, the circumstances of the runs, and the
+    code that collected them (the same code, by its fingerprint, trained those of an earlier day).
+    """
     timings = {
         seed: json.loads((folder / MEASUREMENT).read_bytes()) for seed, folder in folders.items()
     }
@@ -136,6 +160,7 @@ def _measurements(folders: dict[int, Path]) -> dict[str, Any]:
     return {
         "seeds": {str(seed): timing for seed, timing in timings.items()},
         "provenance": distinct,
+        "revision": revision(root),
     }
 
 

@@ -1,0 +1,34 @@
+"""Numbers and metrics as people read them."""
+
+METRICS = {
+    "train_accuracy": "training accuracy",
+    "train_loss": "training loss",
+    "running_train_accuracy": "training accuracy (average over the last epoch)",
+    "running_train_loss": "training loss (average over the last epoch)",
+    "train_val_accuracy": "accuracy on training and validation images together",
+    "val_accuracy": "validation accuracy",
+    "val_loss": "validation loss",
+    "test_accuracy": "test accuracy",
+    "test_loss": "test loss",
+}
+
+
+def points(fraction: float) -> str:
+    """An accuracy in per cent, or a difference of accuracies in percentage points."""
+    return f"{100 * fraction:z.2f}".replace("-", "−")
+
+
+def measure(value: float, unit: str) -> str:
+    """A number with its unit: see `cnn_ablations.analysis.findings.Unit`."""
+    if unit == "ratio":
+        return f"× {value:.2f}"
+    if unit == "nats":
+        return f"{value:z.3f}".replace("-", "−")
+    return points(value) + (" %" if unit == "percent" else "")
+
+
+def p_text(p: float | None) -> str:
+    """A p value in words; none where nothing was left to chance."""
+    if p is None:
+        return ""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -1,0 +1,104 @@
+"""What one factor does: to accuracy, along its values, and to the weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from cnn_ablations.figures.style import (
+    COLOURS,
+    LINES,
+    MARKERS,
+    SPLIT_NAMES,
+    SPLITS,
+    WIDTH,
+    new_figure,
+)
+
+Floats = NDArray[np.float64]
+
+WIDE = 20
+"""Positive values that span more than this factor are drawn on a logarithmic axis."""
+
+
+def accuracy_along(accuracies: Mapping[float, Mapping[str, Floats]], name: str) -> Figure:
+    """Accuracy after training against the values of one factor: every seed faint, their medians
+    connected. On a logarithmic axis a value of 0 has a place of its own, to the left of a gap.
+
+    Args:
+        accuracies: (seeds,) by the factor's value and split.
+        name: of the factor.
+    """
+    values = np.array(sorted(accuracies), dtype=np.float64)
+    places = _places(values)
+    figure = new_figure(WIDTH, 3.8)
+    axes = figure.subplots()
+    for split, place in SPLITS.items():
+        if not all(split in accuracies[value] for value in values):
+            continue
+        style: dict[str, Any] = {"color": COLOURS[place], "marker": MARKERS[place]}
+        for x, value in zip(places, values, strict=True):
+            of_seeds = accuracies[value][split]
+            axes.plot([x] * len(of_seeds), of_seeds, ls="", alpha=0.35, ms=4, mew=0, **style)
+        medians = [np.median(accuracies[value][split]) for value in values]
+        axes.plot(places, medians, ls=LINES[place], label=SPLIT_NAMES[split], **style)
+    axes.set_xticks(places, [f"{value:,g}" for value in values])
+    axes.xaxis.set_minor_locator(NullLocator())
+    logarithmic = " (logarithmic axis)" if _is_wide(values) else ""
+    axes.set_xlabel(f"{name.replace('_', ' ')}{logarithmic}")
+    axes.set_ylabel("accuracy after training")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
+    axes.grid()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+def weights_overlaid(
+    histograms: Mapping[str, Mapping[str, tuple[Floats, Floats]]],
+) -> Figure:
+    """The distribution of each layer's weights in several networks, one upon the other.
+
+    Args:
+        histograms: counts (bins,) and edges (bins + 1,) by the network's label and the layer's
+            name; the layers that the first network has are drawn.
+    """
+    first = next(iter(histograms.values()))
+    columns = min(3, len(first))
+    rows = -(-len(first) // columns)
+    figure = new_figure(WIDTH, 0.9 + 2.0 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(first) :]:
+        axes.set_visible(False)
+    for axes, layer in zip(panels, first, strict=False):
+        for place, (label, layers) in enumerate(histograms.items()):
+            if layer not in layers:
+                continue
+            counts, edges = layers[layer]
+            share = counts / max(counts.sum(), 1) / np.maximum(np.diff(edges), 1e-12)
+            axes.stairs(share, edges, color=COLOURS[place], fill=True, alpha=0.25)
+            axes.stairs(share, edges, color=COLOURS[place], ls=LINES[place], lw=1.2, label=label)
+        axes.set_title(layer)
+        axes.set_yscale("log")
+        axes.set_xlabel("weight")
+    for axes in panels[::columns]:
+        axes.set_ylabel("density")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+def _is_wide(values: Floats) -> bool:
+    positive = values[values > 0]
+    return len(positive) > 1 and positive.max() > WIDE * positive.min()
+
+
+def _places(values: Floats) -> Floats:
+    """Where values stand on the axis: as they are, or by their logarithms where they are wide."""
+    if not _is_wide(values):
+        return values
+    positive = values[values > 0]
+    logs = np.log10(np.where(values > 0, values, positive.min()))
+    step = float(np.ptp(np.log10(positive))) / max(len(positive) - 1, 1)
+    return np.asarray(np.where(values > 0, logs, logs.min() - 1.5 * step))
