@@ -65,8 +65,9 @@ def test_a_stage_that_fails_under_dvc_says_how_to_get_the_old_reports_back(
 def test_the_command_lists_its_verbs(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     assert done.returncode == 0
-    for verb in ("check", "download", "preprocess", "explore", "train", "inspect", "compare"):
-        assert verb in done.stdout
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert command.callback.__name__ in done.stdout
 
 
 def test_a_valid_project_is_summed_up(project: Paths) -> None:
@@ -97,7 +98,9 @@ def test_outside_a_project_the_way_out_is_named(tmp_path: Path) -> None:
         ["train", "tiny-net"],
         ["inspect", "tiny-net"],
         ["compare", "study"],
+        ["convolution"],
         ["report"],
+        ["verify"],
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -125,6 +128,7 @@ def test_a_problem_is_one_line_and_status_1(project: Paths) -> None:
         (["inspect", "tiny-nett"], "no variant 'tiny-nett'"),
         (["preprocess", "digit"], "no data set 'digit'; did you mean 'digits'?"),
         (["compare", "study"], "no study 'study'"),
+        (["verify", "tiny-nett"], "no variant 'tiny-nett'"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(

@@ -57,6 +57,15 @@ pd.DataFrame({"epoch": [1, 2], "accuracy": [0.5, 0.75]})
 """
 
 
+def test_injected_parameters_fit_on_a_page(paths: Paths, output: Path, template: Template) -> None:
+    mode = {f"key {number}": list(range(number)) for number in range(60)}
+    template("assert list(mode.values())[-1] == list(range(59))")
+    execute("train", output, {"mode": mode}, paths)
+    injected = "".join(json.loads(output.read_bytes())["cells"][1]["source"]).splitlines()
+    assert injected[1].startswith("mode = {'key 0': [],")
+    assert max(map(len, injected)) <= 104
+
+
 def test_executed_twice_a_notebook_is_the_same_to_the_byte(
     paths: Paths, output: Path, template: Template, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,7 +82,7 @@ def test_executed_twice_a_notebook_is_the_same_to_the_byte(
 
     cells = json.loads(first)["cells"]
     assert [cell["id"] for cell in cells] == ["cell-00", "cell-01", "cell-02"]
-    assert "mode = {" in "".join(cells[1]["source"])
+    assert "".join(cells[1]["source"]) == "# Parameters\nmode = {'nested': [1, None, 'ü']}"
     printed, figure, table = cells[2]["outputs"]
     where, order = "".join(printed["text"]).splitlines()
     assert where == f"mode {{'nested': [1, None, 'ü']}} in {paths.root.name}"

@@ -32,7 +32,10 @@ StudyName = Annotated[str, typer.Argument(help="A study of params.yaml.")]
 @app.command()
 def check() -> None:
     """Check params.yaml and say what it holds."""
-    _, params = _project()
+    from cnn_ablations.files import write_atomically
+
+    paths, params = _project()
+    write_atomically(paths.checked, b"params.yaml is valid\n")
     seeds = sum(len(variant.seeds) for variant in params.variants.values())
     typer.echo(
         f"params.yaml is valid: {len(params.datasets)} data sets, "
@@ -86,7 +89,11 @@ def inspect(name: VariantName) -> None:
     paths, params = _project()
     variant = params.variant(name)
     output = paths.notebook(variant.group, name, "inspect")
-    _execute("inspect", output, {"variant": variant.model_dump()}, paths)
+    parameters = {
+        "variant": variant.model_dump(),
+        "example_classes": params.dataset(variant.dataset).example_classes,
+    }
+    _execute("inspect", output, parameters, paths)
 
 
 @app.command()
@@ -103,6 +110,44 @@ def convolution() -> None:
     """Execute the notebook that writes a convolution out by hand."""
     paths, _ = _project()
     _execute("convolution", paths.notebook("convolution"), {}, paths)
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VARIANT|STUDY",
+            help="Variants, or studies for all of theirs; without any, all that have results.",
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Of each group only the cheapest variant, if cheap.")
+    ] = False,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Only so many seeds of each variant, the first.")
+    ] = None,
+) -> None:
+    """Train variants again in a temporary place and compare with the committed results.
+
+    Each output is bit-identical, within seed noise, or different; unknown where fewer than two
+    seeds tell how much seeds differ. Exit status 0 means that all are one of the first two.
+    """
+    from cnn_ablations import verification
+
+    paths, params = _project()
+    variants = verification.plan(params, paths, names or [], seeds=seeds, quick=quick)
+    _say(verification.announced(variants, paths))
+    done = []
+    try:
+        for number, variant in enumerate(variants, start=1):
+            label = f"{variant.name} ({number} of {len(variants)})"
+            done.append(verification.verify(variant, paths, label, _console()))
+            typer.echo(f"{done[-1]}\n")
+    except SystemExit:
+        sys.exit("interrupted: the checkout is as it was; `verify` starts anew the next time")
+    typer.echo(verification.summed_up(done))
+    raise typer.Exit(not all(verified.verified for verified in done))
 
 
 @app.command()

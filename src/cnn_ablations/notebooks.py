@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 
 from cnn_ablations.errors import ProjectError
@@ -35,6 +36,20 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
     # The kernel imports TensorFlow, the process that waits for it must not: papermill only.
     import papermill
     from papermill.exceptions import PapermillExecutionError
+    from papermill.translators import PythonTranslator, papermill_translators
+
+    class WrappedLines(PythonTranslator):  # type: ignore[misc]
+        """Papermill's own writes a dictionary on one line, which no page is wide enough for."""
+
+        @classmethod
+        def codify(cls, parameters: Mapping[str, Any], comment: str = "Parameters") -> str:
+            lines = [
+                f"{name} = {pformat(value, width=96, sort_dicts=False)}"
+                for name, value in parameters.items()
+            ]
+            return "\n".join([f"# {comment}", *lines])
+
+    papermill_translators.register("python", WrappedLines)
 
     source = paths.template(template)
     if not source.is_file():

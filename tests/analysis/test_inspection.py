@@ -8,17 +8,22 @@ import pytest
 from sklearn.metrics import f1_score
 
 from cnn_ablations.analysis.inspection import (
+    Example,
     captions,
-    choose_examples,
     class_report,
     confusions,
     describe,
     describe_confusions,
+    describe_iterations,
+    describe_missing,
     describe_network,
     final_figures,
+    find_examples,
+    scores,
+    sort_out,
 )
 from cnn_ablations.analysis.results import load_result
-from cnn_ablations.analysis.run import Answers
+from cnn_ablations.analysis.run import Answers, Predictions
 from cnn_ablations.paths import Paths
 
 WriteVariant = Callable[..., None]
@@ -52,7 +57,7 @@ def test_final_figures_are_medians_with_the_range_of_seeds(
         "80.00 %",
         "–",
     ]
-    assert row(table, "train") == ["75.00 %", "", "10.00 %", "85.00 %", "0.1235"]
+    assert row(table, "training") == ["75.00 %", "", "10.00 %", "85.00 %", "0.1235"]
 
 
 def test_the_summary_tells_collapse_range_and_gap(paths: Paths, write: WriteVariant) -> None:
@@ -97,15 +102,65 @@ def test_the_opened_network_is_introduced_with_its_faults() -> None:
     assert "counts as cat" in diverged
 
 
+def test_batches_are_summed_up_by_first_and_last_epoch() -> None:
+    iterations = pd.DataFrame(
+        {
+            "epoch": np.repeat([1, 2], 3),
+            "iteration": [1, 2, 3] * 2,
+            "accuracy": 0.5,
+            "loss": [9.0, 2.0, 1.0, 0.5, 0.25, 0.1],
+        }
+    )
+    text = describe_iterations(iterations)
+    assert text.startswith("### Batch by batch\n\n")
+    assert "6 batches, 3 in each of 2 epochs" in text
+    assert "a loss of 2, in the last one of 0.25" in text
+
+
+def predictions(labels: list[int], predicted: list[int]) -> Predictions:
+    return Predictions(np.array(labels, np.uint8), np.array(predicted, np.uint8))
+
+
+SPLITS = {
+    "train": predictions([0, 0, 0, 1], [0, 0, 0, 0]),
+    "val": predictions([1, 1], [1, 1]),
+    "test": predictions([0, 0, 1, 1, 1], [0, 1, 1, 1, 0]),
+}
+
+
+def test_scores_of_every_split_stand_beside_a_constant_answer() -> None:
+    table = scores(SPLITS, ["cat", "dog"])
+    assert list(table.index) == ["training", "validation", "training and validation", "test"]
+    assert row(table, "training") == ["4", "75.00 %", "42.86 %", "75.00 %", "cat"]
+    assert row(table, "validation") == ["2", "100.00 %", "50.00 %", "100.00 %", "dog"]
+    assert row(table, "training and validation")[:2] == ["6", "83.33 %"]
+    assert row(table, "training and validation")[3:] == ["50.00 %", "cat"]
+    assert row(table, "test") == ["5", "60.00 %", "58.33 %", "60.00 %", "dog"]
+
+
+def test_scores_without_validation_are_of_two_splits() -> None:
+    table = scores({"train": SPLITS["train"], "test": SPLITS["test"]}, ["cat", "dog"])
+    assert list(table.index) == ["training", "test"]
+
+
 def test_the_report_agrees_with_its_definitions() -> None:
     given = answers()
-    table = class_report(given, CLASSES)
-    assert row(table, "cat") == ["50.00 %", "50.00 %", "50.00 %", 2]
-    assert row(table, "dog") == ["50.00 %", "100.00 %", "66.67 %", 2]
-    assert row(table, "frog") == ["–", "0.00 %", "0.00 %", 2]
+    table = class_report({"train": SPLITS["train"], "test": given}, CLASSES)
+    assert list(table) == [
+        f"{split} {name}"
+        for split in ("training", "test")
+        for name in ("precision", "recall", "F1", "images")
+    ]
+    table = table.map(lambda text: text.replace("\N{NO-BREAK SPACE}", " "))
+    assert row(table, "cat") == [
+        *("75.00 %", "100.00 %", "85.71 %", "3"),
+        *("50.00 %", "50.00 %", "50.00 %", "2"),
+    ]
+    assert row(table, "dog")[4:] == ["50.00 %", "100.00 %", "66.67 %", "2"]
+    assert row(table, "frog")[4:] == ["–", "0.00 %", "0.00 %", "2"]
     macro = f1_score(given.labels, given.predicted, average="macro", zero_division=0)
-    assert table.loc["mean or total", "F1"] == f"{100 * macro:.2f} %"
-    assert table.loc["mean or total", "images"] == 6
+    assert table.loc["mean or total", "test F1"] == f"{100 * macro:.2f} %"
+    assert table.loc["mean or total", "test images"] == "6"
 
 
 def test_confusions_count_true_classes_in_rows() -> None:
@@ -127,15 +182,32 @@ def test_no_mistake_is_said() -> None:
     )
 
 
+def test_what_is_right_and_wrong_is_in_the_order_of_the_file() -> None:
+    assert [indices.tolist() for indices in sort_out(answers())] == [[0, 2, 3], [1, 4, 5]]
+
+
 @pytest.mark.parametrize(
-    ("chosen_class", "correct", "wrong"),
-    [(None, [0, 2, 3], [1, 4, 5]), (1, [2, 3], [1, 4]), (2, [], []), (0, [0], [5])],
+    ("wanted", "found", "missing"),
+    [
+        (["dog"], [(2, "dog", True), (1, "dog", False)], ""),
+        (["cat", "dog"], [(0, "cat", True), (5, "cat", False), (2, "dog", True)], ""),
+        (["frog"], [], "It never answers *frog*."),
+    ],
 )
-def test_examples_are_in_the_order_of_the_file_and_taken_for_the_chosen_class(
-    chosen_class: int | None, correct: list[int], wrong: list[int]
+def test_examples_are_the_first_that_are_taken_for_a_class(
+    wanted: list[str], found: list[tuple[int, str, bool]], missing: str
 ) -> None:
-    found = choose_examples(answers(), chosen_class)
-    assert [indices.tolist() for indices in found] == [correct, wrong]
+    examples = find_examples(answers(), wanted, CLASSES)
+    assert examples[: len(found)] == found
+    assert len(examples) == (2 * len(wanted) if found else 0)
+    assert describe_missing(examples, wanted) == missing
+
+
+def test_which_example_is_missing_is_said() -> None:
+    found = [Example(0, "cat", right=True), Example(1, "dog", right=False)]
+    assert describe_missing(found, ["cat", "dog"]) == (
+        "It takes nothing else for *cat*. It recognises no *dog*."
+    )
 
 
 def test_captions_name_the_answer_how_sure_it_is_and_the_truth() -> None:

@@ -1,7 +1,19 @@
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from cnn_ablations.analysis.pixels import describe_balance, pixel_counts, pixel_statistics
+from cnn_ablations.analysis.pixels import (
+    FORMATS,
+    check_showcase,
+    describe_balance,
+    pixel_counts,
+    pixel_statistics,
+    verify_files,
+)
+from cnn_ablations.config.params import Params
+from cnn_ablations.errors import ProjectError
 
 rng = np.random.default_rng(0)
 
@@ -30,7 +42,7 @@ def test_equal_classes_are_called_equal() -> None:
     counts = {"train": np.array([6, 6]), "test": np.array([1, 3])}
     assert describe_balance(counts, ["cat", "dog"]) == (
         "The training images are 6 of each class. Always answering cat would be right for "
-        "**25.00 %** of the test images."
+        "**50.00 %** of the training images and **25.00 %** of the test images."
     )
 
 
@@ -39,4 +51,34 @@ def test_the_baseline_is_the_most_common_training_class() -> None:
     text = describe_balance(counts, ["cat", "dog", "frog"])
     assert "rarest class among the training images is frog (2)" in text
     assert "most common one dog (3,000)" in text
-    assert "answering dog would be right for **40.00 %**" in text
+    assert "answering dog would be right for **71.39 %** of the training images" in text
+    assert "and **40.00 %** of the test images" in text
+
+
+def test_files_are_listed_once_their_hash_is_right(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 1234)
+    (tmp_path / "b").write_bytes(b"")
+    right = hashlib.sha256(b"x" * 1234).hexdigest()
+    table = verify_files(tmp_path, {"a": right, "b": None})
+    assert table.loc["a"].to_dict() == {"bytes": "1,234", "fingerprint": right[:12]}
+    assert table.loc["b", "bytes"] == "0"
+
+
+def test_a_file_that_is_wrong_or_missing_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"changed")
+    way_out = f"run `dvc repro download@{tmp_path.name}`"
+    with pytest.raises(ProjectError, match=rf"a has the sha256 .* instead of 00; {way_out}"):
+        verify_files(tmp_path, {"a": "00"})
+    with pytest.raises(ProjectError, match=rf"cannot read .*/b: No such file.*; {way_out}"):
+        verify_files(tmp_path, {"b": None})
+
+
+def test_the_showcase_is_an_image() -> None:
+    check_showcase("mnist", 59_999, 60_000)
+    message = "datasets.mnist.showcase is 60000, but mnist has 60,000 .*choose 0 to 59999"
+    with pytest.raises(ProjectError, match=message):
+        check_showcase("mnist", 60_000, 60_000)
+
+
+def test_every_format_has_its_story(real_params: Params) -> None:
+    assert {dataset.format for dataset in real_params.datasets.values()} == set(FORMATS)

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.signal import correlate2d
 
@@ -14,7 +15,8 @@ from cnn_ablations.analysis.run import (
     maps_of,
     open_network,
     read_answers,
-    typical_seed,
+    read_iterations,
+    read_predictions,
 )
 from cnn_ablations.config.variants import Variant, resolve_variant
 from cnn_ablations.data.arrays import write_arrays
@@ -76,12 +78,12 @@ def test_accuracies_are_those_of_every_seed(run: Run) -> None:
 
 
 def test_the_typical_seed_is_the_median(run: Run) -> None:
-    assert typical_seed(run.result) == 2
+    assert run.result.typical_seed == 2
 
 
 def test_of_two_middle_seeds_the_better_one_is_typical(paths: Paths, write: WriteVariant) -> None:
     write("v", [0.1, 0.1, 0.8, 0.9])
-    assert typical_seed(load_result(paths, "g", "v")) == 2
+    assert load_result(paths, "g", "v").typical_seed == 2
 
 
 def test_intervals_hold_the_median(run: Run) -> None:
@@ -116,6 +118,25 @@ def test_probabilities_that_are_no_numbers_are_a_divergence(run: Run) -> None:
     assert read_answers(run, 1).diverged
 
 
+def test_predictions_are_of_one_seed_and_of_every_split(run: Run) -> None:
+    np.save(run.folder / "seed-2" / "train_predicted.npy", np.array([0, 3], np.uint8))
+    found = read_predictions(run, 2)
+    assert list(found) == ["train", "val", "test"]
+    assert found["train"].labels.tolist() == [0, 1]
+    assert found["train"].predicted.tolist() == [0, 3]
+    for split in ("val", "test"):
+        np.testing.assert_array_equal(found[split].labels, np.arange(IMAGES) % 10)
+        assert (found[split].labels == found[split].predicted).mean() == pytest.approx(0.7)
+
+
+def test_iterations_are_those_of_the_seed(run: Run) -> None:
+    table = pd.DataFrame({"epoch": [1, 1], "iteration": [1, 2], "accuracy": 0.5, "loss": [2.0, 1]})
+    table.to_csv(run.folder / "seed-1" / "iterations.csv", index=False)
+    pd.testing.assert_frame_equal(read_iterations(run, 1), table)
+    with pytest.raises(ProjectError, match=r"iterations\.csv is missing; run `dvc repro"):
+        read_iterations(run, 0)
+
+
 def test_a_run_of_other_seeds_is_refused(run: Run, paths: Paths) -> None:
     with pytest.raises(ProjectError, match=r"is of the seeds \[0, 1, 2\], not \[0, 5\]"):
         load_run(variant(seeds=[0, 5]), paths)
@@ -127,6 +148,10 @@ def test_what_is_missing_is_named_with_the_way_out(run: Run, paths: Paths) -> No
     (run.folder / "seed-0" / "test_probabilities.npy").unlink()
     with pytest.raises(ProjectError, match=r"test_probabilities\.npy is missing; run `dvc repro"):
         read_answers(run, 0)
+    with pytest.raises(ProjectError, match="has no seed 7"):
+        read_predictions(run, 7)
+    with pytest.raises(ProjectError, match=r"train_predicted\.npy is missing; run `dvc repro"):
+        read_predictions(run, 0)
     with pytest.raises(ProjectError, match=r"weights\.weights\.h5 is missing; run `dvc repro"):
         open_network(run, 0)
     paths.curves("g", "v").unlink()
@@ -142,10 +167,10 @@ def test_the_opened_network_is_the_trained_one_and_shows_its_maps(run: Run) -> N
     trained = build_network(run.variant, (6, 6, 1), 10, 16)
     trained.save_weights(run.folder / "seed-2" / "weights.weights.h5")
     network = open_network(run, 2)
-    maps = maps_of(network, run.test_images[0])
+    maps = maps_of(network, run.subsets["test"].images[0])
 
     kernels, biases = trained.get_layer("conv1").get_weights()
-    image = run.test_images[0, :, :, 0] / 16
+    image = run.subsets["test"].images[0, :, :, 0] / 16
     assert {name: m.shape for name, m in maps.items()} == {"conv1": (6, 6, 3), "conv2": (3, 3, 2)}
     for channel in range(3):
         response = correlate2d(image, kernels[:, :, 0, channel], mode="same") + biases[channel]
@@ -160,6 +185,6 @@ def test_a_network_of_one_convolution_has_maps_of_one_layer(run: Run) -> None:
     from cnn_ablations.training.network import build_network
 
     network = build_network(variant(filters=[5], pooling=1), (6, 6, 1), 10, 16)
-    assert {k: m.shape for k, m in maps_of(network, run.test_images[0]).items()} == {
+    assert {k: m.shape for k, m in maps_of(network, run.subsets["test"].images[0]).items()} == {
         "conv1": (6, 6, 5)
     }

@@ -2,19 +2,22 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import pytest
 from matplotlib.figure import Figure
 
-from cnn_ablations.figures.curves import SERIES, learning_curves
+from cnn_ablations.figures.curves import SERIES, iteration_curves, learning_curves
 
 Texts = Callable[[Figure], list[str]]
 
 
-def curves(seeds: int = 3, epochs: int = 4) -> pd.DataFrame:
+def curves(
+    seeds: int = 3, epochs: int = 4, keys: tuple[str, ...] = ("running_train", "val")
+) -> pd.DataFrame:
     rows = []
     for seed in range(seeds):
         for epoch in range(1, epochs + 1):
             row: dict[str, float] = {"seed": seed, "epoch": epoch}
-            for key in ("running_train", "val"):
+            for key in keys:
                 row |= {f"{key}_accuracy": 0.1 * epoch + 0.01 * seed, f"{key}_loss": 3 / epoch}
             rows.append(row)
     return pd.DataFrame(rows)
@@ -42,6 +45,17 @@ def test_splits_differ_in_colour_line_and_marker() -> None:
     ]
     for property_ in ("color", "linestyle", "marker"):
         assert len({getattr(line, f"get_{property_}")() for line in medians}) == 2
+
+
+def test_test_data_stand_beside_training_and_validation(texts: Texts) -> None:
+    figure = learning_curves(curves(epochs=200, keys=("running_train", "val", "test")))
+    medians = [line for line in figure.axes[0].lines if line.get_label() in SERIES.values()]
+    assert [line.get_label() for line in medians] == [
+        SERIES[key] for key in ("running_train", "val", "test")
+    ]
+    assert len({line.get_color() for line in medians}) == 3
+    assert len({line.get_linestyle() for line in medians}) == 3
+    assert SERIES["test"] in texts(figure)
 
 
 def test_one_seed_is_one_line_and_many_epochs_have_no_markers(texts: Texts) -> None:
@@ -80,3 +94,61 @@ def test_losses_over_orders_of_magnitude_are_on_a_logarithmic_axis() -> None:
     assert learning_curves(table).axes[1].get_yscale() == "linear"
     table["val_loss"] = 0.001
     assert learning_curves(table).axes[1].get_yscale() == "log"
+
+
+def iterations(epochs: int = 3, batches: int = 40) -> pd.DataFrame:
+    steps = np.arange(epochs * batches)
+    return pd.DataFrame(
+        {
+            "epoch": steps // batches + 1,
+            "iteration": steps % batches + 1,
+            "accuracy": 0.5 + 0.01 * (steps % 2),
+            "loss": 2.0 + 0.5 * (steps % 3 - 1),
+        }
+    )
+
+
+def test_every_batch_is_a_point_and_their_running_median_a_line(texts: Texts) -> None:
+    table = iterations()
+    figure = iteration_curves(table)
+    accuracy, loss = figure.axes
+    for axes, metric in ((accuracy, "accuracy"), (loss, "loss")):
+        points, median = axes.lines[:2]
+        np.testing.assert_array_equal(np.asarray(points.get_xdata()), np.arange(1, 121))
+        np.testing.assert_array_equal(np.asarray(points.get_ydata()), table[metric])
+        assert (points.get_linestyle(), median.get_marker()) == ("None", "None")
+    inside = np.asarray(loss.lines[1].get_ydata())[2:-2]
+    np.testing.assert_allclose(inside, 2.0)
+    assert {
+        *("one batch", "running median of 5 batches", "iteration (batch)"),
+        *("epoch", "accuracy", "loss (nats)"),
+    } <= set(texts(figure))
+
+
+@pytest.mark.parametrize(("epochs", "marked"), [(3, [0, 1, 2, 3]), (30, [*range(0, 31, 3)])])
+def test_epochs_are_marked_where_they_end(epochs: int, marked: list[int]) -> None:
+    axes = iteration_curves(iterations(epochs)).axes[0]
+    (top,) = axes.child_axes
+    assert [label.get_text() for label in top.get_xticklabels()] == [f"{e}" for e in marked]
+    assert top.get_xticks().tolist() == [40 * e for e in marked]
+    lines = [np.asarray(line.get_xdata()).tolist() for line in axes.lines[2:]]
+    assert lines == [[40 * e] * 2 for e in marked]
+
+
+def test_batches_that_explode_or_are_no_number_do_not_squeeze_the_others(texts: Texts) -> None:
+    table = iterations()
+    table.loc[[10, 50], "loss"] = 1e9
+    table.loc[70, "loss"] = np.inf
+    table.loc[71, "loss"] = np.nan
+    figure = iteration_curves(table)
+    assert figure.axes[1].get_ylim()[1] < 4
+    assert "2 points lie above" in texts(figure)
+    table["loss"] = np.nan
+    texts(iteration_curves(table))
+
+
+def test_batch_losses_over_orders_of_magnitude_are_on_a_logarithmic_axis() -> None:
+    table = iterations()
+    assert iteration_curves(table).axes[1].get_yscale() == "linear"
+    table.loc[60:, "loss"] /= 100
+    assert iteration_curves(table).axes[1].get_yscale() == "log"

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from cnn_ablations.figures.dataset import class_balance, pixel_histogram
+from cnn_ablations.figures.dataset import class_balance, pixel_histogram, row_to_image
 
 Texts = Callable[[Figure], list[str]]
+Pixels = Callable[[Figure], list[NDArray[np.float64]]]
 
 
 def test_bars_are_shares_of_their_split(texts: Texts) -> None:
@@ -39,3 +41,26 @@ def test_steps_are_shares_of_each_channels_pixels(texts: Texts) -> None:
 
 def test_a_single_channel_needs_no_legend(texts: Texts) -> None:
     assert "grey" not in texts(pixel_histogram(np.ones((1, 17), int), ["grey"]))
+
+
+def test_a_colour_image_is_shown_as_row_as_planes_and_as_image(
+    texts: Texts, pixels: Pixels
+) -> None:
+    row = np.arange(3 * 4 * 5, dtype=np.uint8)
+    planes = row.reshape(3, 4, 5)
+    figure = row_to_image(row, planes, planes.transpose(1, 2, 0), 60, "training image 7: cat")
+    strip, *shown, image = pixels(figure)
+    np.testing.assert_array_equal(strip, row[None])
+    np.testing.assert_array_equal(shown, planes)
+    np.testing.assert_allclose(image, planes.transpose(1, 2, 0) / 60)
+    written = texts(figure)
+    assert written.count("red") == written.count("green") == written.count("blue") == 1
+    assert {"training image 7: cat", "red plane", "green plane", "blue plane", "60"} <= set(written)
+
+
+def test_a_grey_image_is_its_only_plane(texts: Texts, pixels: Pixels) -> None:
+    row = np.arange(64, dtype=np.uint8)
+    planes = row.reshape(1, 8, 8)
+    figure = row_to_image(row, planes, planes.transpose(1, 2, 0), 64, "training image 0: 5")
+    assert [shown.shape for shown in pixels(figure)] == [(1, 64), (8, 8)]
+    assert "the row: 64 values, one after the other" in texts(figure)

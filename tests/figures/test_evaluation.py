@@ -27,20 +27,29 @@ def test_a_single_seed_is_a_point(texts: Texts) -> None:
     texts(final_accuracies({"train": np.array([0.5])}, {}))
 
 
-def test_cells_hold_images_and_shares_of_their_row(texts: Texts) -> None:
-    counts = np.array([[3, 1], [0, 0]])
+def test_cells_hold_images_and_below_shares_of_their_row(texts: Texts) -> None:
+    counts = {"train": np.array([[9, 0], [1, 4]]), "test": np.array([[3, 1], [0, 0]])}
     figure = confusion_matrix(counts, ["cat", "dog"])
-    left, right = figure.axes
-    assert [text.get_text() for text in left.texts] == ["3", "1", "", ""]
-    assert [text.get_text() for text in right.texts] == ["75", "25", "", ""]
-    assert {"cat", "dog", "true class", "predicted class"} <= set(texts(figure))
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [
+        ["9", "", "1", "4"],
+        ["3", "1", "", ""],
+        ["100", "", "20", "80"],
+        ["75", "25", "", ""],
+    ]
+    written = set(texts(figure))
+    assert {"cat", "dog", "true class", "predicted class"} <= written
+    assert {"training: number of images", "test: per cent of the true class"} <= written
 
 
 def test_ten_long_names_are_readable(texts: Texts) -> None:
-    written = texts(confusion_matrix(np.full((10, 10), 1000), FASHION))
-    assert all(written.count(name) >= 3 for name in FASHION)  # two axes below, one at the side
+    counts = np.full((10, 10), 1000)
+    written = texts(confusion_matrix({"train": counts, "test": counts}, FASHION))
+    assert all(written.count(name) >= 4 for name in FASHION)  # below and at the side, twice
 
 
 def test_a_number_contrasts_with_its_cell() -> None:
-    left = confusion_matrix(np.array([[99, 1], [50, 50]]), ["a", "b"]).axes[0]
-    assert [text.get_color() for text in left.texts] == ["white", "black", "white", "white"]
+    figure = confusion_matrix({"test": np.array([[99, 1], [50, 50]])}, ["a", "b"])
+    assert [text.get_color() for text in figure.axes[0].texts] == [
+        *("white", "black"),
+        *("white", "white"),
+    ]

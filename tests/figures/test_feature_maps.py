@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cnn_ablations.figures.feature_maps import feature_maps
+from cnn_ablations.figures.feature_maps import feature_maps, maps_through_depth
 
 Texts = Callable[[Figure], list[str]]
 Pixels = Callable[[Figure], list[NDArray[np.float64]]]
@@ -49,3 +49,41 @@ def test_many_layers_fit(texts: Texts) -> None:
 def test_maps_that_are_no_numbers_are_pale(texts: Texts) -> None:
     maps = {"conv1": np.full((4, 4, 2), np.nan)}
     texts(feature_maps(image, maps, caption="", pixel_max=255, channels=2))
+
+
+def test_each_image_has_a_row_with_the_first_map_of_each_layer(
+    texts: Texts, pixels: Pixels
+) -> None:
+    images = np.stack([image, image // 2])
+    maps = [
+        {"conv1": factor * rng.random((28, 28, 8)), "conv2": factor * rng.random((14, 14, 4))}
+        for factor in (1, 5)
+    ]
+    figure = maps_through_depth(
+        images, maps, captions=["4 (99 %)", "4 (62 %)\nis 9"], pixel_max=255
+    )
+    shown = pixels(figure)
+    assert len(shown) == 6
+    for row, of_image, photo in zip((shown[:3], shown[3:]), maps, images, strict=True):
+        np.testing.assert_array_equal(row[0], photo[..., 0])
+        for drawn, of_layer in zip(row[1:], of_image.values(), strict=True):
+            first = of_layer[..., 0]
+            np.testing.assert_allclose(drawn, (first - first.min()) / np.ptp(first))
+    written = texts(figure)
+    assert {"image", "conv1\n28×28", "conv2\n14×14", "4 (99 %)", "4 (62 %)\nis 9"} <= set(written)
+
+
+def test_the_value_of_a_flat_map_is_written_below_it(texts: Texts) -> None:
+    maps = {"conv1": np.zeros((28, 28, 2)), "conv2": np.full((1, 1, 2), -0.125)}
+    written = texts(maps_through_depth(image[None], [maps], captions=["x"], pixel_max=255))
+    assert {"flat: 0", "flat: −0.12"} <= set(written)
+
+
+def test_an_image_through_six_layers_fits(texts: Texts, pixels: Pixels) -> None:
+    maps = {f"conv{i}": rng.random((32 // i, 32 // i, 4)) for i in range(1, 7)}
+    maps["conv6"][:] = np.nan
+    photographs = np.zeros((4, 32, 32, 3), np.uint8)
+    captions = ["automobile (100 %)\nis automobile"] * 4
+    figure = maps_through_depth(photographs, [maps] * 4, captions=captions, pixel_max=255)
+    texts(figure)
+    assert len(pixels(figure)) == 4 * 7

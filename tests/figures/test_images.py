@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cnn_ablations.figures.images import (
+    GREYS,
     PALE,
     draw_mosaic,
     image_grid,
@@ -53,6 +54,15 @@ def test_tiles_lie_row_by_row_with_gaps_between(pixels: Pixels) -> None:
     expected = np.full((5, 5), np.nan)
     expected[1, 1], expected[1, 3], expected[3, 1] = tiles.ravel()
     np.testing.assert_array_equal(image, expected)
+
+
+def test_tiles_have_few_greys_near_the_true_ones(pixels: Pixels) -> None:
+    tiles = np.linspace(0, 1, 1000).reshape(1, 10, 100)
+    figure = new_figure(1, 1)
+    draw_mosaic(figure.subplots(), tiles, columns=1)
+    shown = pixels(figure)[0][1:-1, 1:-1]
+    np.testing.assert_allclose(shown, tiles[0], atol=0.51 / GREYS)
+    assert len(np.unique(shown)) == GREYS + 1
 
 
 def test_gaps_and_what_is_no_number_are_pale_in_colour(pixels: Pixels) -> None:

@@ -44,11 +44,18 @@ def test_first_kernels_are_shown_in_a_common_scale_and_each_in_its_own(
 ) -> None:
     weights = np.array([[0.0, 1.0], [0.0, 2.0]]).T.reshape(1, 2, 1, 2)
     figure = kernels(weights, "conv1")
-    common, own = pixels(figure)
+    common, own = pixels(figure)[:2]
     assert common[1, 1:3].tolist() == [0, 0.5]
     assert common[1, 4:6].tolist() == [0, 1]
     assert own[1, 1:3].tolist() == own[1, 4:6].tolist() == [0, 1]
     assert {"conv1: 2 kernels", "one scale for all", "each scaled to 0..1"} <= set(texts(figure))
+
+
+@pytest.mark.parametrize("inputs", [1, 3, 4])
+def test_a_bar_says_which_weights_are_black_and_white(texts: Texts, inputs: int) -> None:
+    weights = np.zeros((3, 3, inputs, 4))
+    weights[0, 0, 0, 0], weights[1, 1, 0, 1] = -0.25, 0.5
+    assert {"−0.25", "0.5", "weight"} <= set(texts(kernels(weights, "conv1")))
 
 
 def test_colour_kernels_are_in_colour(texts: Texts, pixels: Pixels) -> None:
@@ -65,6 +72,12 @@ def test_inner_kernels_have_a_row_for_each_input_channel(texts: Texts, pixels: P
     assert (image[5:8, 9:12] == 1).all()
     assert np.nansum(image) == 9
     assert {"conv2: 8 kernels", "input channel", "output channel", "weight"} <= set(texts(figure))
+
+
+def test_a_corner_of_the_inner_kernels_is_shown(texts: Texts, pixels: Pixels) -> None:
+    figure = kernels(rng.normal(size=(3, 3, 32, 64)), "conv5", channels=8)
+    assert "conv5: the first 64 of 2,048 kernels" in texts(figure)
+    assert pixels(figure)[0].shape == (8 * 4 + 1, 8 * 4 + 1)
 
 
 @pytest.mark.parametrize("inputs", [1, 3, 16, 64])

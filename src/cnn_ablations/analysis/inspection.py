@@ -1,16 +1,27 @@
 """What the notebook `inspect` says of a run: tables, sentences and the choice of examples."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cnn_ablations.analysis.results import VariantResult
-from cnn_ablations.analysis.run import Answers, Run, accuracies
+from cnn_ablations.analysis.run import Answers, Predictions, Run, accuracies
 
 Indices = NDArray[np.intp]
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+class Example(NamedTuple):
+    """The first test image that is taken for a class, rightly or wrongly."""
+
+    image: int
+    """Its index."""
+    taken_for: str
+    right: bool
 
 
 def final_figures(
@@ -22,7 +33,7 @@ def final_figures(
     """
     rows = {}
     for split, of_seeds in accuracies(result).items():
-        rows[split] = {
+        rows[SPLITS[split]] = {
             "median accuracy": per_cent(float(np.median(of_seeds))),
             "95 % interval": (
                 " to ".join(per_cent(end) for end in intervals[split]) if split in intervals else ""
@@ -81,36 +92,100 @@ def describe_network(run: Run, seed: int, answers: Answers) -> str:
     return text
 
 
-def class_report(answers: Answers, classes: Sequence[str]) -> pd.DataFrame:
-    """Precision, recall and F1 of each class and their plain means, and the number of images.
+def describe_iterations(iterations: pd.DataFrame) -> str:
+    """A heading and a paragraph on the batches of one training, which `read_iterations` gives."""
+    losses = iterations.groupby("epoch")["loss"].median()
+    return (
+        "### Batch by batch\n\n"
+        f"It learnt from {len(iterations):,} batches, {iterations['iteration'].max():,} in each of "
+        f"{len(losses)} epochs. A point is one batch, measured before the step that it causes, "
+        "with dropout on; the line is a running median, and the upper axis counts epochs. In the "
+        f"first epoch the median batch has a loss of {losses.iloc[0]:.3g}, in the last one of "
+        f"{losses.iloc[-1]:.3g}. How far the points scatter says how much one batch knows of the "
+        "data set as a whole."
+    )
+
+
+def scores(predictions: Mapping[str, Predictions], classes: Sequence[str]) -> pd.DataFrame:
+    """Accuracy and macro F1 of one network on each split, and what a constant answer would reach.
+
+    `predictions` are those of `read_predictions`. With a validation split there is a row for all
+    images that were there to train on, validation included. The baseline always names the class
+    that is most common in the same images. A class that was never predicted has an F1 of 0.
+    """
+    rows = {SPLITS[split]: of_split for split, of_split in predictions.items()}
+    if "val" in predictions:
+        test = rows.pop("test")
+        rows["training and validation"] = _joined(predictions["train"], predictions["val"])
+        rows["test"] = test
+    return pd.DataFrame.from_dict(
+        {name: _score(of_row, classes) for name, of_row in rows.items()}, orient="index"
+    )
+
+
+def _joined(*parts: Predictions) -> Predictions:
+    return Predictions(
+        labels=np.concatenate([part.labels for part in parts]),
+        predicted=np.concatenate([part.predicted for part in parts]),
+    )
+
+
+def _score(predictions: Predictions, classes: Sequence[str]) -> dict[str, str]:
+    from sklearn.metrics import f1_score
+
+    labels, predicted = predictions.labels, predictions.predicted
+    counts = np.bincount(labels, minlength=len(classes))
+    macro = f1_score(
+        labels, predicted, labels=range(len(classes)), average="macro", zero_division=0
+    )
+    return {
+        "images": f"{len(labels):,}",
+        "accuracy": per_cent(float((predicted == labels).mean())),
+        "macro F1": per_cent(float(macro)),
+        "majority baseline": per_cent(float(counts.max() / len(labels))),
+        "most common class": classes[int(counts.argmax())],
+    }
+
+
+def class_report(predictions: Mapping[str, Predictions], classes: Sequence[str]) -> pd.DataFrame:
+    """Precision, recall and F1 of each class and their plain means, and the number of images:
+    four columns for each split, such as "test recall".
 
     A class that was never predicted has no precision, which counts as 0 in the mean.
     """
+    return pd.concat(
+        [
+            _report(of_split, classes).add_prefix(f"{SPLITS[split]} ")
+            for split, of_split in predictions.items()
+        ],
+        axis=1,
+    )
+
+
+def _report(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
     from sklearn.metrics import precision_recall_fscore_support
 
-    scores = np.stack(
-        precision_recall_fscore_support(
-            answers.labels, answers.predicted, labels=range(len(classes)), zero_division=np.nan
-        )
+    *scores, support = precision_recall_fscore_support(
+        predictions.labels,
+        predictions.predicted,
+        labels=range(len(classes)),
+        zero_division=np.nan,
     )
-    names = ["precision", "recall", "F1"]
-    table = pd.DataFrame(
-        {name: [per_cent(x) for x in row] for name, row in zip(names, scores, strict=False)},
-        index=pd.Index(classes),
-    )
-    table["images"] = scores[3].astype(int)
-    means = {
-        name: per_cent(float(np.nan_to_num(row).mean()))
-        for name, row in zip(names, scores, strict=False)
+    table = {
+        name: [
+            per_cent(x).replace(" ", "\N{NO-BREAK SPACE}")  # or wide tables break it there
+            for x in (*row, np.nan_to_num(row).mean())
+        ]
+        for name, row in zip(("precision", "recall", "F1"), scores, strict=True)
     }
-    total = pd.DataFrame({**means, "images": table["images"].sum()}, index=["mean or total"])
-    return pd.concat([table, total])
+    table["images"] = [f"{n:,}" for n in (*support, support.sum())]
+    return pd.DataFrame(table, index=[*classes, "mean or total"])
 
 
-def confusions(answers: Answers, classes: int) -> NDArray[np.int64]:
+def confusions(predictions: Predictions, classes: int) -> NDArray[np.int64]:
     """How many images of a true class (row) are taken for another (column)."""
     counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (answers.labels, answers.predicted), 1)
+    np.add.at(counts, (predictions.labels, predictions.predicted), 1)
     return counts
 
 
@@ -130,18 +205,42 @@ def describe_confusions(counts: NDArray[np.int64], classes: Sequence[str]) -> st
     )
 
 
-def choose_examples(answers: Answers, chosen_class: int | None) -> tuple[Indices, Indices]:
-    """Test images that are classified correctly and wrongly, in the order of the file.
-
-    With a `chosen_class`, only images that are taken for it: those of that class, and those of
-    another one.
-    """
+def sort_out(answers: Answers) -> tuple[Indices, Indices]:
+    """Test images that are classified correctly and wrongly, in the order of the file."""
     right = answers.labels == answers.predicted
-    wanted = answers.predicted == chosen_class if chosen_class is not None else True
-    return np.flatnonzero(right & wanted), np.flatnonzero(~right & wanted)
+    return np.flatnonzero(right), np.flatnonzero(~right)
 
 
-def captions(answers: Answers, chosen: Indices, classes: Sequence[str]) -> list[str]:
+def find_examples(answers: Answers, wanted: Sequence[str], classes: Sequence[str]) -> list[Example]:
+    """For each wanted class the first test image of it that is recognised, and the first of
+    another class that is taken for it: none, one or both.
+    """
+    found = []
+    for name in wanted:
+        taken = answers.predicted == classes.index(name)
+        right = answers.labels == answers.predicted
+        for verdict in (True, False):
+            images = np.flatnonzero(taken & (right == verdict))
+            found += [Example(int(image), name, verdict) for image in images[:1]]
+    return found
+
+
+def describe_missing(found: Sequence[Example], wanted: Sequence[str]) -> str:
+    """Says which examples of the wanted classes there are not; may be empty."""
+    sentences = {
+        (False, False): "It never answers *{}*.",
+        (False, True): "It recognises no *{}*.",
+        (True, False): "It takes nothing else for *{}*.",
+        (True, True): "",
+    }
+    texts = []
+    for name in wanted:
+        verdicts = {example.right for example in found if example.taken_for == name}
+        texts.append(sentences[True in verdicts, False in verdicts].format(name))
+    return " ".join(filter(None, texts))
+
+
+def captions(answers: Answers, chosen: Iterable[int], classes: Sequence[str]) -> list[str]:
     """The predicted class of each chosen image, with its confidence; below it, if it is wrong, the
     true class.
     """

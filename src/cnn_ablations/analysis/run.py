@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cnn_ablations.analysis.results import VariantResult, load_result
@@ -20,7 +21,7 @@ from cnn_ablations.analysis.statistics import (
 )
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays
-from cnn_ablations.data.splits import split_arrays
+from cnn_ablations.data.splits import Subset, split_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 
@@ -30,25 +31,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """What the training of a variant left, and the test images that it was measured on."""
+    """What the training of a variant left, and the images that it was trained and measured on."""
 
     variant: Variant
     result: VariantResult
     folder: Path
     """With the weights and probabilities of each seed."""
     arrays: Arrays
-    test_images: UInt8s
-    """(n, height, width, channels)."""
+    subsets: dict[str, Subset]
+    """Images and labels of `train`, `val` (where there is one) and `test`."""
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one network says to n test images."""
+class Predictions:
+    """The classes of n images, and what one network takes them for."""
 
     labels: UInt8s
     """True classes, (n,)."""
     predicted: UInt8s
     """(n,)."""
+
+
+@dataclass(frozen=True)
+class Answers(Predictions):
+    """What one network says to n test images, and how sure it is."""
+
     confidence: NDArray[np.float32]
     """The probability of the predicted class, (n,); NaN where the network diverged."""
 
@@ -74,7 +81,7 @@ def load_run(variant: Variant, paths: Paths) -> Run:
         result=result,
         folder=paths.run(variant.group, variant.name),
         arrays=arrays,
-        test_images=split_arrays(arrays, variant)["test"].images,
+        subsets=split_arrays(arrays, variant),
     )
 
 
@@ -101,16 +108,6 @@ def accuracy_intervals(result: VariantResult) -> dict[str, tuple[float, float]]:
     return intervals
 
 
-def typical_seed(result: VariantResult) -> int:
-    """The seed in the middle when all are ordered by test accuracy; of two the better one.
-
-    A median, unlike a mean, is the result of a network that exists, also where some seeds
-    collapsed; and nobody can pick a fine one by hand.
-    """
-    order = np.argsort(accuracies(result)["test"], kind="stable")
-    return int(result.seeds[order[len(order) // 2]])
-
-
 def read_answers(run: Run, seed: int) -> Answers:
     """What the network of one seed says to the test images.
 
@@ -123,6 +120,30 @@ def read_answers(run: Run, seed: int) -> Answers:
         predicted=predicted,
         confidence=probabilities[np.arange(len(predicted)), predicted],
     )
+
+
+def read_predictions(run: Run, seed: int) -> dict[str, Predictions]:
+    """What the network of one seed takes the images of each split for: `train` first.
+
+    Raises ProjectError where the variant has no such seed, or its file is missing.
+    """
+    on_train = np.load(_file(run, seed, "train_predicted.npy"), allow_pickle=False)
+    row = run.variant.seeds.index(seed)
+    return {
+        "train": Predictions(run.subsets["train"].labels, on_train),
+        **{
+            split: Predictions(run.result.labels[split], predicted[row])
+            for split, predicted in run.result.predicted.items()
+        },
+    }
+
+
+def read_iterations(run: Run, seed: int) -> pd.DataFrame:
+    """Accuracy and loss of each batch of one seed: columns epoch, iteration, accuracy, loss.
+
+    Raises ProjectError where the variant has no such seed, or did not record them.
+    """
+    return pd.read_csv(_file(run, seed, "iterations.csv"))
 
 
 def open_network(run: Run, seed: int) -> "keras.Model":
@@ -161,20 +182,9 @@ def maps_of(network: "keras.Model", image: UInt8s) -> dict[str, NDArray[np.float
     Returns:
         (height, width, channels) of each convolution by its name, in order.
     """
-    import keras
+    from cnn_ablations.training.variant import feature_maps
 
-    inner = keras.Model(
-        network.input,
-        {
-            layer.name: layer.output
-            for layer in network.layers
-            if isinstance(layer, keras.layers.Conv2D)
-        },
-    )
-    return {
-        name: keras.ops.convert_to_numpy(output)[0].astype(np.float32)
-        for name, output in inner(image[None], training=False).items()
-    }
+    return {name: maps[0] for name, maps in feature_maps(network, image[None]).items()}
 
 
 def _file(run: Run, seed: int, name: str) -> Path:

@@ -3,9 +3,16 @@
 from typing import Annotated, Literal
 
 from annotated_types import Len
-from pydantic import Field, PositiveInt, TypeAdapter
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+)
 
-from cnn_ablations.config.base import ClosedModel
+from cnn_ablations.config.base import ClosedModel, nearest
 
 FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 """A name without folders: it is joined to a folder of this project."""
@@ -20,8 +27,19 @@ class _Dataset(ClosedModel):
     classes: Annotated[list[str], Len(2)]
     """Class names in the order of the labels 0, 1, ..."""
     citation: str
-    showcase: int = 0
+    showcase: NonNegativeInt = 0
     """The index of the training image that the data set's notebook shows at full size."""
+    example_classes: list[str] = Field(default=[], validate_default=True)
+    """The classes of which a variant's notebook shows examples; by default the first one."""
+
+    @field_validator("example_classes")
+    @classmethod
+    def _name_classes(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        classes = info.data.get("classes", names)
+        for name in names:
+            if name not in classes:
+                raise ValueError(f"names '{name}', which is no class{nearest(name, classes)}")
+        return names or classes[:1]
 
 
 class DigitsDataset(_Dataset):

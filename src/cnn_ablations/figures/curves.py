@@ -1,4 +1,4 @@
-"""How accuracy and loss went from epoch to epoch."""
+"""How accuracy and loss went from epoch to epoch, and from batch to batch."""
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,54 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+def iteration_curves(iterations: pd.DataFrame) -> Figure:
+    """Accuracy and loss of every batch of one training: faint points, and their running median.
+
+    Args:
+        iterations: columns `epoch`, `iteration` (from 1 in every epoch), `accuracy` and `loss`,
+            one row a batch in the order of training. Values that are not finite are left out.
+            Where a few losses explode, the axis ends with the medians.
+    """
+    finite = iterations.replace([np.inf, -np.inf], np.nan)
+    finite.index = pd.RangeIndex(1, len(finite) + 1)
+    window = max(5, len(finite) // 200 * 2 + 1)
+    medians = finite[["accuracy", "loss"]].rolling(window, center=True, min_periods=1).median()
+    figure = new_figure(WIDTH, 4.1)
+    left, right = figure.subplots(1, 2, sharex=True)
+    for axes, metric in ((left, "accuracy"), (right, "loss")):
+        style = {"color": COLOURS[5], "markersize": 1.5, "alpha": 0.6}
+        axes.plot(finite[metric], ".", label="one batch", **style)
+        label = f"running median of {window} batches"
+        axes.plot(medians[metric], color=COLOURS[0], label=label)
+        axes.set_xlabel("iteration (batch)")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.margins(x=0.01)
+        axes.grid(axis="y")
+        _mark_epochs(axes, int(iterations["iteration"].max()), int(iterations["epoch"].max()))
+    left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    left.set_ylabel("accuracy")
+    right.set_ylabel("loss (nats)")
+    lowest, highest = medians["loss"].min(), medians["loss"].max()
+    if 0 < 10 * lowest < highest:
+        right.set_yscale("log")
+    if finite["loss"].max() > 10 * highest:
+        right.set_ylim(top=1.1 * highest)
+        _remark_above(right, int((finite["loss"] > 1.1 * highest).sum()))
+    legend = left.get_legend_handles_labels()
+    figure.legend(*legend, loc="outside upper center", ncols=2, markerscale=6)
+    return figure
+
+
+def _mark_epochs(axes: Axes, batches: int, epochs: int) -> None:
+    """An axis on top that counts epochs of so many `batches`."""
+    shown = [int(e) for e in MaxNLocator(10, integer=True).tick_values(0, epochs) if e <= epochs]
+    top = axes.secondary_xaxis("top")
+    top.set_xticks([epoch * batches for epoch in shown], [f"{epoch}" for epoch in shown])
+    top.set_xlabel("epoch")
+    for epoch in shown:
+        axes.axvline(epoch * batches, color="#dddddd", linewidth=0.6, zorder=0)
+
+
 def _draw_metric(axes: Axes, curves: pd.DataFrame, metric: str) -> None:
     for key, label in SERIES.items():
         column = f"{key}_{metric}"
@@ -79,5 +127,9 @@ def _limit_loss(axes: Axes, curves: pd.DataFrame) -> None:
         axes.set_ylim(low - margin, high + margin)
     above = int((values > high).sum())
     if above:
-        text = f"{above} {'point lies' if above == 1 else 'points lie'} above"
-        axes.text(1, 1, text, transform=axes.transAxes, ha="right", va="top", color=GREY, size=9)
+        _remark_above(axes, above)
+
+
+def _remark_above(axes: Axes, points: int) -> None:
+    text = f"{points:,} {'point lies' if points == 1 else 'points lie'} above"
+    axes.text(1, 1, text, transform=axes.transAxes, ha="right", va="top", color=GREY, size=9)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
+from cnn_ablations.figures.images import UInt8s, draw_image
 from cnn_ablations.figures.style import (
     COLOURS,
     GREY,
@@ -20,6 +21,7 @@ from cnn_ablations.figures.style import (
 )
 
 Counts = NDArray[np.int64]
+CHANNELS = {"red": COLOURS[1], "green": COLOURS[2], "blue": COLOURS[0]}
 
 
 def class_balance(counts: Mapping[str, Counts], classes: Sequence[str]) -> Figure:
@@ -69,7 +71,7 @@ def pixel_histogram(counts: Counts, channels: Sequence[str]) -> Figure:
     figure = new_figure(WIDTH, 3.0)
     axes = figure.subplots()
     shares = counts / counts.sum(axis=1, keepdims=True)
-    colours = [COLOURS[1], COLOURS[2], COLOURS[0]] if len(channels) == 3 else COLOURS
+    colours = list(CHANNELS.values()) if len(channels) == 3 else COLOURS
     edges = np.arange(counts.shape[1] + 1) - 0.5
     for share, name, colour, line in zip(shares, channels, colours, LINES, strict=False):
         axes.stairs(share, edges, color=colour, linestyle=line, linewidth=1.4, label=name)
@@ -82,4 +84,40 @@ def pixel_histogram(counts: Counts, channels: Sequence[str]) -> Figure:
     axes.margins(x=0.01)
     if len(channels) > 1:
         axes.legend(title="channel")
+    return figure
+
+
+def row_to_image(row: UInt8s, planes: UInt8s, image: UInt8s, pixel_max: int, title: str) -> Figure:
+    """An image in its three stages: a row of values, a plane for each channel, an image.
+
+    A grey image is its only plane, which is shown once.
+
+    Args:
+        row: (channels * height * width,).
+        planes: (channels, height, width).
+        image: (height, width, channels).
+        pixel_max: what is white.
+        title: of the figure.
+    """
+    colour = len(planes) == 3
+    names = list(CHANNELS) if colour else []
+    figure = new_figure(WIDTH, 3.9)
+    grid = figure.add_gridspec(2, len(names) + 1, height_ratios=(1, 5))
+    strip = figure.add_subplot(grid[0, :])
+    # A pixel of the figure covers several values: their mean, not the one that happens to hit.
+    strip.imshow(row[None], vmin=0, vmax=pixel_max, aspect="auto", interpolation="antialiased")
+    strip.set(title=f"the row: {row.size:,} values, one after the other", yticks=[])
+    strip.set_xticks(np.linspace(0, row.size, 4 if colour else 3))
+    strip.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    for i, name in enumerate(names):
+        place = (i + 0.5) * row.size / 3
+        strip.text(place, 0.75, name, va="top", ha="center")
+    for i, (name, plane) in enumerate(zip(names, planes, strict=False)):
+        axes = figure.add_subplot(grid[1, i])
+        draw_image(axes, plane[..., None], pixel_max)
+        axes.set_title(f"{name} plane")
+    axes = figure.add_subplot(grid[1, len(names)])
+    draw_image(axes, image, pixel_max)
+    axes.set_title("the image" if colour else "the image, its only plane")
+    figure.suptitle(title, fontsize=10.5)
     return figure

@@ -53,28 +53,30 @@ def final_accuracies(
     return figure
 
 
-def confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str]) -> Figure:
-    """A confusion matrix twice: as numbers of images and as shares of each true class.
+def confusion_matrix(counts: Mapping[str, NDArray[np.int64]], classes: Sequence[str]) -> Figure:
+    """Confusion matrices side by side, as numbers of images and below as shares of each true class.
 
     Cells without images, and shares below half a per cent, stay empty.
 
     Args:
-        counts: (classes, classes), rows true, columns predicted.
+        counts: (classes, classes), rows true, columns predicted, by split.
         classes: the names of the classes.
     """
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    figure = new_figure(WIDTH, 1.5 + 3.4 * min(len(classes), 12) / 10)
-    left, right = figure.subplots(1, 2, sharey=True)
-    _draw_matrix(left, shares, [[f"{n}" if n else "" for n in row] for row in counts], classes)
-    _draw_matrix(
-        right,
-        shares,
-        [[f"{100 * s:.0f}" if s >= 0.005 else "" for s in row] for row in shares],
-        classes,
-    )
-    left.set(title="number of images", ylabel="true class")
-    right.set(title="per cent of the true class")
+    side = 3.4 * min(len(classes), 12) / 10
+    figure = new_figure(WIDTH, 1.6 + 2 * (side + 0.3))
+    rows = figure.subplots(2, len(counts), sharex=True, sharey=True, squeeze=False)
+    for (split, of_split), (upper, lower) in zip(counts.items(), rows.T, strict=True):
+        totals = of_split.sum(axis=1, keepdims=True)
+        shares = np.divide(of_split, totals, out=np.zeros(of_split.shape), where=totals > 0)
+        numbers = [[f"{n}" if n else "" for n in row] for row in of_split]
+        per_cent = [[f"{100 * s:.0f}" if s >= 0.005 else "" for s in row] for row in shares]
+        _draw_matrix(upper, shares, numbers, classes)
+        _draw_matrix(lower, shares, per_cent, classes)
+        upper.set_title(f"{SPLIT_NAMES[split]}: number of images")
+        lower.set_title(f"{SPLIT_NAMES[split]}: per cent of the true class")
+        lower.set_xlabel("predicted class")
+    for axes in rows[:, 0]:
+        axes.set_ylabel("true class")
     return figure
 
 
@@ -95,7 +97,6 @@ def _draw_matrix(
     axes.set_yticks(range(len(classes)), classes)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("predicted class")
     for row, of_row in enumerate(texts):
         for column, text in enumerate(of_row):
             colour = "white" if shade[row, column] > 0.65 else "black"

@@ -1,12 +1,13 @@
 """What the convolutions make of an image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cnn_ablations.figures.images import draw_image, draw_mosaic, scaled, scaled_each
+from cnn_ablations.figures.images import PALE, draw_image, draw_mosaic, scaled, scaled_each
 from cnn_ablations.figures.style import WIDTH, new_figure
 
 Floats = NDArray[np.floating]
@@ -50,3 +51,47 @@ def feature_maps(
         title = f"{name}: {some}{total} maps of {height}×{width} pixels{remark}"
         axes.set_title(title, loc="left")
     return figure
+
+
+def maps_through_depth(
+    images: NDArray[np.uint8],
+    maps: Sequence[Mapping[str, Floats]],
+    *,
+    captions: Sequence[str],
+    pixel_max: int,
+) -> Figure:
+    """Images on their way through the network: a row each, with the first feature map of every
+    convolution, each scaled on its own.
+
+    Below a flat map stands its one value.
+
+    Args:
+        images: (n, height, width, 1 or 3).
+        maps: of each image, (height, width, channels) by the layer's name.
+        captions: of the images.
+        pixel_max: what is white in the images.
+    """
+    names = list(maps[0])
+    side = min(1.3, 7.4 / (len(names) + 1))
+    lines = max(caption.count("\n") + 1 for caption in captions)
+    figure = new_figure(1.6 + side * (len(names) + 1), 0.4 + len(images) * max(side, 0.2 * lines))
+    rows = figure.subplots(len(images), len(names) + 1, squeeze=False)
+    for row, image, of_image, caption in zip(rows, images, maps, captions, strict=True):
+        draw_image(row[0], image, pixel_max)
+        row[0].set_ylabel(caption, rotation=0, ha="right", va="center", fontsize=9)
+        for axes, of_layer in zip(row[1:], of_image.values(), strict=True):
+            _draw_map(axes, of_layer[..., 0])
+    for axes, name in zip(rows[0, 1:], names, strict=True):
+        height, width = maps[0][name].shape[:2]
+        axes.set_title(f"{name}\n{height}×{width}", fontsize=9)
+    rows[0, 0].set_title("image", fontsize=9)
+    return figure
+
+
+def _draw_map(axes: Axes, values: Floats) -> None:
+    axes.set_facecolor(PALE)
+    axes.imshow(scaled(values), vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    if (values == values.flat[0]).all():
+        axes.set_xlabel(f"flat: {values.flat[0]:.2g}".replace("-", "−"), fontsize=8)

@@ -1,9 +1,13 @@
 """What a network has learnt, as numbers: its weights, biases and kernels."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -15,8 +19,6 @@ Floats = NDArray[np.floating]
 
 MOST_KERNELS = 64
 """Shown of a layer that sees an image."""
-MOST_CHANNELS = 16
-"""Shown of a deeper layer, of its input and of its output."""
 
 
 def weight_histograms(layers: Mapping[str, Mapping[str, Floats]]) -> Figure:
@@ -57,7 +59,7 @@ def _draw_histogram(axes: Axes, values: Floats, colour: str) -> str:
     return f"{text}, {missing:,} not finite" if missing else text
 
 
-def kernels(weights: Floats, name: str) -> Figure:
+def kernels(weights: Floats, name: str, channels: int = 16) -> Figure:
     """The kernels of a convolution in grey, or in colour where it sees red, green and blue.
 
     Of a layer that sees an image, up to `MOST_KERNELS` are shown twice: in one common scale, and
@@ -67,29 +69,30 @@ def kernels(weights: Floats, name: str) -> Figure:
     Args:
         weights: (height, width, input channels, output channels).
         name: the layer's name.
+        channels: at most so many of a deeper layer's input and of its output.
     """
     if weights.shape[2] in (1, 3):
         return _image_kernels(weights, name)
-    return _inner_kernels(weights, name)
+    return _inner_kernels(weights, name, channels)
 
 
 def _image_kernels(weights: Floats, name: str) -> Figure:
     tiles = np.moveaxis(weights[..., :MOST_KERNELS], -1, 0)
     tiles = tiles.squeeze(-1) if tiles.shape[-1] == 1 else tiles
-    figure = new_figure(WIDTH, 0.75 + -(-len(tiles) // 8) * 0.53)
-    titles = ("one scale for all", "each scaled to 0..1")
-    for axes, values, title in zip(
-        figure.subplots(1, 2), (scaled(tiles), scaled_each(tiles)), titles, strict=True
-    ):
-        draw_mosaic(axes, values, columns=8)
-        axes.set_title(title)
+    figure = new_figure(WIDTH, 0.75 + -(-len(tiles) // 8) * 0.5)
+    common, bar, own = figure.subplots(1, 3, width_ratios=(1, 0.03, 1))
+    draw_mosaic(common, scaled(tiles), columns=8)
+    draw_mosaic(own, scaled_each(tiles), columns=8)
+    common.set_title("one scale for all")
+    own.set_title("each scaled to 0..1")
+    _draw_scale(figure, common, tiles, cax=bar)
     figure.suptitle(_title(name, len(tiles), weights.shape[-1]), fontsize=10.5)
     return figure
 
 
-def _inner_kernels(weights: Floats, name: str) -> Figure:
+def _inner_kernels(weights: Floats, name: str, channels: int) -> Figure:
     height, width, inputs, outputs = weights.shape
-    shown = weights[:, :, :MOST_CHANNELS, :MOST_CHANNELS]
+    shown = weights[:, :, :channels, :channels]
     rows, columns = shown.shape[2:]
     figure = new_figure(0.4 * columns + 1.6, 0.4 * rows + 0.75)
     axes = figure.subplots()
@@ -103,13 +106,19 @@ def _inner_kernels(weights: Floats, name: str) -> Figure:
         ylabel="input channel",
         title=_title(name, rows * columns, inputs * outputs),
     )
-    bar = figure.colorbar(axes.images[0], shrink=0.6, aspect=30, ticks=[0, 1])
-    finite = shown[np.isfinite(shown)]
+    _draw_scale(figure, axes, shown, shrink=0.6, aspect=30)
+    return figure
+
+
+def _draw_scale(figure: Figure, axes: Axes, weights: Floats, **place: Any) -> None:
+    """A bar that says which weights are black and white in `axes`."""
+    grey = ScalarMappable(Normalize(0, 1), rcParams["image.cmap"])
+    bar = figure.colorbar(grey, ax=axes if "cax" not in place else None, ticks=[0, 1], **place)
+    finite = weights[np.isfinite(weights)]
     ends = (finite.min(), finite.max()) if finite.size else (np.nan, np.nan)
     bar.set_ticklabels([f"{end:.2g}".replace("-", "−") for end in ends])
     bar.set_label("weight", labelpad=-12)
     bar.outline.set_visible(False)
-    return figure
 
 
 def _names(count: int) -> list[str]:

@@ -1,0 +1,292 @@
+"""Training variants again, from empty scratch, and comparing them with what is committed.
+
+Everything happens in a temporary folder that looks like a checkout: it links to the arrays and to
+the template of the notebook, and what `train` writes there is compared, file by file, with the
+same files here. Nothing of it stays, and nothing here is written.
+"""
+
+import hashlib
+import json
+import math
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from cnn_ablations.analysis.agreement import (
+    IDENTICAL,
+    SUMMARIES,
+    WITHIN,
+    Agreement,
+    Output,
+    compare_accuracies,
+    compare_outputs,
+    machine_differences,
+    of_seeds,
+    worst,
+)
+from cnn_ablations.analysis.results import load_result
+from cnn_ablations.config.params import Params
+from cnn_ablations.config.variants import Variant
+from cnn_ablations.data.arrays import load_arrays
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.notebooks import execute
+from cnn_ablations.paths import Paths
+from cnn_ablations.progress import shown
+from cnn_ablations.training.backend import provenance
+
+QUICK_SECONDS = 300.0
+"""What `quick` allows each group, by the recorded times."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What training a variant again has shown."""
+
+    variant: str
+    seeds: list[int]
+    outputs: list[Agreement]
+    accuracies: list[Agreement]
+    """Where an output is not bit-identical: whether seed noise explains it."""
+    circumstances: list[str]
+    """What differs from the machine that trained it, or where else to look."""
+    compared_bytes: int
+
+    @property
+    def verdict(self) -> str:
+        return worst(self.outputs)
+
+    @property
+    def verified(self) -> bool:
+        """Whether every output is bit-identical or within seed noise."""
+        return self.verdict in (IDENTICAL, WITHIN)
+
+    def __str__(self) -> str:
+        """A headline, a line for each finding, a line for each circumstance."""
+        seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+        findings = [*self.outputs, *self.accuracies]
+        width = max(len(finding.subject) for finding in findings)
+        return "\n".join(
+            [
+                f"{self.variant}, {seeds}: {self.verdict}",
+                *(f"  {f.subject:{width}}  {f.verdict:17}  {f.detail}".rstrip() for f in findings),
+                *(f"  {text}" for text in self.circumstances),
+            ]
+        )
+
+
+def plan(
+    params: Params, paths: Paths, names: Iterable[str], *, seeds: int | None, quick: bool
+) -> list[Variant]:
+    """What to train again, each variant with the seeds to train.
+
+    Args:
+        params: of the checkout.
+        paths: of the checkout.
+        names: variants, or studies for all of theirs; where there are none, every variant that
+            has committed results.
+        seeds: only so many of each variant's seeds, the first.
+        quick: of each group only the variant that took the least time, by the recorded times of
+            those seeds, and only where that was at most `QUICK_SECONDS`.
+
+    Raises:
+        ProjectError: where a name is unknown, results or arrays are missing or damaged, or
+            nothing is left to do.
+    """
+    wanted = [
+        variant
+        for name in names
+        for variant in (params.studies[name].variants if name in params.studies else [name])
+    ]
+    found = [params.variant(name) for name in dict.fromkeys(wanted)] or [
+        variant
+        for variant in params.variants.values()
+        if paths.metrics(variant.group, variant.name).is_file()
+    ]
+    if not found:
+        raise ProjectError("no variant has results to compare with; run `dvc repro train@VARIANT`")
+    chosen = [variant.model_copy(update={"seeds": variant.seeds[:seeds]}) for variant in found]
+    if quick:
+        chosen = _cheapest(chosen, paths)
+    for variant in chosen:
+        result = load_result(paths, variant.group, variant.name)
+        if missing := [seed for seed in variant.seeds if seed not in result.seeds]:
+            raise ProjectError(
+                f"{paths.predictions(variant.group, variant.name)} has no seed {missing[0]}, "
+                f"which params.yaml gives {variant.name}; run `dvc repro train@{variant.name}`"
+            )
+        load_arrays(paths.arrays(variant.dataset))
+    return chosen
+
+
+def verify(variant: Variant, paths: Paths, label: str, console: Console) -> Verification:
+    """Train a planned variant in a temporary folder and compare it with its committed results.
+
+    Shows on `console`, after `label`, how far it is. Raises ProjectError where it cannot train.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="cnn-ablations-verify-") as folder:
+            repeated = Paths(Path(folder))
+            with shown(label, repeated.progress(variant.group, variant.name), console):
+                _train(variant, paths, repeated)
+            return compare(variant, paths, repeated)
+    except OSError as error:
+        raise ProjectError(
+            f"cannot work in a temporary folder: {error}; free space there, or let the variable "
+            "TMPDIR name another place"
+        ) from None
+
+
+def compare(variant: Variant, paths: Paths, repeated: Paths) -> Verification:
+    """Compare what training `variant` wrote in `repeated` with the same files in `paths`.
+
+    Files that hold medians over seeds, the notebook, and the run folder (by its hash in dvc.lock)
+    are compared where all seeds were trained again.
+    """
+    own = (variant.group, variant.name)
+    committed = load_result(paths, *own)
+    whole = variant.seeds == committed.seeds.tolist()
+    outputs = [*_reports(variant, whole, paths, repeated)]
+    if whole:
+        outputs += _run_folder(variant, paths, repeated)
+    noise = compare_accuracies(committed, load_result(repeated, *own))
+    findings = compare_outputs(outputs, noise)
+    identical = worst(findings) == IDENTICAL
+    return Verification(
+        variant=variant.name,
+        seeds=variant.seeds,
+        outputs=findings,
+        accuracies=[] if identical else noise,
+        circumstances=_circumstances(_timings(variant, paths), identical),
+        compared_bytes=sum(output.size for output in outputs),
+    )
+
+
+def announced(variants: Sequence[Variant], paths: Paths) -> str:
+    """One line about what is going to be done, with the time that it took when it was recorded."""
+    recorded = sum(_seconds(variant, paths) for variant in variants)
+    time = f" (recorded: {recorded / 60:.1f} minutes)" if math.isfinite(recorded) else ""
+    return (
+        f"training {len(variants)} variants, {sum(len(v.seeds) for v in variants)} seeds, again "
+        f"in a temporary folder{time}"
+    )
+
+
+def summed_up(verifications: Sequence[Verification]) -> str:
+    """One line about all of them."""
+    verdicts = [finding.verdict for v in verifications for finding in v.outputs]
+    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
+    return (
+        f"{len(verifications)} variants, {sum(len(v.seeds) for v in verifications)} seeds, "
+        f"{len(verdicts)} outputs of {sum(v.compared_bytes for v in verifications):,} bytes: "
+        f"{counts}"
+    )
+
+
+def _train(variant: Variant, paths: Paths, repeated: Paths) -> None:
+    for shared in (paths.params, paths.template("train"), paths.arrays(variant.dataset)):
+        link = repeated.root / shared.relative_to(paths.root)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(shared)
+    notebook = repeated.notebook(variant.group, variant.name, "train")
+    try:
+        execute("train", notebook, {"variant": variant.model_dump()}, repeated)
+    except ProjectError as error:
+        raise ProjectError(
+            f"{variant.name} could not be trained again: {error} (all this in a temporary copy "
+            "that is removed; the checkout is as it was)"
+        ) from None
+
+
+def _reports(variant: Variant, whole: bool, paths: Paths, repeated: Paths) -> Iterable[Output]:
+    """All that git holds of a training, but for what was measured; `whole`: of all its seeds."""
+    timings = repeated.timings(variant.group, variant.name)
+    for file in sorted((repeated.root / "reports").rglob("*")):
+        name = file.relative_to(repeated.root).as_posix()
+        if file.is_dir() or file == timings or (name.endswith(SUMMARIES) and not whole):
+            continue
+        counterpart = paths.root / name
+        before = counterpart.read_bytes() if counterpart.is_file() else None
+        if before is not None and not whole:
+            before = of_seeds(name, before, variant.seeds)
+        content = file.read_bytes()
+        yield Output(name, before, content, len(content))
+
+
+def _run_folder(variant: Variant, paths: Paths, repeated: Paths) -> Iterable[Output]:
+    """The weights, histories and probabilities, of which git holds the hash."""
+    folder = repeated.run(variant.group, variant.name)
+    name = folder.relative_to(repeated.root).as_posix()
+    lock = paths.root / "dvc.lock"
+    stages = yaml.load(lock.read_bytes(), yaml.CSafeLoader)["stages"] if lock.is_file() else {}
+    for output in stages.get(f"train@{variant.name}", {}).get("outs", []):
+        if output["path"] == name:
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            yield Output(name, output["md5"].encode(), dvc_hash(folder).encode(), size)
+
+
+def dvc_hash(folder: Path) -> str:
+    """The hash under which DVC keeps a folder: the MD5 of the sorted list of its files' MD5s."""
+    files = {
+        file.relative_to(folder).as_posix(): _md5(file.read_bytes())
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+    listing = [{"md5": files[name], "relpath": name} for name in sorted(files)]
+    return f"{_md5(json.dumps(listing).encode())}.dir"
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _circumstances(timings: Mapping[str, Any], identical: bool) -> list[str]:
+    recorded = timings.get("provenance")
+    if not recorded:
+        return ["the machine that trained it is not on record"]
+    if differences := machine_differences(recorded, provenance()):
+        return [f"other than the machine that trained it: {text}" for text in differences]
+    if identical:
+        return []
+    commit = timings.get("revision", {}).get("commit")
+    since = f" since commit {commit[:12]}" if commit else ""
+    return [
+        f"machine and libraries are those that trained it: look at what changed in code, "
+        f"parameters or data{since}"
+    ]
+
+
+def _timings(variant: Variant, paths: Paths) -> dict[str, Any]:
+    """The recorded times and provenance; nothing where there is no readable record."""
+    try:
+        timings: dict[str, Any] = json.loads(
+            paths.timings(variant.group, variant.name).read_bytes()
+        )
+    except (OSError, ValueError):
+        return {}
+    return timings
+
+
+def _seconds(variant: Variant, paths: Paths) -> float:
+    by_seed = _timings(variant, paths).get("seeds", {})
+    unknown = {"train_seconds": math.inf, "evaluate_seconds": 0.0}
+    measured = [by_seed.get(str(seed), unknown) for seed in variant.seeds]
+    return math.fsum(m["train_seconds"] + m["evaluate_seconds"] for m in measured)
+
+
+def _cheapest(variants: Sequence[Variant], paths: Paths) -> list[Variant]:
+    costs = {variant.name: _seconds(variant, paths) for variant in variants}
+    cheapest: dict[str, Variant] = {}
+    for variant in sorted(variants, key=lambda variant: costs[variant.name]):
+        if costs[variant.name] <= QUICK_SECONDS:
+            cheapest.setdefault(variant.group, variant)
+    if not cheapest:
+        raise ProjectError(
+            f"no variant takes at most {QUICK_SECONDS:.0f} s by the recorded times; ask for fewer "
+            "seeds with --seeds 1, or leave out --quick"
+        )
+    return list(cheapest.values())

@@ -1,0 +1,308 @@
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cnn_ablations.analysis.agreement import (
+    DIFFERENT,
+    IDENTICAL,
+    UNKNOWN,
+    WITHIN,
+    Agreement,
+    Output,
+    compare_accuracies,
+    compare_outputs,
+    machine_differences,
+    of_seeds,
+    worst,
+)
+from cnn_ablations.analysis.results import VariantResult, load_result
+from cnn_ablations.paths import Paths
+
+WriteVariant = Callable[..., None]
+Results = Callable[..., VariantResult]
+NOISE = [Agreement("test accuracy", WITHIN)]
+
+
+def words(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def csv(**columns: list[Any]) -> bytes:
+    return pd.DataFrame(columns).to_csv(index=False).encode()
+
+
+def npz(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def notebook(*cells: tuple[str, str]) -> bytes:
+    return json.dumps({"cells": [{"source": s, "outputs": [o]} for s, o in cells]}).encode()
+
+
+CURVES = csv(seed=[0, 0, 1], epoch=[1, 2, 1], val_accuracy=[0.5, 0.75, 0.25])
+OTHER_CURVES = csv(seed=[0, 0, 1], epoch=[1, 2, 1], val_accuracy=[0.5, 0.76, 0.26])
+PREDICTIONS = {
+    "seeds": [0, 1],
+    "train_label_counts": [3, 4],
+    "test_labels": np.array([0, 1, 1], np.uint8),
+    "test_predicted": np.array([[0, 1, 0], [1, 1, 1]], np.uint8),
+    "train_loss": [0.5, np.nan],
+}
+METRICS = {"parameters": 90, "seeds": 2, "collapsed_seeds": 0, "test_accuracy": 0.5}
+
+
+def verdict(
+    name: str, committed: bytes | None, repeated: bytes, noise: list[Agreement] = NOISE
+) -> tuple[str, str]:
+    """Of one output, where the numbers of another differ."""
+    outputs = [
+        Output("curves/other.csv", CURVES, OTHER_CURVES, 9),
+        Output(name, committed, repeated, 9),
+    ]
+    finding = compare_outputs(outputs, noise)[1]
+    assert finding.subject == name
+    return finding.verdict, finding.detail
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.npz", "a.json", "a.ipynb", "folder"])
+def test_the_same_bytes_are_bit_identical(name: str) -> None:
+    assert verdict(name, b"same", b"same") == (IDENTICAL, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "committed", "repeated", "detail"),
+    [
+        ("a.csv", CURVES, OTHER_CURVES, "2 of 3 values differ"),
+        (
+            "a.npz",
+            npz(**PREDICTIONS),
+            npz(**{**PREDICTIONS, "test_predicted": np.array([[0, 1, 1], [1, 1, 1]], np.uint8)}),
+            "1 of 8 values differ",
+        ),
+        (
+            "a.json",
+            json.dumps(METRICS).encode(),
+            json.dumps({**METRICS, "test_accuracy": None, "collapsed_seeds": 1}).encode(),
+            "2 of 4 values differ",
+        ),
+        (
+            "a.ipynb",
+            notebook(("x = 1", ""), ("x", "1")),
+            notebook(("x = 1", ""), ("x", "2")),
+            "1 of 2 cells differ",
+        ),
+        ("data/runs/a", b"one.dir", b"two.dir", "other bytes, by their hash"),
+    ],
+    ids=words,
+)
+def test_values_that_differ_are_as_good_as_the_accuracies(
+    name: str, committed: bytes, repeated: bytes, detail: str
+) -> None:
+    assert verdict(name, committed, repeated) == (WITHIN, detail)
+    for other in (UNKNOWN, DIFFERENT):
+        noise = [*NOISE, Agreement("val accuracy", other)]
+        assert verdict(name, committed, repeated, noise) == (other, detail)
+
+
+@pytest.mark.parametrize(
+    ("name", "committed", "repeated", "detail"),
+    [
+        ("a.csv", CURVES, csv(seed=[0, 0, 1], epoch=[1, 2, 1], val_loss=[1, 1, 1]), "val_accuracy"),
+        ("a.csv", CURVES, csv(seed=[0, 0], epoch=[1, 2], val_accuracy=[0.5, 0.7]), "other rows"),
+        ("a.csv", csv(layer=["a"], count=[9]), csv(layer=["a"], count=[8]), "layer, count"),
+        ("a.csv", CURVES, b"", "another form"),
+        (
+            "a.npz",
+            npz(**PREDICTIONS),
+            npz(**{**PREDICTIONS, "test_labels": np.array([0, 1, 2], np.uint8)}),
+            "other test labels",
+        ),
+        (
+            "a.npz",
+            npz(**PREDICTIONS),
+            npz(**{**PREDICTIONS, "train_label_counts": [4, 3]}),
+            "other train label counts",
+        ),
+        ("a.npz", npz(**PREDICTIONS), npz(**{**PREDICTIONS, "train_loss": [0.5]}), "train loss"),
+        ("a.npz", npz(**PREDICTIONS), npz(**PREDICTIONS, val_labels=[1]), "arrays: val_labels"),
+        ("a.npz", b"no archive", npz(**PREDICTIONS), "another form"),
+        (
+            "a.json",
+            json.dumps(METRICS).encode(),
+            json.dumps({**METRICS, "parameters": 91}).encode(),
+            "other parameters",
+        ),
+        (
+            "a.json",
+            json.dumps(METRICS).encode(),
+            json.dumps({**METRICS, "flops": None}).encode(),
+            "other flops",
+        ),
+        ("a.ipynb", notebook(("x = 1", "")), notebook(("x = 2", "")), "code or parameters"),
+        ("a.csv", None, CURVES, "missing in this checkout"),
+    ],
+    ids=words,
+)
+def test_another_form_is_different_whatever_the_accuracies(
+    name: str, committed: bytes | None, repeated: bytes, detail: str
+) -> None:
+    found, said = verdict(name, committed, repeated)
+    assert found == DIFFERENT
+    assert detail in said
+
+
+def test_a_summary_of_the_same_numbers_has_no_excuse() -> None:
+    metrics = Output("a.json", b'{"test_accuracy": 0.5}', b'{"test_accuracy": 0.6}', 9)
+    same = Output("a.csv", CURVES, CURVES, 9)
+    assert compare_outputs([same, metrics], NOISE) == [
+        Agreement("a.csv", IDENTICAL),
+        Agreement(
+            "a.json",
+            DIFFERENT,
+            "1 of 1 values differ, although the numbers behind it are the same",
+        ),
+    ]
+
+
+def test_values_that_are_not_numbers_are_equal() -> None:
+    arrays = {**PREDICTIONS, "train_loss": [0.6, np.nan]}
+    assert verdict("a.npz", npz(**PREDICTIONS), npz(**arrays))[1] == "1 of 8 values differ"
+
+
+def test_a_table_of_some_seeds_has_their_lines() -> None:
+    assert of_seeds("a.csv", CURVES, [0]) == csv(
+        seed=[0, 0], epoch=[1, 2], val_accuracy=[0.5, 0.75]
+    )
+    table = csv(seed=[1, 10, 0], mean=[0.1, 0.2, 0.3])
+    assert of_seeds("a.csv", table, [1, 0]) == csv(seed=[1, 0], mean=[0.1, 0.3])
+
+
+def test_predictions_of_some_seeds_are_the_bytes_that_training_them_gives() -> None:
+    only_1 = {
+        "seeds": [1],
+        "train_label_counts": [3, 4],
+        "test_labels": np.array([0, 1, 1], np.uint8),
+        "test_predicted": np.array([[1, 1, 1]], np.uint8),
+        "train_loss": [np.nan],
+    }
+    assert of_seeds("a.npz", npz(**PREDICTIONS), [1]) == npz(**only_1)
+
+
+@pytest.fixture
+def results(tmp_path: Path, write: WriteVariant, paths: Paths) -> Results:
+    """Synthetic results of seeds with these accuracies."""
+
+    def make(accuracies: list[float]) -> VariantResult:
+        write("net", accuracies)
+        return load_result(paths, "g", "net")
+
+    return make
+
+
+def verdicts(findings: list[Agreement]) -> dict[str, str]:
+    return {finding.subject: finding.verdict for finding in findings}
+
+
+COMMITTED = [0.79, 0.80, 0.81, 0.80]
+
+
+def test_accuracies_among_those_of_the_seeds_are_seed_noise(results: Results) -> None:
+    found = compare_accuracies(results(COMMITTED), results([0.785]))
+    assert verdicts(found) == {
+        "train accuracy": WITHIN,
+        "val accuracy": WITHIN,
+        "test accuracy": WITHIN,
+    }
+    assert found[2].detail.startswith("78.50 % repeated, 75.")
+    assert found[2].detail.endswith(" % expected")
+
+
+def test_accuracies_far_from_those_of_the_seeds_are_different(results: Results) -> None:
+    found = compare_accuracies(results(COMMITTED), results([0.80, 0.5]))
+    assert set(verdicts(found).values()) == {DIFFERENT}
+    assert "50.00 to 80.00 % repeated" in found[2].detail
+    assert found[2].detail.endswith("outside: seed 1")
+
+
+def test_the_interval_holds_all_repeated_seeds_at_once(results: Results) -> None:
+    """0.83 is too far for one seed, but not for one of ten."""
+    committed = results([0.79, 0.80, 0.81, 0.80] * 3)
+    assert worst(compare_accuracies(committed, results([0.835]))) == DIFFERENT
+    assert worst(compare_accuracies(committed, results([0.835] + [0.80] * 29))) == WITHIN
+
+
+def test_seeds_that_agree_to_the_digit_leave_room_for_one_image(results: Results) -> None:
+    committed = results([0.80, 0.80, 0.80])
+    assert worst(compare_accuracies(committed, results([0.8025]))) == WITHIN
+    assert worst(compare_accuracies(committed, results([0.81]))) == DIFFERENT
+
+
+def test_a_repeated_seed_may_collapse_only_where_a_committed_one_did(results: Results) -> None:
+    learned = results(COMMITTED)
+    found = compare_accuracies(learned, results([0.1, 0.80]))
+    assert verdicts(found)["collapsed seeds"] == DIFFERENT
+    assert verdicts(found)["test accuracy"] == WITHIN
+    assert found[0].detail == "seed 0 stayed at chance; 0 of 4 committed seeds did"
+
+    mixed = results([*COMMITTED, 0.1])
+    assert verdicts(compare_accuracies(mixed, results([0.1]))) == {"collapsed seeds": WITHIN}
+
+
+def test_collapsed_seeds_do_not_widen_the_interval(results: Results) -> None:
+    mixed = results([*COMMITTED, 0.1])
+    assert worst(compare_accuracies(mixed, results([0.5]))) == DIFFERENT
+
+
+def test_the_scatter_of_one_seed_is_unknown(results: Results) -> None:
+    found = compare_accuracies(results([0.80, 0.1]), results([0.80]))
+    assert set(verdicts(found).values()) == {UNKNOWN}
+    assert found[0].detail.endswith("only 1 of 2 committed seeds learned")
+
+
+def test_a_seed_that_learned_where_none_did_is_different(results: Results) -> None:
+    assert worst(compare_accuracies(results([0.1, 0.1]), results([0.80]))) == DIFFERENT
+
+
+def test_the_gravest_verdict_counts() -> None:
+    for expected, found in (
+        (IDENTICAL, []),
+        (WITHIN, [IDENTICAL, WITHIN]),
+        (UNKNOWN, [UNKNOWN, WITHIN]),
+        (DIFFERENT, [UNKNOWN, DIFFERENT, IDENTICAL]),
+    ):
+        assert worst(Agreement("", each) for each in found) == expected
+
+
+HERE = {"threads": "1", "cpu": "x86_64 avx avx2 fma", "tensorflow": "2.21.0"}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        ([HERE], []),
+        ([{**HERE, "commit": "abc"}], []),
+        ([{**HERE, "cpu": "x86_64 avx fma"}], ["cpu with avx2"]),
+        ([{**HERE, "cpu": "x86_64 amx avx avx2 fma"}], ["cpu without amx"]),
+        (
+            [{**HERE, "tensorflow": "2.20.0", "threads": "2"}],
+            ["threads 1 (recorded: 2)", "tensorflow 2.21.0 (recorded: 2.20.0)"],
+        ),
+        ([HERE, {**HERE, "threads": "2"}, {**HERE, "threads": "2"}], ["threads 1 (recorded: 2)"]),
+        (
+            [{"threads": "1", "tensorflow": "2.21.0"}],
+            ["cpu x86_64 avx avx2 fma (recorded: unknown)"],
+        ),
+    ],
+)
+def test_what_differs_between_machines_is_named(
+    recorded: list[dict[str, str]], expected: list[str]
+) -> None:
+    assert machine_differences(recorded, HERE) == expected

@@ -1,0 +1,252 @@
+"""The notebooks `dataset` and `inspect` from top to bottom, in this process: a kernel takes ten
+seconds to start.
+"""
+
+import gzip
+import hashlib
+import json
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from IPython.display import Markdown
+from typer.testing import CliRunner
+
+from cnn_ablations.cli import app
+from cnn_ablations.config.datasets import dataset_adapter
+from cnn_ablations.config.variants import Variant, resolve_variant
+from cnn_ablations.data import digits
+from cnn_ablations.data.arrays import UInt8s, load_arrays, write_arrays
+from cnn_ablations.data.preprocess import preprocess
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+
+# Keras's own conversion of TensorFlow's variables to arrays.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+Execute = Callable[..., dict[str, Any]]
+rng = np.random.default_rng(0)
+
+
+@pytest.fixture
+def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the notebook hands to `display`."""
+    shown: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    return shown
+
+
+@pytest.fixture
+def execute(
+    paths: Paths, checkout: Paths, displayed: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> Execute:
+    """Runs the code cells of a template in the project and returns all their names."""
+    paths.params.touch()
+    monkeypatch.chdir(paths.root)
+
+    def run(template: str, **parameters: Any) -> dict[str, Any]:
+        namespace: dict[str, Any] = {}
+        for cell in json.loads(checkout.template(template).read_text())["cells"]:
+            if cell["cell_type"] == "code":
+                exec("".join(cell["source"]), namespace)
+                if "parameters" in cell["metadata"].get("tags", []):
+                    assert set(parameters) <= set(namespace)
+                    namespace.update(parameters)
+        return namespace
+
+    return run
+
+
+def put(path: Path, content: bytes) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def random_bytes(*shape: int, below: int = 256) -> UInt8s:
+    return rng.integers(0, below, shape, np.uint8)
+
+
+def cifar10(raw: Path) -> dict[str, Any]:
+    """Batches of three random images, and their entry in params.yaml."""
+    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+    contents: dict[str, dict[bytes, Any]] = {
+        name: {b"data": random_bytes(3, 3072), b"labels": [0, 1, 2]} for name in names
+    }
+    contents["batches.meta"] = {b"label_names": [b"cat", b"dog", b"frog"]}
+    return {
+        "format": "cifar10",
+        "image_shape": [32, 32, 3],
+        "classes": ["cat", "dog", "frog"],
+        "showcase": 7,
+        "urls": ["http://127.0.0.1/"],
+        "archive": "a",
+        "members": {
+            name: put(raw / name, pickle.dumps(content, protocol=4))
+            for name, content in contents.items()
+        },
+    }
+
+
+def idx(raw: Path) -> dict[str, Any]:
+    """Random grey images as IDX files, and their entry in params.yaml."""
+    files = {}
+    for part, count in (("train", 7), ("test", 4)):
+        of_part = {"images": random_bytes(count, 5, 6), "labels": random_bytes(count, below=2)}
+        for kind, array in of_part.items():
+            header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+            name = f"{part}-{kind}.gz"
+            sha256 = put(raw / name, gzip.compress(header + array.tobytes()))
+            files[f"{part}_{kind}"] = {"name": name, "sha256": sha256}
+    shape = {"image_shape": [5, 6, 1], "classes": ["a", "b"], "urls": ["http://127.0.0.1/"]}
+    return {"format": "idx", "files": files, **shape}
+
+
+def bundled(raw: Path) -> dict[str, Any]:
+    put(raw / digits.FILE, digits.bundled_digits())
+    return {
+        "format": "digits",
+        "image_shape": [8, 8, 1],
+        "classes": [str(label) for label in range(10)],
+    }
+
+
+@pytest.mark.parametrize("make", [cifar10, idx, bundled])
+def test_the_way_from_the_files_to_the_arrays_is_shown_and_checked(
+    paths: Paths, execute: Execute, make: Callable[[Path], dict[str, Any]]
+) -> None:
+    entry = {"title": "t", "citation": "c", **make(paths.raw("d"))}
+    preprocess("d", dataset_adapter.validate_python(entry), paths)
+    arrays = load_arrays(paths.arrays("d"))
+    names = execute("dataset", name="d", dataset=entry)
+    for kind, array in names["built"].items():
+        np.testing.assert_array_equal(array, getattr(arrays, kind))
+    height, width, channels = arrays.image_shape
+    assert names["rows"].shape[1:] == (height * width * channels,)
+    assert names["planes"].shape[1:] == (channels, height, width)
+    assert names["images"].shape[1:] == arrays.image_shape
+    showcase = entry.get("showcase", 0)
+    np.testing.assert_array_equal(
+        names["row"].reshape(channels, height, width),
+        np.moveaxis(arrays.train_images[showcase], -1, 0),
+    )
+    assert names["label"] == arrays.classes[arrays.train_labels[showcase]]
+
+    tampered = {kind: getattr(arrays, kind).copy() for kind in names["built"]}
+    tampered["test_images"][2, 1, 0, 0] ^= 1
+    write_arrays(paths.arrays("d"), **tampered, classes=arrays.classes, pixel_max=arrays.pixel_max)
+    with pytest.raises(ProjectError, match=r"data/arrays/d .*\(test_images differ\).*preprocess@d"):
+        execute("dataset", name="d", dataset=entry)
+
+
+def test_files_are_verified_before_they_are_read(paths: Paths, execute: Execute) -> None:
+    entry = {"title": "t", "citation": "c", **cifar10(paths.raw("d"))}
+    preprocess("d", dataset_adapter.validate_python(entry), paths)
+    (paths.raw("d") / "data_batch_3").write_bytes(b"not a pickle")
+    with pytest.raises(ProjectError, match=r"data_batch_3 has the sha256 .*download@d"):
+        execute("dataset", name="d", dataset=entry)
+
+
+PROTOCOL = {
+    "split": {"method": "last", "val": 0.5},
+    "pixels": "unit",
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "batch_size": 10,
+    "epochs": 4,
+    "filters": [3, 2, 2],
+    "pooling": [2, 1, 1],
+    "seeds": [0],
+}
+
+
+@pytest.fixture
+def trained(paths: Paths, write: Callable[..., None]) -> Callable[..., Variant]:
+    """Writes what a training of one seed leaves, and returns its variant."""
+
+    def make(**changes: Any) -> Variant:
+        from cnn_ablations.training.backend import configure
+        from cnn_ablations.training.network import build_network
+
+        values = {"protocol": "g", "dataset": "small", **changes}
+        variant = resolve_variant("v", values, {"g": PROTOCOL})
+        classes = [f"class {i}" for i in range(10)]
+        write("v", [0.7], examples=100, validated=variant.train_on == "train")
+        metrics = json.loads(paths.metrics("g", "v").read_bytes())
+        metrics |= {f"{split}_loss": 0.5 for split in ("train", "val", "test")}
+        paths.metrics("g", "v").write_text(json.dumps(metrics))
+        write_arrays(
+            paths.arrays("small"),
+            train_images=random_bytes(8, 6, 6, 1),
+            train_labels=np.arange(8, dtype=np.uint8),
+            test_images=random_bytes(100, 6, 6, 1),
+            test_labels=np.arange(100, dtype=np.uint8) % 10,
+            classes=classes,
+            pixel_max=255,
+        )
+        folder = paths.run("g", "v") / "seed-0"
+        folder.mkdir(parents=True)
+        configure()
+        network = build_network(variant, (6, 6, 1), 10, 255)
+        network.save_weights(folder / "weights.weights.h5")
+        seen = 8 if variant.train_on == "train+val" else 4
+        np.save(folder / "train_predicted.npy", np.arange(seen, dtype=np.uint8))
+        np.save(folder / "test_probabilities.npy", np.full((100, 10), 0.1, np.float32))
+        if variant.record_iterations:
+            table = pd.DataFrame({"epoch": [1, 2], "iteration": 1, "accuracy": 0.5, "loss": 2.0})
+            table.to_csv(folder / "iterations.csv", index=False)
+        return variant
+
+    return make
+
+
+def headings(displayed: list[Any]) -> list[str]:
+    return [shown.data.splitlines()[0] for shown in displayed if isinstance(shown, Markdown)]
+
+
+def test_a_trained_variant_is_opened_from_top_to_bottom(
+    trained: Callable[..., Variant], execute: Execute, displayed: list[Any]
+) -> None:
+    variant = trained(record_iterations=True)
+    wanted = ["class 4", "class 7"]
+    names = execute("inspect", variant=variant.model_dump(), example_classes=wanted)
+    assert "### Batch by batch" in headings(displayed)
+    labels = np.arange(100) % 10
+    found = [(labels[e.image] == int(e.taken_for[-1]), e.right) for e in names["examples"]]
+    assert found == [(True, True), (False, False)] * 2
+    first, mistaken, second, _ = names["examples"]
+    assert names["followed"] == [first.image, mistaken.image, second.image]
+    assert [list(of_image) for of_image in names["maps"]] == [["conv1", "conv2", "conv3"]] * 3
+    assert names["counts"]["train"].sum() == 4
+    assert names["counts"]["test"].sum() == 100
+
+
+def test_what_was_not_recorded_has_no_section(
+    trained: Callable[..., Variant], execute: Execute, displayed: list[Any]
+) -> None:
+    variant = trained(train_on="train+val")
+    names = execute("inspect", variant=variant.model_dump(), example_classes=["class 0"])
+    assert "### Batch by batch" not in headings(displayed)
+    assert list(names["predictions"]) == ["train", "test"]
+    assert names["counts"]["train"].sum() == 8
+
+
+def test_inspect_passes_on_whose_examples_to_show(
+    project: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed_over = {}
+    monkeypatch.setattr(
+        "cnn_ablations.notebooks.execute",
+        lambda template, output, parameters, paths: handed_over.update({template: parameters}),
+    )
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr("cnn_ablations.cli._say", lambda text: None)
+    done = CliRunner().invoke(app, ["inspect", "tiny-net"])
+    assert done.exit_code == 0, done.output
+    assert handed_over["inspect"]["example_classes"] == ["8"]
+    assert handed_over["inspect"]["variant"]["name"] == "tiny-net"
