@@ -5,7 +5,7 @@ METRICS = {
     "train_loss": "training loss",
     "running_train_accuracy": "training accuracy (average over the last epoch)",
     "running_train_loss": "training loss (average over the last epoch)",
-    "train_val_accuracy": "accuracy on training and validation images together",
+    "train_val_accuracy": "training and validation accuracy, together",
     "val_accuracy": "validation accuracy",
     "val_loss": "validation loss",
     "test_accuracy": "test accuracy",
