@@ -72,6 +72,14 @@ def test_where_every_seed_collapsed_a_published_network_that_learned_is_outside(
     assert (figure.collapsed, figure.within_seed_noise) == (4, "no")
 
 
+def test_no_run_is_expected_beyond_perfection(paths: Paths, write: Callable[..., None]) -> None:
+    write("a", [0.97, 0.99, 1.0])
+    (figure,) = compared(paths, {"test_accuracy": 0.99})
+    assert figure.high == 1
+    assert figure.low is not None
+    assert 0 < figure.low < 0.97
+
+
 def test_every_figure_is_compared_with_its_own_counterpart(
     paths: Paths, write: Callable[..., None]
 ) -> None:

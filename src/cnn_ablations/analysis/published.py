@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnn_ablations.analysis.results import VariantResult
-from cnn_ablations.analysis.statistics import prediction_interval
+from cnn_ablations.analysis.statistics import prediction_interval, within_0_and_1
 from cnn_ablations.config.studies import Study
 
 TOO_WIDE = 100
@@ -71,6 +71,8 @@ def _compare(result: VariantResult, metric: str, published: float) -> PublishedF
     if len(learned) > 1:
         if metric.endswith("_loss") and (learned > 0).all():
             low, high = np.exp(prediction_interval(np.log(learned))).tolist()
+        elif metric.endswith("_accuracy"):
+            low, high = within_0_and_1(prediction_interval(learned))
         else:
             low, high = prediction_interval(learned)
         within = WITHIN if low <= published <= high else OUTSIDE
