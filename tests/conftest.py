@@ -34,6 +34,13 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes name a test by their number: compressed files hold the time they were made, and the
+    workers of pytest-xdist must all find the same tests.
+    """
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("real_data") and not os.environ.get("CNN_ABLATIONS_MIRROR"):
         pytest.skip("CNN_ABLATIONS_MIRROR is not set")
