@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from cnn_ablations.config.base import nearest, validated
 from cnn_ablations.config.datasets import Dataset, dataset_adapter
+from cnn_ablations.config.document import read_document
 from cnn_ablations.config.studies import Study, study_variants
 from cnn_ablations.config.variants import Variant, resolve_protocol, resolve_variant
 from cnn_ablations.errors import ProjectError
@@ -39,15 +38,7 @@ class Params:
 
 def load_params(path: Path) -> Params:
     """The checked content of params.yaml. Raises ProjectError, naming the key at fault."""
-    try:
-        # CSafeLoader builds plain values only: a tag such as !!python/object is an error.
-        document = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
-    except OSError as error:
-        raise ProjectError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        what = " ".join(str(error).split())
-        raise ProjectError(f"{path.name} is not valid YAML: {what}") from None
-    return parse_params(document)
+    return parse_params(read_document(path))
 
 
 def parse_params(document: Any) -> Params:
