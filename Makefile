@@ -37,6 +37,10 @@ test: setup ## Lint, check types, run the tests
 	mypy
 	pytest --numprocesses 2 --dist loadfile
 
+.PHONY: test-faults
+test-faults: setup ## Kill trainings at random moments, starve and lie to them: a quarter of an hour
+	pytest --numprocesses 2 --dist loadfile -m "" tests/faults
+
 .PHONY: lint
 lint: setup ## Format the code and mend what can be mended
 	ruff check --fix .

@@ -32,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "real_data: needs the folder of data sets that CNN_ABLATIONS_MIRROR names"
     )
+    config.addinivalue_line("markers", "faults: takes minutes; `make test-faults` runs it")
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -167,9 +167,7 @@ def main() -> None:
     try:
         app()
     except ProjectError as error:
-        # DVC removes a stage's outputs before it runs the stage.
-        removed = "; `git restore reports` brings back what DVC removed"
-        sys.exit(f"error: {error}{removed if 'DVC_STAGE' in os.environ else ''}")
+        sys.exit(f"error: {error}{_way_back(os.environ.get('DVC_STAGE', ''))}")
 
 
 def _project() -> tuple[Paths, Params]:
@@ -192,6 +190,14 @@ def _console() -> Console:
 
 def _say(text: str) -> None:
     _console().print(text, highlight=False, soft_wrap=True)
+
+
+def _way_back(stage: str) -> str:
+    """How to get back what DVC removed before it ran `stage`: its outputs, where git holds them."""
+    verb = stage.rpartition(":")[2].partition("@")[0]  # ../dvc.yaml:train@VARIANT
+    if verb in ("", "check", "download", "preprocess"):
+        return ""
+    return "; `git restore reports` brings back what DVC removed"
 
 
 def _stop(signum: int, frame: object) -> None:

@@ -1,0 +1,348 @@
+"""Malicious and broken files, given to the command as a user would: each ends in one clear line.
+
+What decides is in the readers' own tests; here nothing but the whole is looked at: no code of the
+file's is run, nothing is written beside the project, and time and memory stay within bounds.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import struct
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from cnn_ablations.data import digits
+from cnn_ablations.paths import Paths
+
+COMMAND = str(Path(sys.executable).with_name("cnn-ablations"))
+SECONDS = 5.0
+"""Of processor time, so that a machine at work changes no verdict."""
+MEGABYTES = 500
+
+# A process's peak memory counts what forked it, and pytest may be large.
+MEASURE = """
+import json, os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+said = process.stdout.read().decode()
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), said,
+                  usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+"""
+
+Count = Callable[..., None]
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    (tmp_path / "project").mkdir()
+    return Paths(tmp_path / "project")
+
+
+@pytest.fixture
+def refused(paths: Paths, tmp_path: Path, count: Count) -> Callable[..., None]:
+    """Runs a verb and checks how it ends: in one line with these words."""
+
+    def run(*arguments: str, words: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", MEASURE, COMMAND, *arguments],
+            cwd=paths.root,
+            capture_output=True,
+            check=True,
+            timeout=120,
+        )
+        status, said, seconds, kilobytes = json.loads(done.stdout)
+        *progress, line = said.splitlines()
+        assert (status, line[:7]) == (1, "error: "), said
+        assert re.search(words, line)
+        assert [text for text in progress if not text.startswith(("fetching ", "failed: "))] == []
+        assert {path.name for path in tmp_path.iterdir()} <= {"project", "mirror"}
+        assert seconds < SECONDS
+        assert kilobytes / 1024 < MEGABYTES
+        count(malicious_or_broken_files=1)
+
+    return run
+
+
+# params.yaml
+
+
+def laughs() -> str:
+    lines = ["a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"variants: !!python/object/apply:os.mkdir [../harm]", "python/object/apply"),
+        (b"variants: !!python/object/new:os.mkdir [../harm]", "python/object/new"),
+        (b"variants: !!python/name:os.mkdir ''", "python/name"),
+        (b"variants: !!python/module:os ''", "python/module"),
+        (b"variants: !<tag:yaml.org,2002:python/tuple> [1]", "python/tuple"),
+        (b"%TAG ! tag:yaml.org,2002:python/\n---\nvariants: !name:os.mkdir ''", "python/name"),
+        (b"variants: !secret {}", "!secret"),
+        (laughs().encode(), "stands for more than 100,000 values"),
+        (b"variants: &v\n  a: *v", "stands for more than 100,000 values"),
+        (b"variants: {<<: &v {<<: *v}}", "stands for more than 100,000 values"),
+        (b"{a: " * 200_000, "levels deep"),
+        (b"- " * 500_000, "levels deep"),
+        (b"variants: 0x" + b"f" * 900_000, "a number of 900002 characters"),
+        (b"variants: 1" + b":1" * 400_000, "a number of 800001 characters"),
+        (b"variants: {a: {epochs: 1, epochs: 2}}", "'epochs' a second time"),
+        (b"variants: !!timestamp soon", "not valid YAML"),
+        (b"variants: " + b"x" * 2**24, "larger than 1 MiB"),
+        (b"\xff\xfe\x00", "not valid YAML"),
+        (b"variants: {a: [}", "not valid YAML"),
+        (b"", "must be a mapping"),
+        (b"variants: {../../harm: {}}", "names are lower-case letters"),
+    ],
+    ids=[
+        *("apply", "new", "name", "module", "tuple", "tag shorthand", "own tag"),
+        *("billion laughs", "endless", "endless merge", "deep mappings", "deep lists"),
+        *("long number", "long base 60", "key twice", "no date", "16 MiB", "not text"),
+        *("broken", "empty", "a path as a name"),
+    ],
+)
+def test_params(paths: Paths, refused: Any, content: bytes, words: str) -> None:
+    paths.params.write_bytes(content)
+    refused("check", words=words)
+
+
+# Data sets
+
+
+def describe(paths: Paths, **described: Any) -> None:
+    """Write a params.yaml whose data set `d` is this."""
+    common = {"title": "", "image_shape": [2, 2, 1], "classes": ["a", "b"], "citation": ""}
+    document = {"datasets": {"d": common | described}}
+    for section in ("protocols", "variants", "studies"):
+        document[section] = {}
+    paths.params.write_text(yaml.safe_dump(document))
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def put(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def header(*shape: int, kind: bytes = b"\0\0\x08") -> bytes:
+    return kind + bytes([len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+
+
+ZEROS = gzip.compress(bytes(2**24), 1)
+"""Where one gzipped file ends another may begin: so many bombs can be built of this one."""
+GIGABYTE = ZEROS * 64
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "cannot read|not an IDX file"),
+        (b"<html>404</html>", "as a gzipped IDX file"),
+        (gzip.compress(b"<html>404</html>"), "not an IDX file"),
+        (gzip.compress(header(1, 2, 2) + bytes(4))[:-9], "as a gzipped IDX file"),
+        (gzip.compress(header(1, 2, 2) + bytes(4))[:-8] + bytes(8), "as a gzipped IDX file"),
+        (gzip.compress(header(1, 2, 2, kind=b"\0\0\x0d") + bytes(16)), "IDX type 0x0d"),
+        (gzip.compress(b"\0\0\x08\xff" + bytes(2000)), "in 255 dimensions"),
+        (gzip.compress(header(2, 2, 2) + bytes(4)), "announces 8 values, but it holds only 4"),
+        (gzip.compress(header(1, 2, 2) + bytes(5)), "announces 4 values, but it holds more"),
+        (gzip.compress(header(0, 2, 2)), "announces 0 values"),
+        (gzip.compress(header(2**32 - 1, 2**32 - 1, 2**32 - 1)), "announces 7922\\d+ values"),
+        (gzip.compress(header(2**28, 2, 2)), "announces 1073741824 values"),
+        (gzip.compress(header(1, 2, 2)) + GIGABYTE * 4, "announces 4 values, but it holds more"),
+        (GIGABYTE * 4, "IDX type 0x00 in 0 dimensions"),
+    ],
+    ids=[
+        *("empty", "web page", "gzipped web page", "cut", "wrong checksum", "floats"),
+        *("255 dimensions", "too few", "too many", "nothing", "10^28 values", "2^30 values"),
+        *("gzip bomb", "gzip bomb of zeros"),
+    ],
+)
+def test_idx(paths: Paths, refused: Any, content: bytes, words: str) -> None:
+    names = [f"{part}_{kind}" for part in ("train", "test") for kind in ("images", "labels")]
+    files = dict.fromkeys(names, gzip.compress(header(1) + b"\0")) | {"train_images": content}
+    put(paths.raw("d"), files)
+    listed = {name: {"name": name, "sha256": sha256(file)} for name, file in files.items()}
+    describe(paths, format="idx", urls=["../mirror"], files=listed)
+    refused("preprocess", "d", words=words)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"1,2,3", gzip.compress(b"1,2,3\n" * 9)],
+    ids=["empty", "not zipped", "another table"],
+)
+def test_digits(paths: Paths, refused: Any, content: bytes) -> None:
+    put(paths.raw("d"), {digits.FILE: content})
+    describe(paths, format="digits")
+    refused("preprocess", "d", words=digits.FILE)
+
+
+class Call:
+    """A pickle of it calls a function where nobody stops it."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+HARM = "../harm"
+MKDIR, EVAL = Call(os.mkdir, HARM), Call(eval, f"__import__('os').mkdir({HARM!r})")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        *(
+            (pickle.dumps(value, protocol), "asks for")
+            for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+            for value in (MKDIR, EVAL, {b"data": [{0: (MKDIR,)}]})
+        ),
+        (b"cposix\nmkdir\n(S'../harm'\ntR.", "asks for"),
+        (b"(S'../harm'\niposix\nmkdir\n.", "asks for"),
+        (b"(cposix\nmkdir\nS'../harm'\no.", "asks for"),
+        (b"\x80\x04\x8c\x05posix\x8c\x05mkdir\x93\x8c\x07../harm\x85R.", "asks for"),
+        (b"\x80\x04\x8c\x05numpy\x8c\x08os.mkdir\x93\x8c\x07../harm\x85R.", "asks for"),
+        (b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.", "asks for"),
+        (b"cnumpy\nload\n(S'/etc/passwd'\ntR.", "asks for"),
+        (b"c__builtin__\n__import__\n(S'os'\ntR.", "asks for"),
+        (b"\x80\x02\x82\x01.", "not a pickle"),
+        (b"P../harm\n.", "not a pickle"),
+        (b"\x80\x02]r\0\0\0\2.", "not a pickle"),
+        (b"\x80\x05\x96\0\0\0\x10\0\0\0\0.", "not a pickle"),
+        (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.", "not a pickle"),
+        (b"\x80\x04\x95" + b"\xff" * 7 + b"\x7f.", "not a pickle"),
+        (b"\x8b\xff\xff\xff\x7f.", "not a pickle"),
+        (b"(" * 10**6, "not a pickle"),
+        (b"]" + b"]a" * 10**5 + b".", "not a pickle"),
+        (b"I" + b"9" * 10**5 + b"\n.", "not a pickle"),
+        (b"}q\0h\0h\0s.", "not a pickle"),
+        (b"}q\0(U\x04datah\0U\x06labels]q\1h\1au.", "data are not"),
+        (pickle.dumps({b"data": np.array([print], object), b"labels": [0]}, 4), "asks for|data"),
+        (pickle.dumps({b"data": np.zeros((1, 3072), np.uint8)}, 4)[:-500], "not a pickle"),
+        (pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [99]}, 4), "labels"),
+        (pickle.dumps(None), "holds no dictionary"),
+        (b"\x80\xff.", "not a pickle"),
+        (b"<html>404</html>", "not a pickle"),
+        (b"", "not a pickle"),
+    ],
+    ids=lambda value: repr(value[:30]) if isinstance(value, bytes) else "",
+)
+def test_pickles(paths: Paths, refused: Any, content: bytes, words: str) -> None:
+    names = pickle.dumps({b"label_names": [b"a", b"b"]}, 4)
+    members = {f"data_batch_{number}": content for number in range(1, 6)}
+    members |= {"batches.meta": names, "test_batch": content}
+    put(paths.raw("d"), members)
+    listed = {name: sha256(member) for name, member in members.items()}
+    describe(paths, format="cifar10", urls=["../mirror"], archive="a", members=listed)
+    refused("preprocess", "d", words=words)
+
+
+def entry(
+    name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = ""
+) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.linkname = len(content), kind, link
+    return info, content
+
+
+def tar(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for info, content in entries:
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def announcing(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    info = tarfile.TarInfo("readme")
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+MEMBERS = {
+    name: name.encode() * 100
+    for name in ("batches.meta", *(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
+}
+GOOD = [entry(f"cifar-10-batches-py/{name}", content) for name, content in MEMBERS.items()]
+
+
+def archive(*tricky: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    return gzip.compress(tar(*GOOD, *tricky))
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ([archive(entry("x", kind=tarfile.SYMTYPE, link="../../harm"))], "not a plain file"),
+        ([archive(entry("x", kind=tarfile.LNKTYPE, link="/etc/passwd"))], "not a plain file"),
+        ([archive(entry("x", kind=tarfile.CHRTYPE))], "not a plain file"),
+        ([archive(entry("x", kind=tarfile.BLKTYPE))], "not a plain file"),
+        ([archive(entry("x", kind=tarfile.FIFOTYPE))], "not a plain file"),
+        ([archive(entry("x", kind=tarfile.GNUTYPE_SPARSE))], "not a plain file"),
+        ([archive(entry("../../../harm", b"x"))], "not a plain file"),
+        ([archive(entry("a/../../../../harm", b"x"))], "not a plain file"),
+        ([archive(entry("/etc/harm", b"x"))], "not a plain file"),
+        ([archive(entry("else/test_batch", MEMBERS["test_batch"]))], "holds test_batch twice"),
+        ([archive(*(entry(str(number)) for number in range(100)))], "more than 100 entries"),
+        ([gzip.compress(tar(*GOOD[:-1], entry("test_batch", b"x")))], "has the sha256"),
+        ([gzip.compress(tar(*GOOD[:-1]))], "lacks test_batch"),
+        ([archive()[:-99]], "not a gzipped tar"),
+        ([tar(*GOOD)], "not a gzipped tar"),
+        ([b"<html>404</html>"], "not a gzipped tar"),
+        ([b""], "lacks batches.meta"),
+        ([gzip.compress(announcing(8 * 2**30))], "unpacks to more than"),
+        ([gzip.compress(announcing(8 * 2**30, tarfile.XHDTYPE))], "unpacks to more than"),
+        ([gzip.compress(announcing(2**62, tarfile.GNUTYPE_LONGNAME))], "unpacks to more than"),
+        ([gzip.compress(announcing(-(2**30)))], "unpacks to more than"),
+        ([gzip.compress(announcing(2**25)), ZEROS, ZEROS] * 9, "unpacks to more than"),
+    ],
+    ids=[
+        *("symbolic link", "hard link", "character device", "block device", "pipe", "sparse"),
+        *("climbing", "climbing later", "absolute", "twice", "too many", "wrong hash", "missing"),
+        *("cut", "not zipped", "web page", "empty", "huge member", "huge header", "huge name"),
+        *("negative size", "gzip bomb"),
+    ],
+)
+def test_archives(
+    paths: Paths, refused: Any, tmp_path: Path, parts: Sequence[bytes], words: str
+) -> None:
+    put(tmp_path / "mirror", {"a": b"".join(parts)})
+    listed = {name: sha256(member) for name, member in MEMBERS.items()}
+    describe(paths, format="cifar10", urls=["../mirror"], archive="a", members=listed)
+    refused("download", "d", words=words)
+    assert not paths.raw("d").exists()
+
+
+def test_the_hash_comes_first(paths: Paths, refused: Any, tmp_path: Path) -> None:
+    """What is not what params.yaml says is not even unzipped."""
+    content = gzip.compress(header(1, 2, 2)) + GIGABYTE * 4
+    files = {
+        f"{part}_{kind}": content for part in ("train", "test") for kind in ("images", "labels")
+    }
+    listed = {name: {"name": name, "sha256": "0" * 64} for name in files}
+    describe(paths, format="idx", urls=["../mirror"], files=listed)
+    put(tmp_path / "mirror", files)
+    refused("download", "d", words="has the sha256")
+    put(paths.raw("d"), files)
+    refused("preprocess", "d", words="has the sha256")
