@@ -47,8 +47,8 @@ lint: setup ## Format the code and mend what can be mended
 	ruff format .
 
 .PHONY: repro
-repro: setup ## Run every stage that is out of date: downloads, and hours of training
-	dvc repro
+repro: setup ## Run every stage that is out of date, on all cores: downloads, and hours of training
+	cnn-ablations repro
 
 .PHONY: lab
 lab: setup ## Open JupyterLab

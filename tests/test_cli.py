@@ -100,6 +100,8 @@ def test_outside_a_project_the_way_out_is_named(tmp_path: Path) -> None:
         ["compare", "study"],
         ["convolution"],
         ["report"],
+        ["repro"],
+        ["plan"],
         ["verify"],
     ],
     ids=lambda arguments: arguments[0],

@@ -1,6 +1,5 @@
 """The command line: one verb a stage of dvc.yaml. `dvc repro` calls them in the right order."""
 
-import ctypes
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from rich.console import Console
 from cnn_ablations.config.params import Params, load_params
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths, find_project
+from cnn_ablations.processes import die_with_parent
 
 app = typer.Typer(
     name="cnn-ablations",
@@ -27,6 +27,19 @@ app = typer.Typer(
 DatasetName = Annotated[str, typer.Argument(help="A data set of params.yaml.")]
 VariantName = Annotated[str, typer.Argument(help="A variant of params.yaml.")]
 StudyName = Annotated[str, typer.Argument(help="A study of params.yaml.")]
+
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="TARGET", help="Stages, as for `dvc repro`; without any, the whole pipeline."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, show_default="as many as cores", help="Trainings at a time, on a core each."
+    ),
+]
 
 
 @app.command()
@@ -113,6 +126,37 @@ def convolution() -> None:
 
 
 @app.command()
+def repro(
+    targets: Targets = None,
+    workers: Workers = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler, whose workers do the trainings."),
+    ] = None,
+) -> None:
+    """Run all that is out of date, as `dvc repro` does, with trainings side by side.
+
+    Exit status 1 where a variant or another stage failed; the others are done all the same.
+    """
+    paths, params = _project()
+    from cnn_ablations.scheduling.runner import repro as run
+
+    done = run(
+        targets or [], params, paths, _console(), workers=workers or _cores(), scheduler=scheduler
+    )
+    raise typer.Exit(not done)
+
+
+@app.command()
+def plan(targets: Targets = None, workers: Workers = None) -> None:
+    """Say what `repro` would train and why, and about how long that takes."""
+    paths, params = _project()
+    from cnn_ablations.scheduling.plan import plan_of
+
+    typer.echo(plan_of(targets or [], params, paths, workers or _cores()))
+
+
+@app.command()
 def verify(
     names: Annotated[
         list[str] | None,
@@ -161,7 +205,7 @@ def report() -> None:
 
 def main() -> None:
     """Run the command line; a problem that the user can mend is one line and exit status 1."""
-    _die_with_parent()
+    die_with_parent()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
     try:
@@ -180,6 +224,11 @@ def _execute(template: str, output: Path, parameters: dict[str, Any], paths: Pat
 
     execute(template, output, parameters, paths)
     _say(f"wrote {output.relative_to(paths.root)}")
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
@@ -205,15 +254,3 @@ def _stop(signum: int, frame: object) -> None:
         f"interrupted ({signal.Signals(signum).name}): run the same command again and it goes on "
         "where it stopped"
     )
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end this process with its parent.
-
-    Without it a killed DVC leaves its stage running, and the next `dvc repro` meets it.
-    """
-    if sys.platform == "linux":
-        pr_set_pdeathsig, parent = 1, os.getppid()
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() != parent:  # it went before it was asked for
-            sys.exit(1)

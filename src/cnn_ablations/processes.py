@@ -1,0 +1,74 @@
+"""Child processes that do not outlive their parent.
+
+`python -m cnn_ablations.processes COMMAND...` is that command, ended by Linux with its parent.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+GRACE_SECONDS = 10.0
+"""What a child has to end in once it was asked to."""
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this process with its parent.
+
+    Without it a killed DVC leaves its stage running, and the next `dvc repro` meets it.
+    """
+    if sys.platform == "linux":
+        pr_set_pdeathsig, parent = 1, os.getppid()
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() != parent:  # it went before it was asked for
+            sys.exit(1)
+
+
+def mortal(command: Sequence[str]) -> list[str]:
+    """The command line that runs `command` such that it ends with whoever starts it."""
+    return [sys.executable, "-m", "cnn_ablations.processes", *command]
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with the programs beside this Python found first."""
+    programs = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])}
+
+
+def start(
+    command: Sequence[str], folder: Path, log: Path, variables: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start `command` in `folder`; what it writes is appended to `log`.
+
+    It is the head of a process group of its own: a Ctrl-C at the terminal reaches whoever
+    called this, who then decides.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            mortal(command),
+            cwd=folder,
+            env={**environment(), **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its group as Ctrl-C would, or by force where that takes too long."""
+    for signum, seconds in ((signal.SIGINT, GRACE_SECONDS), (signal.SIGKILL, None)):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signum)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            return
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    os.execvp(sys.argv[1], sys.argv[1:])

@@ -1,0 +1,194 @@
+"""What DVC knows of the pipeline: which stages are out of date, and why, in words."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from cnn_ablations.config.params import Params
+from cnn_ablations.config.variants import Variant, resolve_variant
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+DATA_STAGES = ("check", "download", "preprocess")
+VARIANT_STAGES = ("train", "inspect")
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A stage that is out of date."""
+
+    name: str
+    """As DVC writes it, `train@r2-2conv-none`."""
+    changes: list[Any]
+    """DVC's account of it, an entry of the answer of `dvc status --json`."""
+
+    @property
+    def verb(self) -> str:
+        return self.name.partition("@")[0]
+
+    @property
+    def entry(self) -> str:
+        """The data set, variant or study."""
+        return self.name.partition("@")[2]
+
+
+def stale_stages(paths: Paths, targets: Sequence[str]) -> list[Stale]:
+    """The stages that are out of date among `targets` and all that they need.
+
+    Targets are those of `dvc repro`; without any, the whole pipeline is meant. A stage whose
+    dependencies are made anew, and come out otherwise, is not among them yet.
+
+    Raises ProjectError where DVC knows no such target, or is busy.
+    """
+    with _repository(paths) as repo:
+        status = repo.status(targets=list(targets) or None, with_deps=True)
+    return [Stale(name, changes) for name, changes in status.items()]
+
+
+def needed_stages(paths: Paths, targets: Sequence[str], without: Iterable[str] = ()) -> list[str]:
+    """`targets` and all that they need, in the order in which DVC runs them.
+
+    Left out are the stages `without` and those that need one of them. Raises ProjectError.
+    """
+    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+
+    with _repository(paths) as repo:
+        graph = get_active_graph(repo.index.graph)
+        order = plan_repro(graph, collect_stages(repo, list(targets) or ["dvc.yaml"]))
+        lost = set(without)
+        for stage in order:  # what a stage needs comes before it
+            if any(needed.addressing in lost for needed in graph.successors(stage)):
+                lost.add(stage.addressing)
+        return [stage.addressing for stage in order if stage.addressing not in lost]
+
+
+def sort_lock(paths: Paths, before: Sequence[str], order: Sequence[str]) -> None:
+    """Put dvc.lock into the order in which plain `dvc repro` would have written it.
+
+    DVC appends the entry of a stage that runs for the first time, so that stages which run side
+    by side leave it in the order in which they end. `before` are the stages that it had.
+    """
+    from dvc.utils.serialize import modify_yaml
+
+    if not (paths.root / "dvc.lock").is_file():  # nothing ever ran
+        return
+    with _repository(paths) as repo, repo.lock, modify_yaml("dvc.lock") as lock:
+        entries = dict(lock["stages"])
+        lock["stages"].clear()
+        for name in dict.fromkeys([*before, *order, *entries]):
+            if name in entries:
+                lock["stages"][name] = entries[name]
+
+
+def put_into_cache(paths: Paths, stages: Iterable[str]) -> None:
+    """Let other checkouts that share DVC's cache take results from there: those of `stages`, if
+    they are up to date.
+
+    DVC keeps no run of a stage that has outputs outside its cache, such as those that git holds,
+    though its run cache can hold and restore them.
+    """
+    with _repository(paths) as repo, repo.lock:
+        for stage in repo.index.stages:
+            if stage.addressing in stages and not stage.changed():
+                repo.stage_cache.save(stage)
+
+
+def reasons(stage: Stale, lock: Mapping[str, Any], params: Params) -> list[str]:
+    """Why a stage of a variant is out of date: a few words for each kind of change.
+
+    `lock` is the content of dvc.lock, which has the values that the stage ran with.
+    """
+    if stage.name not in lock:
+        return ["never run"]
+    kinds: dict[str, list[str]] = {}
+    for change in stage.changes:
+        if isinstance(change, str):
+            kinds.setdefault(change, [])
+            continue
+        for path, how in change.get("changed deps", {}).items():
+            for kind, detail in _dependency(path, how):
+                kinds.setdefault(kind, []).append(detail)
+        for path, how in change.get("changed outs", {}).items():
+            kind = "changed output" if how == "modified" else "missing"
+            kinds.setdefault(kind, []).append(_room(path))
+    if "changed key" in kinds:
+        variant = params.variants[stage.entry]
+        kinds["changed key"] = _changed_keys(variant, lock[stage.name]) or kinds["changed key"]
+    return [
+        f"{kind} {', '.join(dict.fromkeys(details))}".rstrip() for kind, details in kinds.items()
+    ]
+
+
+def locked_stages(paths: Paths) -> dict[str, Any]:
+    """The stages of dvc.lock, by name; none where it does not exist yet."""
+    lock = paths.root / "dvc.lock"
+    try:
+        content = yaml.load(lock.read_bytes(), yaml.CSafeLoader) if lock.is_file() else {}
+        stages: dict[str, Any] = content["stages"] if content else {}
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        raise ProjectError(f"{lock} cannot be read; `git restore dvc.lock` mends it") from None
+    return stages
+
+
+def trained_as(name: str, stage: Mapping[str, Any]) -> Variant | None:
+    """The variant that a `train` stage of dvc.lock trained; None if today's schema refuses it."""
+    values = stage.get("params", {}).get("params.yaml", {})
+    protocols = {
+        key.partition(".")[2]: value
+        for key, value in values.items()
+        if key.startswith("protocols.")
+    }
+    try:
+        return resolve_variant(name, values.get(f"variants.{name}"), protocols)
+    except ProjectError:
+        return None
+
+
+def _dependency(path: str, how: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(how, Mapping):  # the keys of a file
+        for key in how:
+            kind = "changed key" if path == "params.yaml" else "changed libraries"
+            yield kind, key
+    elif path.startswith("data/"):
+        yield ("missing" if how == "deleted" else "changed data"), _room(path)
+    elif path.startswith("src/"):
+        yield "changed code", path.removeprefix("src/cnn_ablations/")
+    elif path.startswith("notebooks/"):
+        yield "changed notebook", path.removeprefix("notebooks/")
+    else:
+        yield ("missing" if how == "deleted" else "changed"), _room(path)
+
+
+def _room(path: str) -> str:
+    """`reports/curves` for all that lies below: which variant is meant is clear."""
+    return "/".join(path.split("/")[:2])
+
+
+def _changed_keys(variant: Variant, stage: Mapping[str, Any]) -> list[str]:
+    """`epochs 5 → 10` and the like, where the variant resolves otherwise than it did."""
+    before = trained_as(variant.name, stage)
+    if before is None:
+        return []
+    then, now = (
+        v.model_dump(exclude={"differences", "factors"}) | v.factors for v in (before, variant)
+    )
+    return [f"{key} {then.get(key)} → {now[key]}" for key in now if then.get(key) != now[key]]
+
+
+@contextmanager
+def _repository(paths: Paths) -> "Iterator[Repo]":
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        # DVC takes targets, and names stages, relative to the working directory.
+        with chdir(paths.root), Repo(_wait_for_lock=True) as repo:
+            yield repo
+    except DvcException as error:
+        raise ProjectError(f"DVC says: {' '.join(str(error).split())}") from None

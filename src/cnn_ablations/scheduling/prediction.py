@@ -1,0 +1,274 @@
+"""How long trainings will take, from what trainings took, and in which order to start them."""
+
+import heapq
+import json
+import math
+import multiprocessing
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn_ablations.config.params import Params
+from cnn_ablations.config.variants import LastSplit, Variant
+from cnn_ablations.data.arrays import Arrays, load_arrays
+from cnn_ablations.data.splits import last_split
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.notebooks import KERNEL_ENVIRONMENT
+from cnn_ablations.paths import Paths
+from cnn_ablations.scheduling.pipeline import VARIANT_STAGES, Stale, reasons, trained_as
+from cnn_ablations.training.fingerprint import LABELS
+from cnn_ablations.training.variant import seed_folder
+
+STAGE_SECONDS = 20.0
+"""About what a stage takes besides training: DVC, a kernel, TensorFlow, figures."""
+GUESSED_RATES = np.array([5e-11, 5e-3])
+"""Seconds for the training that goes with a forward operation, and for a step of the optimiser,
+where nothing was ever recorded."""
+GUESSED_IMAGES = 50_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to do for one variant, on one worker."""
+
+    variant: Variant
+    stages: tuple[str, ...]
+    """Of `train` and `inspect`, in this order."""
+    reasons: list[str]
+    seeds: list[int]
+    """Those to train; a seed whose result is in scratch is not trained again."""
+    flops: int | None
+    """Forward, for one image; None where this variant is not on record."""
+    seed_seconds: float | None
+    """Predicted for the training of one seed."""
+    basis: str
+    """What the prediction rests on: "recorded", "FLOPs", "guess", or "nothing"."""
+
+    @property
+    def seconds(self) -> float | None:
+        """Predicted for the whole job."""
+        if self.seeds and self.seed_seconds is None:
+            return None
+        return len(self.seeds) * (self.seed_seconds or 0.0) + len(self.stages) * STAGE_SECONDS
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What is on record of a variant as params.yaml has it today."""
+
+    flops: int
+    seed_seconds: float
+    """Median over seeds, training and evaluation."""
+
+
+def jobs_of(
+    stale: Iterable[Stale],
+    needed: Collection[str],
+    params: Params,
+    paths: Paths,
+    lock: Mapping[str, Any],
+) -> list[Job]:
+    """What is to do for each variant with a stage out of date, with what records say about it.
+
+    A variant that is trained anew is inspected anew, where that is among the stages `needed`.
+    """
+    by_variant: dict[str, dict[str, Stale]] = {}
+    for stage in stale:
+        if stage.verb in VARIANT_STAGES:
+            by_variant.setdefault(stage.entry, {})[stage.verb] = stage
+    jobs = []
+    for name, stages in by_variant.items():
+        variant = params.variants[name]
+        first = stages.get("train") or stages["inspect"]
+        record = recorded(variant, paths, lock)
+        jobs.append(
+            Job(
+                variant=variant,
+                stages=tuple(
+                    verb
+                    for verb in VARIANT_STAGES
+                    if verb in stages or ("train" in stages and f"{verb}@{name}" in needed)
+                ),
+                reasons=reasons(first, lock, params),
+                seeds=_untrained(variant, paths) if "train" in stages else [],
+                flops=record.flops if record else None,
+                seed_seconds=record.seed_seconds if record else None,
+                basis="recorded" if record else "nothing",
+            )
+        )
+    return jobs
+
+
+def predicted(
+    jobs: Iterable[Job], params: Params, paths: Paths, lock: Mapping[str, Any]
+) -> list[Job]:
+    """The jobs, longest first, with a prediction for each.
+
+    Where a variant has no recorded times, those of the others say what an operation and what a
+    step of the optimiser take, and those of its group how far the group is from that. Networks
+    whose operations are not on record are built to count them, which takes seconds.
+    """
+    jobs = list(jobs)
+    images = {name: _dataset_images(name, paths) for name in params.datasets}
+    on_record = {
+        variant.name: (work(variant, record.flops, images[variant.dataset]), record.seed_seconds)
+        for variant in params.variants.values()
+        if (record := recorded(variant, paths, lock))
+    }
+    rates = fitted_rates(on_record.values()) if on_record else GUESSED_RATES
+    deviations: dict[str, list[float]] = {}
+    for name, (done, seconds) in on_record.items():
+        deviations.setdefault(params.variants[name].group, []).append(seconds / float(done @ rates))
+    counted = count_flops([job.variant for job in jobs if job.seeds and job.flops is None], params)
+
+    def complete(job: Job) -> Job:
+        if not job.seeds or job.flops is not None:
+            return job
+        variant, flops = job.variant, counted[job.variant.name]
+        deviation = median(deviations.get(variant.group, [1.0]))
+        return replace(
+            job,
+            flops=flops,
+            seed_seconds=float(work(variant, flops, images[variant.dataset]) @ rates) * deviation,
+            basis="FLOPs" if on_record else "guess",
+        )
+
+    return sorted(map(complete, jobs), key=lambda job: -(job.seconds or 0))
+
+
+def work(variant: Variant, flops: int, available: int) -> NDArray[np.float64]:
+    """What the training of one seed comes to, (2,): forward operations, and optimiser steps.
+
+    `flops` are for one image; `available` is the number of the data set's training images.
+    """
+    images = training_images(variant, available)
+    steps = math.ceil(images / variant.batch_size)
+    return variant.epochs * np.array([flops * images, steps], float)
+
+
+def fitted_rates(
+    measured: Iterable[tuple[NDArray[np.float64], float]],
+) -> NDArray[np.float64]:
+    """Seconds for an operation and for a step, (2,), from trainings and the seconds they took.
+
+    Non-negative, and such that the relative errors are least in the sum of their squares.
+    """
+    from scipy.optimize import nnls
+
+    relative = np.array([done / seconds for done, seconds in measured])
+    scale = relative.max(axis=0)  # operations are a billion times as many as steps
+    rates: NDArray[np.float64] = nnls(relative / scale, np.ones(len(relative)))[0] / scale
+    return rates
+
+
+def makespan(seconds: Iterable[float], workers: int, busy: Sequence[float] = ()) -> float:
+    """When the last of some jobs ends, each started, longest first, on the first free worker.
+
+    Args:
+        seconds: of each job.
+        workers: how many jobs run at the same time.
+        busy: in how many seconds those workers that are at work now will be free.
+
+    Returns:
+        Seconds from now, at most 4/3 of the shortest possible (Graham 1969, Bounds on
+        multiprocessing timing anomalies).
+    """
+    free = [*busy, *[0.0] * (workers - len(busy))]
+    heapq.heapify(free)
+    for job in sorted(seconds, reverse=True):
+        heapq.heappushpop(free, free[0] + job)
+    return max(free)
+
+
+def training_images(variant: Variant, available: int) -> int:
+    """How many images one epoch of a variant sees, of a data set's `available` training images."""
+    wanted = min(variant.train_images or available, available)
+    split = variant.split
+    if isinstance(split, LastSplit):
+        train, val = (len(part) for part in last_split(wanted, split.val))
+    else:  # as scikit-learn's train_test_split counts
+        held_out = split.held_out
+        rest = math.ceil(wanted * held_out) if held_out < 1 else int(held_out)
+        train, val = wanted - rest, math.ceil(rest / 2)
+    return train + val if variant.train_on == "train+val" else train
+
+
+def recorded(variant: Variant, paths: Paths, lock: Mapping[str, Any]) -> Recorded | None:
+    """What earlier runs of this very variant took; None where it never ran as it is today."""
+    stage = lock.get(f"train@{variant.name}")
+    before = trained_as(variant.name, stage) if stage else None
+    if before is None or _recipe(before) != _recipe(variant):
+        return None
+    own = (variant.group, variant.name)
+    try:
+        flops = json.loads(paths.metrics(*own).read_bytes())["flops"]
+        seeds = json.loads(paths.timings(*own).read_bytes())["seeds"].values()
+        seconds = median(seed["train_seconds"] + seed["evaluate_seconds"] for seed in seeds)
+    except (OSError, ValueError, KeyError, TypeError):  # no such files, or not what they were
+        return None
+    return Recorded(flops, seconds)
+
+
+def count_flops(variants: Sequence[Variant], params: Params) -> dict[str, int]:
+    """The operations for one image, forward, of each variant's network, by the variant's name.
+
+    The networks are built in a process of its own, which takes TensorFlow with it when it ends.
+    """
+    if not variants:
+        return {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, initializer=_silence) as process:
+        return process.submit(_count_flops, variants, params.datasets).result()
+
+
+def _count_flops(variants: Sequence[Variant], datasets: Mapping[str, Any]) -> dict[str, int]:
+    from cnn_ablations.models.cost import layer_costs
+    from cnn_ablations.training.backend import configure
+    from cnn_ablations.training.network import build_network
+
+    configure()
+    flops = {}
+    for variant in variants:
+        dataset = datasets[variant.dataset]
+        # The largest pixel only scales the input: it changes no count.
+        model = build_network(variant, dataset.image_shape, len(dataset.classes), pixel_max=1)
+        flops[variant.name] = sum(layer.flops for layer in layer_costs(model))
+    return flops
+
+
+def _silence() -> None:
+    os.environ.update(KERNEL_ENVIRONMENT)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # TensorFlow greets whatever the log level
+
+
+def _recipe(variant: Variant) -> dict[str, Any]:
+    return variant.model_dump(exclude=LABELS - {"dataset"})
+
+
+def _untrained(variant: Variant, paths: Paths) -> list[int]:
+    arrays = _arrays(variant.dataset, paths)
+    if arrays is None:
+        return variant.seeds
+    return [
+        seed
+        for seed in variant.seeds
+        if not (seed_folder(variant, seed, arrays, paths) / "result").is_dir()
+    ]
+
+
+def _dataset_images(dataset: str, paths: Paths) -> int:
+    arrays = _arrays(dataset, paths)
+    return len(arrays.train_labels) if arrays else GUESSED_IMAGES
+
+
+def _arrays(dataset: str, paths: Paths) -> Arrays | None:
+    try:
+        return load_arrays(paths.arrays(dataset))
+    except ProjectError:  # not prepared yet
+        return None

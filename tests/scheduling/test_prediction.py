@@ -1,0 +1,205 @@
+import copy
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnn_ablations.config.params import Params, load_params, parse_params
+from cnn_ablations.config.variants import Variant
+from cnn_ablations.data.arrays import load_arrays
+from cnn_ablations.data.splits import split_arrays
+from cnn_ablations.files import json_bytes, write_atomically
+from cnn_ablations.paths import Paths
+from cnn_ablations.scheduling.pipeline import Stale
+from cnn_ablations.scheduling.prediction import (
+    STAGE_SECONDS,
+    Job,
+    fitted_rates,
+    jobs_of,
+    makespan,
+    predicted,
+    recorded,
+    training_images,
+    work,
+)
+from cnn_ablations.scheduling.runner import seed_beside
+from cnn_ablations.training.variant import seed_folder
+
+
+@pytest.fixture
+def params(project: Paths, document: dict[str, Any]) -> Params:
+    document["variants"]["tiny-wide"] = {**document["variants"]["tiny-net"], "filters": [8]}
+    project.params.write_text(yaml.safe_dump(document))
+    return load_params(project.params)
+
+
+@pytest.fixture
+def lock(document: dict[str, Any], params: Params) -> dict[str, Any]:
+    """dvc.lock after `tiny-net` was trained."""
+    ran_with = {
+        "variants.tiny-net": document["variants"]["tiny-net"],
+        "protocols.tiny": document["protocols"]["tiny"],
+    }
+    return {"train@tiny-net": {"params": {"params.yaml": copy.deepcopy(ran_with)}}}
+
+
+def record(paths: Paths, seconds: list[float], flops: int = 1000) -> None:
+    write_atomically(paths.metrics("tiny", "tiny-net"), json_bytes({"flops": flops}))
+    seeds = {
+        str(seed): {"train_seconds": spent, "evaluate_seconds": 1.0}
+        for seed, spent in enumerate(seconds)
+    }
+    write_atomically(paths.timings("tiny", "tiny-net"), json_bytes({"seeds": seeds}))
+
+
+def job(variant: Variant, **changes: Any) -> Job:
+    values: dict[str, Any] = {
+        "variant": variant,
+        "stages": ("train", "inspect"),
+        "reasons": [],
+        "seeds": variant.seeds,
+        "flops": None,
+        "seed_seconds": 100.0,
+        "basis": "recorded",
+    }
+    return Job(**{**values, **changes})
+
+
+def best_makespan(seconds: list[float], workers: int) -> float:
+    """Of all ways to hand jobs to workers."""
+    return min(
+        max(
+            sum(s for s, w in zip(seconds, assigned, strict=True) if w == worker)
+            for worker in range(workers)
+        )
+        for assigned in itertools.product(range(workers), repeat=len(seconds))
+    )
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=6), st.integers(1, 3))
+def test_the_makespan_is_within_grahams_bound_of_the_best(
+    seconds: list[float], workers: int
+) -> None:
+    best = best_makespan(seconds, workers)
+    assert best - 1e-9 <= makespan(seconds, workers) <= (4 / 3 - 1 / (3 * workers)) * best + 1e-9
+
+
+def test_the_makespan_counts_who_is_busy() -> None:
+    assert makespan([4, 3, 3], 2) == 6
+    assert makespan([], 2) == 0
+    assert makespan([5], 2, busy=[10, 1]) == 10
+    assert makespan([5, 5], 2, busy=[3]) == 8
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        {"method": "last", "val": 0.2},
+        {"method": "last", "val": 37},
+        {"method": "train_test_split", "held_out": 0.3, "random_state": 1},
+        {"method": "train_test_split", "held_out": 101, "random_state": 1},
+    ],
+)
+@pytest.mark.parametrize("train_on", ["train", "train+val"])
+@pytest.mark.parametrize("train_images", [None, 250])
+def test_the_images_of_an_epoch_are_those_that_are_trained_on(
+    project: Paths, document: dict[str, Any], split: Any, train_on: str, train_images: int | None
+) -> None:
+    document["variants"]["tiny-net"].update(
+        split=split, train_on=train_on, train_images=train_images
+    )
+    variant = parse_params(document).variant("tiny-net")
+    subsets = split_arrays(load_arrays(project.arrays("digits")), variant)
+    assert training_images(variant, 300) == len(subsets["train"].labels)
+
+
+def test_the_fit_finds_what_an_operation_and_a_step_take(tiny_variant: Variant) -> None:
+    rates = np.array([3e-10, 2e-3])
+    works = [work(tiny_variant, flops, images) for flops, images in ((1000, 99), (9**9, 300))]
+    fitted = fitted_rates([(done, float(done @ rates)) for done in works])
+    assert fitted == pytest.approx(rates)
+
+
+def test_a_record_counts_for_the_recipe_that_it_was_made_with(
+    project: Paths, document: dict[str, Any], params: Params, lock: dict[str, Any]
+) -> None:
+    variant = params.variant("tiny-net")
+    assert recorded(variant, project, lock) is None  # no files
+    record(project, [10, 30, 11])
+    found = recorded(variant, project, lock)
+    assert found is not None
+    assert (found.flops, found.seed_seconds) == (1000, 12)
+    assert recorded(variant, project, {}) is None
+
+    document["protocols"]["tiny"]["seeds"] = [0, 1, 2, 3]  # another seed takes as long
+    assert recorded(parse_params(document).variant("tiny-net"), project, lock) is not None
+    document["variants"]["tiny-net"]["dataset"] = "more-digits"
+    document["datasets"]["more-digits"] = document["datasets"]["digits"]
+    assert recorded(parse_params(document).variant("tiny-net"), project, lock) is None
+    document["variants"]["tiny-net"].update(dataset="digits", epochs=4)
+    assert recorded(parse_params(document).variant("tiny-net"), project, lock) is None
+
+
+def test_a_seed_in_scratch_is_not_trained_again(
+    project: Paths, params: Params, lock: dict[str, Any]
+) -> None:
+    variant = params.variant("tiny-net")
+    arrays = load_arrays(project.arrays("digits"))
+    (seed_folder(variant, 0, arrays, project) / "result").mkdir(parents=True)
+    record(project, [9])
+    (found,) = jobs_of([Stale("train@tiny-net", [])], ["inspect@tiny-net"], params, project, lock)
+    assert (found.variant.name, found.stages) == ("tiny-net", ("train", "inspect"))
+    assert found.seeds == [1]
+    assert found.seconds == 10 + 2 * STAGE_SECONDS
+
+
+def test_a_variant_without_times_is_predicted_from_those_that_have_them(
+    project: Paths, params: Params, lock: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(project, [9, 9])
+    counted: dict[str, int] = {"tiny-wide": 4000}
+    monkeypatch.setattr(
+        "cnn_ablations.scheduling.prediction.count_flops",
+        lambda variants, params: {variant.name: counted[variant.name] for variant in variants},
+    )
+    stale = [Stale(f"train@{name}", []) for name in params.variants]
+    jobs = jobs_of(stale, [], params, project, lock)
+    assert [job.stages for job in jobs] == [("train",), ("train",)]
+    wide, net = predicted(jobs, params, project, lock)  # the longest first
+    assert (net.variant.name, net.basis, net.seed_seconds) == ("tiny-net", "recorded", 10)
+    assert (wide.variant.name, wide.basis, wide.flops) == ("tiny-wide", "FLOPs", 4000)
+    assert wide.seed_seconds is not None
+    assert 10 <= wide.seed_seconds <= 40  # from all steps to all operations
+
+
+def test_flops_are_those_of_the_network(params: Params) -> None:
+    from cnn_ablations.scheduling.prediction import count_flops
+
+    flops = count_flops([params.variant("tiny-net")], params)
+    # 64 positions of 4 kernels with 9 weights; after pooling 64 inputs to 8, and 8 to 10.
+    assert flops == {"tiny-net": 2 * (64 * 4 * 9 + 64 * 8 + 8 * 10)}
+
+
+def test_an_idle_worker_takes_the_last_seed_of_whoever_has_most_to_do(
+    tiny_variant: Variant,
+) -> None:
+    long = tiny_variant.model_copy(update={"name": "long", "seeds": [5, 6, 7, 8]})
+    short = tiny_variant.model_copy(update={"name": "short", "seeds": [0, 1]})
+    at_work: list[tuple[Job, dict[str, Any]]] = [(job(short), {}), (job(long), {"number": 2})]
+    given: set[tuple[str, int]] = set()
+    chosen = []
+    while found := seed_beside(at_work, given):
+        given.add((found[0].variant.name, found[1]))
+        chosen.append((found[0].variant.name, found[1]))
+    # Seed 6 is the second of `long`, and the first of `short` is 0: both are being trained.
+    assert chosen == [("long", 8), ("short", 1), ("long", 7)]
+
+
+def test_no_process_is_started_for_a_seed_that_is_done_or_short(tiny_variant: Variant) -> None:
+    assert seed_beside([(job(tiny_variant, seeds=[1]), {"number": 1})], set()) is not None
+    assert seed_beside([(job(tiny_variant, seeds=[0]), {"number": 1})], set()) is None
+    assert seed_beside([(job(tiny_variant, seed_seconds=STAGE_SECONDS / 2), {})], set()) is None
