@@ -52,6 +52,8 @@ def stub(
     (paths.root / ".dvc" / "config").write_text("[core]\nanalytics = false\nno_scm = true\n")
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_bytes())["stages"]
     kept = {name: stages[name] for name in ("check", "download", "preprocess", "train", "inspect")}
+    written = "reports/notebooks/${item.protocol}/${key}/inspect.ipynb"
+    kept["inspect"]["do"]["cmd"] = f"echo ${{key}} > {written}"
     kept["after"] = {
         "cmd": "cat reports/metrics/tiny/*.json > after.txt",
         "deps": [f"reports/metrics/tiny/{name}.json" for name in VARIANTS],
@@ -62,7 +64,7 @@ def stub(
     document = {**tiny_document, "variants": {name: dict(values) for name in VARIANTS}}
     paths.params.write_text(yaml.safe_dump(document))
     write_template(paths.template("train"), "variant = None", TRAIN)
-    write_template(paths.template("inspect"), "variant = None\nexample_classes = []")
+    paths.template("inspect").write_text("{}")
     dvc_repro(paths, "preprocess@digits")
     return paths
 

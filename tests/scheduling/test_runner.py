@@ -1,21 +1,29 @@
 """`cnn-ablations repro` as its users meet it: real processes of DVC, Dask and Jupyter."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
+from cnn_ablations.scheduling.runner import require_same
+from cnn_ablations.scheduling.worker import Checkout, sources_hash
 
 PROGRAMS = Path(sys.executable).parent
 SLEEP = "time.sleep(600)"
+SLEEP_THE_FIRST_TIME = f"{SLEEP} if len(open(runs.name).readlines()) == 1 else None"
 FAIL = "raise ProjectError('tiny-b is asked to fail')"
 SECONDS = 300
 """What any of these processes may take, on a machine at work."""
@@ -45,6 +53,56 @@ def start() -> Iterator[Start]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=SECONDS)
+
+
+@pytest.fixture(scope="session")
+def plain(stub: Paths, tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """What plain `dvc repro` makes of the stub."""
+    paths = Paths(tmp_path_factory.mktemp("plain") / "checkout")
+    shutil.copytree(stub.root, paths.root)
+    command = [sys.executable, "-m", "dvc", "repro"]
+    subprocess.run(command, cwd=paths.root, capture_output=True, check=True)
+    return paths
+
+
+@pytest.fixture
+def clones(stub: Paths, tmp_path: Path) -> list[Paths]:
+    """A checkout with its data prepared, and two for workers without; cache and scratch shared."""
+    shutil.copytree(stub.root / ".dvc" / "cache", tmp_path / "cache")
+    (tmp_path / "scratch").mkdir()
+    clones = [Paths(tmp_path / name) for name in ("home", "one", "two")]
+    for paths in clones:
+        shutil.copytree(stub.root, paths.root, ignore=shutil.ignore_patterns("cache", "tmp"))
+        if paths != clones[0]:
+            shutil.rmtree(paths.root / "data")
+            (paths.root / "dvc.lock").unlink()
+        (paths.root / ".dvc" / "config.local").write_text(f"[cache]\ndir = {tmp_path / 'cache'}\n")
+        shutil.rmtree(paths.scratch(), ignore_errors=True)
+        paths.scratch().parent.mkdir(exist_ok=True)
+        paths.scratch().symlink_to(tmp_path / "scratch")
+    return clones
+
+
+@pytest.fixture
+def cluster(clones: list[Paths], start: Start) -> tuple[str, list["subprocess.Popen[str]"]]:
+    """The address of a scheduler on this machine, and its two workers, each in a clone."""
+    home, *others = clones
+    file = home.root / "scheduler.json"
+    dask = ("-m", "dask")
+    quiet = ("--no-dashboard", "--scheduler-file", str(file))
+    start(home.root, "python", *dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *quiet)
+    wait_for(file.exists)
+    slot = ("--nthreads", "1", "--resources", "slot=1")
+    workers = [start(paths.root, "python", *dask, "worker", *slot, *quiet) for paths in others]
+    return json.loads(file.read_text())["address"], workers
+
+
+def results(paths: Paths) -> dict[str, bytes]:
+    """All that a pipeline leaves for good, by name."""
+    kept = [paths.root / "dvc.lock", paths.root / "after.txt"]
+    kept += [file for file in (paths.root / "reports").rglob("*") if file.is_file()]
+    kept += [file for file in (paths.root / "data" / "runs").rglob("*") if file.is_file()]
+    return {str(file.relative_to(paths.root)): file.read_bytes() for file in kept}
 
 
 def repro(paths: Paths, start: Start) -> tuple[int, str]:
@@ -78,7 +136,7 @@ def ended(processes: list[psutil.Process]) -> bool:
 
 
 def test_a_failure_stops_nothing_else_and_what_is_done_is_not_done_again(
-    stubs: Paths, start: Start
+    stubs: Paths, plain: Paths, start: Start
 ) -> None:
     ask(stubs, "tiny-b", FAIL)
     status, output = repro(stubs, start)
@@ -93,7 +151,7 @@ def test_a_failure_stops_nothing_else_and_what_is_done_is_not_done_again(
     status, output = repro(stubs, start)
     assert status == 0, output
     assert (len(runs(stubs, "tiny-a")), len(runs(stubs, "tiny-b"))) == (1, 2)
-    assert (stubs.root / "after.txt").exists()
+    assert results(stubs).keys() == results(plain).keys()
     assert repro(stubs, start) == (0, "everything is up to date\n")
 
 
@@ -114,10 +172,44 @@ def test_no_child_outlives_the_runner(stubs: Paths, start: Start, signum: signal
     wait_for(lambda: ended(children))
 
 
-def test_two_runners_at_once_do_the_work_once(stubs: Paths, start: Start) -> None:
+def test_two_runners_at_once_do_the_work_once(stubs: Paths, plain: Paths, start: Start) -> None:
     processes = [start(stubs.root, "cnn-ablations", "repro", "--workers", "2") for _ in range(2)]
     outputs = [process.communicate(timeout=SECONDS)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
+    assert results(stubs) == results(plain)
     assert (len(runs(stubs, "tiny-a")), len(runs(stubs, "tiny-b"))) == (1, 1)
     waited = "another `cnn-ablations repro` is at work here; waiting for its end\n"
     assert f"{waited}everything is up to date\n" in outputs
+
+
+def test_results_come_home_from_clones_though_a_worker_is_killed(
+    clones: list[Paths], plain: Paths, cluster: tuple[str, list[Any]], start: Start
+) -> None:
+    home = clones[0]
+    address, workers = cluster
+    ask(home, "tiny-a", SLEEP_THE_FIRST_TIME)
+    process = start(home.root, "cnn-ablations", "repro", "--scheduler", address)
+    wait_for(lambda: runs(home, "tiny-a") or process.poll() is not None)
+    kernel = psutil.Process(runs(home, "tiny-a")[0])
+    (killed,) = (w for w in workers if w.pid in [parent.pid for parent in kernel.parents()])
+    tree = psutil.Process(killed.pid).children(recursive=True)
+    os.killpg(killed.pid, signal.SIGKILL)
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, output
+    assert ended(tree)
+    assert (len(runs(home, "tiny-a")), len(runs(home, "tiny-b"))) == (2, 1)
+    assert "Stage 'train@tiny-a' is cached" in output
+    assert results(home) == results(plain)
+    assert not list(home.scratch().glob("*.mark"))
+
+
+def test_a_worker_must_have_the_same_code_and_the_same_cache(project: Paths) -> None:
+    sources = sources_hash(project)
+    mine = Checkout(("host", "/clone"), sources, sees_cache=True, sees_scratch=False)
+    require_same("tcp://worker", mine, sources)
+    with pytest.raises(ProjectError, match=r"tcp://worker in /clone on host does not share DVC's"):
+        require_same("tcp://worker", replace(mine, sees_cache=False), sources)
+    with project.params.open("a") as params:
+        params.write("# changed here only\n")
+    with pytest.raises(ProjectError, match="has other code or parameters"):
+        require_same("tcp://worker", mine, sources_hash(project))

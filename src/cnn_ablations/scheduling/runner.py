@@ -138,6 +138,24 @@ def seed_beside(
     return best and best[1:]
 
 
+def require_same(name: str, worker: Checkout, sources: str) -> None:
+    """Raise ProjectError where a worker would do other work, or its results not come home.
+
+    `sources` is the hash of the caller's code, templates and parameters.
+    """
+    where = f"the worker {name} in {worker.place[1]} on {worker.place[0]}"
+    if worker.sources != sources:
+        raise ProjectError(
+            f"{where} has other code or parameters than this checkout; bring both to the same "
+            "commit, then run the same command again"
+        )
+    if not worker.sees_cache:
+        raise ProjectError(
+            f"{where} does not share DVC's cache with this checkout, so its results would not "
+            "come home; set `dvc config --local cache.dir` to the same folder in both"
+        )
+
+
 Admit = Callable[[], tuple[int, bool]]
 """Returns how many tasks can run at a time, and whether seeds can be trained beside a stage."""
 
@@ -288,7 +306,7 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
         if new:
             known.update(client.run(checkout, mark, workers=new))
             for name in new:
-                _check(name, known[name], mine)
+                require_same(name, known[name], mine)
         present = [known[name] for name in slots if slots[name]]
         if not present:
             display.say_once(START_A_WORKER.replace("ADDRESS", address))
@@ -303,20 +321,6 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
     finally:
         for file in marks:
             file.unlink(missing_ok=True)
-
-
-def _check(name: str, worker: Checkout, sources: str) -> None:
-    where = f"the worker {name} in {worker.place[1]} on {worker.place[0]}"
-    if worker.sources != sources:
-        raise ProjectError(
-            f"{where} has other code or parameters than this checkout; bring both to the same "
-            "commit, then run the same command again"
-        )
-    if not worker.sees_cache:
-        raise ProjectError(
-            f"{where} does not share DVC's cache with this checkout, so its results would not "
-            "come home; set `dvc config --local cache.dir` to the same folder in both"
-        )
 
 
 @contextmanager
