@@ -13,7 +13,7 @@ from rich.console import Console
 from cnn_ablations.config.params import Params, load_params
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths, find_project
-from cnn_ablations.processes import die_with_parent
+from cnn_ablations.processes import alone, die_with_parent
 
 app = typer.Typer(
     name="cnn-ablations",
@@ -222,8 +222,11 @@ def _project() -> tuple[Paths, Params]:
 def _execute(template: str, output: Path, parameters: dict[str, Any], paths: Paths) -> None:
     from cnn_ablations.notebooks import execute
 
-    execute(template, output, parameters, paths)
-    _say(f"wrote {output.relative_to(paths.root)}")
+    name = output.relative_to(paths.root).as_posix()
+    lock = paths.scratch("notebooks", f"{name.replace('/', '-')}.lock")
+    with alone(lock, f"another process is at {name}", _say):
+        execute(template, output, parameters, paths)
+    _say(f"wrote {name}")
 
 
 def _cores() -> int:

@@ -1,16 +1,22 @@
-"""Child processes that do not outlive their parent.
+"""Child processes that do not outlive their parent, and processes that wait for one another.
 
 `python -m cnn_ablations.processes COMMAND...` is that command, ended by Linux with its parent.
 """
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cnn_ablations.errors import ProjectError
 
 GRACE_SECONDS = 10.0
 """What a child has to end in once it was asked to."""
@@ -26,6 +32,29 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
         if os.getppid() != parent:  # it went before it was asked for
             sys.exit(1)
+        if "DVC_STAGE" in os.environ and (dvc := _parent_of_shell(parent)):
+            threading.Thread(target=_die_with, args=[dvc], daemon=True).start()
+
+
+def _parent_of_shell(shell: int) -> int | None:
+    """A file descriptor of the process that started `shell`, if it is the one DVC runs stages in.
+
+    Some shells (bash) become the command they are given, others (dash) wait for its end.
+    """
+    folder = Path(f"/proc/{shell}")
+    try:
+        if not folder.joinpath("exe").samefile(os.environ.get("SHELL") or "/bin/sh"):
+            return None
+        _, _, after_name = folder.joinpath("stat").read_text().rpartition(") ")
+        return os.pidfd_open(int(after_name.split()[1]))
+    except OSError:  # it has ended, and this process is about to, or it is somebody else's
+        return None
+
+
+def _die_with(process: int) -> None:
+    """End this process as soon as another has ended, which a file descriptor stands for."""
+    select.select([process], [], [])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def mortal(command: Sequence[str]) -> list[str]:
@@ -67,6 +96,30 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
             return
+
+
+@contextmanager
+def alone(lock: Path, busy: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold `lock`, a file; where another process has it, `say` that it is `busy` and wait.
+
+    Raises ProjectError where the file cannot be written.
+    """
+    held = FileLock(lock)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire(blocking=False)
+        except Timeout:
+            say(f"{busy}; waiting for its end")
+            held.acquire()
+    except OSError as error:
+        raise ProjectError(
+            f"cannot write {lock}: {error.strerror}; mend that and run the same command again"
+        ) from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 if __name__ == "__main__":

@@ -232,7 +232,9 @@ def test_of_two_runs_of_one_variant_the_second_waits(
     said = [process.communicate()[0] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), said
     notebook = "reports/notebooks/tiny/tiny-net/train.ipynb"
-    waited = [text.count(f"another process is at {notebook}; waiting for it\n") for text in said]
+    waited = [
+        text.count(f"another process is at {notebook}; waiting for its end\n") for text in said
+    ]
     assert sorted(waited) == [0, 1], said
     count(faults_tried=1, bytes_compared=ended_well(paths, undisturbed_tree[0]))
 

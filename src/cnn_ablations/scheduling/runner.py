@@ -16,14 +16,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from distributed import Client, Future, LocalCluster
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from cnn_ablations.config.params import Params
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import write_atomically
 from cnn_ablations.paths import Paths
-from cnn_ablations.processes import environment, mortal
+from cnn_ablations.processes import alone, environment, mortal
 from cnn_ablations.scheduling.display import Display, Row, duration
 from cnn_ablations.scheduling.pipeline import (
     DATA_STAGES,
@@ -79,7 +78,8 @@ def repro(
         ProjectError: where nothing can be started.
     """
     display = Display(console)
-    with _alone(paths, display):
+    busy = "another `cnn-ablations repro` is at work here"
+    with alone(paths.scratch("repro.lock"), busy, display.say):
         stale = stale_stages(paths, targets)
         if not stale:
             display.say("everything is up to date")
@@ -321,25 +321,6 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
     finally:
         for file in marks:
             file.unlink(missing_ok=True)
-
-
-@contextmanager
-def _alone(paths: Paths, display: Display) -> Iterator[None]:
-    """One runner at a time in a checkout: another one waits here."""
-    lock = FileLock(paths.scratch("repro.lock"))
-    try:
-        paths.scratch().mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            display.say("another `cnn-ablations repro` is at work here; waiting for its end")
-            lock.acquire()
-    except OSError as error:
-        raise ProjectError(f"cannot write to {paths.scratch()}: {error.strerror}") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _dvc_repro(paths: Paths, targets: Sequence[str]) -> bool:
