@@ -169,11 +169,12 @@ GIGABYTE = ZEROS * 64
         (gzip.compress(header(2**28, 2, 2)), "announces 1073741824 values"),
         (gzip.compress(header(1, 2, 2)) + GIGABYTE * 4, "announces 4 values, but it holds more"),
         (GIGABYTE * 4, "IDX type 0x00 in 0 dimensions"),
+        (gzip.compress(header(2**26, 2, 2)) + ZEROS * 16, "has 67108864 images and labels of"),
     ],
     ids=[
         *("empty", "web page", "gzipped web page", "cut", "wrong checksum", "floats"),
         *("255 dimensions", "too few", "too many", "nothing", "10^28 values", "2^30 values"),
-        *("gzip bomb", "gzip bomb of zeros"),
+        *("gzip bomb", "gzip bomb of zeros", "as much as is read"),
     ],
 )
 def test_idx(paths: Paths, refused: Any, content: bytes, words: str) -> None:
@@ -187,8 +188,8 @@ def test_idx(paths: Paths, refused: Any, content: bytes, words: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"1,2,3", gzip.compress(b"1,2,3\n" * 9)],
-    ids=["empty", "not zipped", "another table"],
+    [b"", b"1,2,3", gzip.compress(b"1,2,3\n" * 9), GIGABYTE],
+    ids=["empty", "not zipped", "another table", "gzip bomb"],
 )
 def test_digits(paths: Paths, refused: Any, content: bytes) -> None:
     put(paths.raw("d"), {digits.FILE: content})

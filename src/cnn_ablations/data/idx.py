@@ -17,7 +17,7 @@ import numpy as np
 from cnn_ablations.data.arrays import UInt8s
 from cnn_ablations.errors import ProjectError
 
-SIZE_LIMIT = 2**30
+SIZE_LIMIT = 2**28
 """Bytes. Refused beyond, whatever the header says."""
 _UNSIGNED_BYTE = 0x08
 _MOST_DIMENSIONS = 4
