@@ -147,10 +147,54 @@ def test_a_minority_of_collapsed_seeds_does_not_fool_the_median() -> None:
     assert 0.83 < low < high < 0.87
 
 
-def test_few_seeds_with_collapses_never_decide() -> None:
-    all_collapsed = seeds_only(np.array([0.1, 0.1, 0.101]), collapsed=3)
-    none_collapsed = seeds_only(np.array([0.85, 0.86, 0.855]))
-    assert two_sided_p(contrast([none_collapsed], [all_collapsed])) >= 0.1
+GOOD = np.array([0.85, 0.86, 0.855])
+CHANCE = np.array([0.1, 0.1, 0.101])
+
+
+def fallen(values: statistics.Floats, collapsed: int) -> Sample:
+    return seeds_only(values, 10_000, collapsed=collapsed)
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "limit"),
+    [
+        # Some collapsed: the permutation test, with as many seeds as each side has.
+        ([fallen(GOOD, 0)], [fallen(CHANCE, 2)], 1 / 20),
+        ([fallen(GOOD, 0)], [fallen(np.tile(CHANCE, 4)[:10], 6)], 1 / 286),
+        ([fallen(np.tile(CHANCE, 4)[:10], 6)], [fallen(GOOD, 0)], 1 / 286),
+        ([fallen(GOOD, 0)] * 2, [fallen(CHANCE, 3), fallen(CHANCE, 2)], 1 / 20),
+        ([fallen(CHANCE, 3)], [fallen(CHANCE, 3)], 1 / 20),
+        # All of one side: Barnard's test.
+        ([fallen(GOOD, 0)], [fallen(CHANCE, 3)], 1 / 64),
+        ([fallen(CHANCE, 3)], [fallen(GOOD, 0)], 1 / 64),
+        ([fallen(GOOD, 0)], [fallen(np.tile(CHANCE, 4)[:10], 10)], 3**3 * 10**10 / 13**13),
+        # Against a value: the sign test.
+        ([fallen(CHANCE, 3)], [], 1 / 8),
+        ([fallen(GOOD, 0)], [fallen(GOOD, 0)], 0),
+    ],
+)
+def test_collapsed_seeds_limit_p_values_to_those_of_an_exact_test(
+    above: list[Sample], below: list[Sample], limit: float
+) -> None:
+    estimate = contrast(above, below)
+    assert estimate.exact_limit == pytest.approx(limit)
+    side: statistics.Side = "greater" if estimate.value > 0 else "less"
+    assert p_value(estimate, 0.0, side) >= limit
+
+
+def test_the_limit_where_one_side_collapsed_is_that_of_barnards_test() -> None:
+    for n, m in ((3, 3), (3, 10), (5, 2)):
+        samples = (fallen(np.full(n, 0.9), 0), fallen(np.full(m, 0.1), m))
+        barnard = stats.barnard_exact([[0, m], [n, 0]], alternative="less", n=2**10).pvalue
+        assert statistics.exact_limit(samples[:1], samples[1:]) == pytest.approx(barnard, rel=1e-3)
+
+
+def test_three_seeds_of_which_some_collapsed_never_decide() -> None:
+    assert two_sided_p(contrast([fallen(GOOD, 0)], [fallen(CHANCE, 2)])) >= 0.1
+
+
+def test_three_seeds_tell_a_variant_that_always_collapses_from_one_that_never_does() -> None:
+    assert two_sided_p(contrast([fallen(GOOD, 0)], [fallen(CHANCE, 3)])) == pytest.approx(1 / 32)
 
 
 def test_ten_seeds_with_collapses_can_decide() -> None:
@@ -216,7 +260,7 @@ def test_seeds_to_decide_is_the_textbook_sample_size() -> None:
 
 
 def test_no_number_of_seeds_makes_up_for_few_examples() -> None:
-    estimate = Estimate(0.01, np.zeros(10), (3, 3), (0.0, 0.0), 0.01**2, False)
+    estimate = Estimate(0.01, np.zeros(10), (3, 3), (0.0, 0.0), 0.01**2)
     assert seeds_to_decide(estimate, 0.01, level=0.025) is None
     assert seeds_to_decide(estimate, 0.1, level=0.025) == 4
 

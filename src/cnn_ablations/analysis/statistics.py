@@ -14,7 +14,7 @@ too sure of themselves; there the deviations are stretched by Student's t over t
 and by the square root of n / (n - 1), after Hesterberg (What teachers should know about the
 bootstrap, The American Statistician 69, 2015), with Welch's and Satterthwaite's degrees of
 freedom. That supposes a roughly normal scatter, which a collapsed seed refutes: then p values are
-never below what an exact permutation test could reach.
+never below what an exact test could reach (see `exact_limit`).
 """
 
 import math
@@ -63,8 +63,8 @@ class Estimate:
     seed_variances: tuple[float, ...]
     """What the seeds of each sample add to the variance, corrected by n / (n - 1)."""
     example_variance: float
-    collapsed: bool
-    """Whether any seed in it did."""
+    exact_limit: float = 0.0
+    """What p values of few seeds cannot be below, where some of them collapsed."""
 
 
 def resampled_accuracies(
@@ -124,8 +124,31 @@ def contrast(
         seeds=tuple(len(sample.values) for sample, _ in terms),
         seed_variances=tuple(variances),
         example_variance=float(fixed_seeds.var()),
-        collapsed=any(sample.collapsed for sample, _ in terms),
+        exact_limit=exact_limit(above, below),
     )
+
+
+def exact_limit(above: Sequence[Sample], below: Sequence[Sample]) -> float:
+    """The smallest one-sided p value that an exact test of these samples can reach; 0 where no
+    seed collapsed, so that nothing speaks against a roughly normal scatter.
+
+    Two sides of n and m seeds (their smallest samples) cannot be further apart than all of one
+    above all of the other. Of variants that do not differ, a permutation test gives that a
+    probability of 1 / comb(n + m, n) (Fisher, The Design of Experiments, 1935, section 21).
+    Where all seeds of one side collapsed and none of the other, that is a two-by-two table, whose
+    probability is at most n^n m^m / (n + m)^(n + m) at any common rate of collapse (Barnard,
+    Significance tests for 2×2 tables, Biometrika 34, 1947). One side against a fixed value has the
+    sign test's 2^-n.
+    """
+    if not any(sample.collapsed for sample in (*above, *below)):
+        return 0.0
+    n, m = (min((len(sample.values) for sample in side), default=0) for side in (above, below))
+    if not m:
+        return 0.5**n
+    rates = [{sample.collapsed / len(sample.values) for sample in side} for side in (above, below)]
+    if rates in ([{0}, {1}], [{1}, {0}]):
+        return (n / (n + m)) ** n * (m / (n + m)) ** m
+    return 1 / math.comb(n + m, n)
 
 
 def interval(estimate: Estimate, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -154,9 +177,8 @@ def p_value(estimate: Estimate, null: float, side: Side) -> float:
     levels = np.geomspace(smallest, 0.499, 1000)
     excluded = sign * (_bound(estimate, levels, side) - null) > 0
     p = float(levels[min(int(np.sum(~excluded)), len(levels) - 1)])
-    if estimate.collapsed and fewest > 1:
-        p = max(p, 1 / math.comb(2 * fewest, fewest))
-    return p
+    # The verdict on a single seed is about that network, whose answers alone scatter.
+    return max(p, estimate.exact_limit) if fewest > 1 else p
 
 
 def two_sided_p(estimate: Estimate, null: float = 0.0) -> float:
