@@ -4,13 +4,18 @@ import ast
 import copy
 import json
 import os
+import signal
+import subprocess
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import hypothesis
+import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
 
@@ -19,6 +24,7 @@ from cnn_ablations.config.variants import Variant
 from cnn_ablations.data import digits
 from cnn_ablations.data.arrays import write_arrays
 from cnn_ablations.paths import Paths
+from cnn_ablations.processes import environment
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "cnn_ablations"
@@ -198,6 +204,64 @@ def write_template() -> Callable[..., None]:
         path.write_text(json.dumps(notebook))
 
     return write
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts a command in a folder, as in a terminal of its own: the head of a session.
+
+    What its session says is one text. What is left of it at the end of the module is killed.
+    """
+    started = []
+
+    def start(folder: Path, *command: str, **variables: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            # In it DVC runs stages. Where it is dash, it waits for its command; bash becomes it.
+            env={**environment(), "SHELL": "/bin/sh", **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with process, suppress(ProcessLookupError):  # closes its pipe and waits for it
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[..., None]:
+    """Waits until a condition holds, while a process (where one is given) is at work."""
+
+    def wait(
+        condition: Callable[[], object],
+        process: "subprocess.Popen[str] | None" = None,
+        seconds: float = 300,
+    ) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert process is None or process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def wait_for_end(wait_for: Callable[..., None]) -> Callable[[Iterable[psutil.Process]], None]:
+    """Waits until processes have ended: as zombies at most, where nobody collects orphans."""
+
+    def ended(process: psutil.Process) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            return bool(process.status() == psutil.STATUS_ZOMBIE)
+        return True
+
+    return lambda processes: wait_for(lambda: all(map(ended, processes)), seconds=30)
 
 
 @pytest.fixture(scope="session")

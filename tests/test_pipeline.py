@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cnn_ablations.cli import app
+from cnn_ablations.cli import _way_back, app
 from cnn_ablations.config.params import Params
 from cnn_ablations.paths import Paths
 from cnn_ablations.training.backend import NUMERIC_LIBRARIES
@@ -153,6 +153,15 @@ def test_git_holds_the_reports_and_dvc_the_data(stage: str) -> None:
     for path, options in {**listed(stage, "outs"), **listed(stage, "metrics")}.items():
         assert path.startswith(("data/", "reports/"))
         assert options.get("cache", True) == path.startswith("data/")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("name", ["{}", "{}@digits", "../dvc.yaml:{}@digits"])
+def test_a_stage_that_fails_says_how_git_brings_back_what_dvc_removed(
+    stage: str, name: str
+) -> None:
+    in_git = any(path.startswith("reports/") for path in listed(stage, "outs"))
+    assert ("git restore reports" in _way_back(name.format(stage))) == in_git
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -371,6 +370,7 @@ def test_an_interruption_leaves_no_folder(
     committed: Paths,
     tmp_path: Path,
     write_template: Callable[..., None],
+    wait_for: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -390,11 +390,7 @@ def test_an_interruption_leaves_no_folder(
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not pid.exists() or not pid.read_text():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: pid.exists() and pid.read_text(), process)
     assert list(tmp_path.glob("cnn-ablations-verify-*/work")) != []
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -91,11 +91,11 @@ def at_work(paths: Paths) -> list[str]:
     return found
 
 
-@pytest.fixture(scope="session")
-def ended_well() -> Callable[[Paths, Files], int]:
-    """Checks a project in which a training has come to its end. The number of bytes compared."""
+@pytest.fixture
+def assert_ended_well(count: Callable[..., None]) -> Callable[[Paths, Files], None]:
+    """Compares a project, in which a training has come to its end, with what it should hold."""
 
-    def check(paths: Paths, expected: Files) -> int:
+    def check(paths: Paths, expected: Files) -> None:
         found = outputs(paths)
         if "dvc.lock" not in found:  # it was trained without DVC
             expected = {name: expected[name] for name in expected if name != "dvc.lock"}
@@ -106,14 +106,16 @@ def ended_well() -> Callable[[Paths, Files], int]:
             with FileLock(lock, timeout=0):
                 pass
         assert at_work(paths) == []
-        return sum(map(len, found.values()))
+        count(bytes_compared=sum(map(len, found.values())))
 
     return check
 
 
 @pytest.fixture
 def survive(
-    tmp_path: Path, count: Callable[..., None], ended_well: Callable[[Paths, Files], int]
+    tmp_path: Path,
+    count: Callable[..., None],
+    assert_ended_well: Callable[[Paths, Files], None],
 ) -> Callable[..., None]:
     """Runs trainings to their end in project after project, until so many kills were survived.
 
@@ -127,15 +129,15 @@ def survive(
         attempt: Callable[[Paths], bool],
         expected: Files,
     ) -> None:
-        killed = compared = projects = 0
+        killed = projects = 0
         while killed < kills:
             projects += 1
             paths = make(tmp_path / f"project-{projects}")
             while attempt(paths):
                 killed += 1
                 assert outputs(paths).items() <= expected.items()
-            compared += ended_well(paths, expected)
-        count(kills_survived=killed, bytes_compared=compared)
+            assert_ended_well(paths, expected)
+        count(kills_survived=killed)
 
     return run
 
@@ -213,50 +215,29 @@ def make_checkout(
         paths.template("train").write_text(json.dumps(template))
         (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": stage}}))
         (root / ".dvc").mkdir()
-        (root / ".dvc" / "config").write_text("[core]\n    no_scm = True\n    analytics = False\n")
+        (root / ".dvc" / "config").write_text(
+            "[core]\n"
+            "    no_scm = True\n"
+            "    analytics = False\n"
+            f"    site_cache_dir = {root / '.dvc' / 'site'}\n"
+        )
         return paths
 
     return make
 
 
-@pytest.fixture(scope="module")
-def start() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Starts a command in a project: the head of a session, as in a terminal of its own."""
-    started = []
-
-    def run(
-        paths: Paths, *command: str, fault: str = "", prefix: Sequence[str] = ()
-    ) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [*prefix, *command],
-            cwd=paths.root,
-            env={
-                **os.environ,
-                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-                "DVC_NO_ANALYTICS": "1",
-                "DVC_SITE_CACHE_DIR": str(paths.root / ".dvc" / "site"),
-                "CNN_ABLATIONS_FAULT": fault,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        with process:  # closes its pipes and waits for it
-            process.kill()
+@pytest.fixture
+def paths(tmp_path: Path, make_checkout: Callable[[Path], Paths]) -> Paths:
+    """A project that trains by `dvc repro`, to work in."""
+    return make_checkout(tmp_path / "project")
 
 
 @pytest.fixture(scope="module")
 def run(start: Callable[..., "subprocess.Popen[str]"]) -> Callable[..., tuple[int, str]]:
-    """Runs a command in a project: its status and what it said."""
+    """Runs a command in a folder: its status and what it said."""
 
-    def run(paths: Paths, *command: str, **options: Any) -> tuple[int, str]:
-        process = start(paths, *command, **options)
+    def run(folder: Path, *command: str, **variables: str) -> tuple[int, str]:
+        process = start(folder, *command, **variables)
         said, _ = process.communicate()
         return process.returncode, said
 
@@ -272,19 +253,12 @@ def undisturbed_tree(
     """What an undisturbed `dvc repro` leaves, and the seconds that it takes."""
     paths = make_checkout(tmp_path_factory.mktemp("undisturbed") / "project")
     started = time.monotonic()
-    status, said = run(paths, "dvc", "repro", "train@tiny-net")
+    status, said = run(paths.root, "dvc", "repro", "train@tiny-net")
     assert status == 0, said
     return outputs(paths), time.monotonic() - started
 
 
 @pytest.fixture(scope="session")
-def all_ended() -> Callable[[Paths], None]:
+def all_ended(wait_for: Callable[..., None]) -> Callable[[Paths], None]:
     """Waits until no process works in a project any more."""
-
-    def wait(paths: Paths) -> None:
-        deadline = time.monotonic() + 30
-        while left := at_work(paths):
-            assert time.monotonic() < deadline, left
-            time.sleep(0.05)
-
-    return wait
+    return lambda paths: wait_for(lambda: not at_work(paths), seconds=30)

@@ -3,7 +3,6 @@
 import random
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,52 +20,43 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 def test_killed_alone_each_process_leaves_what_the_next_run_goes_on_from(
-    tmp_path: Path,
-    make_checkout: Callable[[Path], Paths],
+    paths: Paths,
     start: Start,
     run: Callable[..., tuple[int, str]],
+    wait_for: Callable[..., None],
     undisturbed_tree: tuple[Files, float],
     all_ended: Callable[[Paths], None],
-    ended_well: Callable[[Paths, Files], int],
+    assert_ended_well: Callable[[Paths, Files], None],
     count: Callable[..., None],
 ) -> None:
-    paths = make_checkout(tmp_path / "project")
-
     # The kernel, during the first epoch of the second seed.
-    status, said = run(paths, *DVC, fault="epoch:4")
+    status, said = run(paths.root, *DVC, CNN_ABLATIONS_FAULT="epoch:4")
     assert status != 0
     assert f"error: {DIED}" in said
     all_ended(paths)
     assert outputs_of_the_notebook(paths) == []
 
     # DVC, while an epoch is computed.
-    process = start(paths, *DVC)
-    wait_for(paths.progress("tiny", "tiny-net"), process)
+    process = start(paths.root, *DVC)
+    wait_for(paths.progress("tiny", "tiny-net").exists, process)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     all_ended(paths)
 
     # The command with papermill in it, when half of the notebook is written.
-    status, said = run(paths, *COMMAND, fault="write train.ipynb")
+    status, said = run(paths.root, *COMMAND, CNN_ABLATIONS_FAULT="write train.ipynb")
     assert status == -signal.SIGKILL, said
     all_ended(paths)
     assert outputs_of_the_notebook(paths) == [".train.ipynb.tmp"]
 
-    status, said = run(paths, *DVC)
+    status, said = run(paths.root, *DVC)
     assert status == 0, said
-    count(kills_survived=3, bytes_compared=ended_well(paths, undisturbed_tree[0]))
+    assert_ended_well(paths, undisturbed_tree[0])
+    count(kills_survived=3)
 
 
 def outputs_of_the_notebook(paths: Paths) -> list[str]:
     return [path.name for path in paths.notebook("tiny", "tiny-net", "train").parent.glob("*")]
-
-
-def wait_for(file: Path, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 120
-    while not file.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.faults
@@ -88,7 +78,7 @@ def test_killed_at_random_moments_a_tree_ends_in_the_same_bytes(
     expected, seconds = undisturbed_tree
 
     def attempt(paths: Paths) -> bool:
-        process = start(paths, *command)
+        process = start(paths.root, *command)
         # The last part of the time is when it trains.
         ended_before = ended_within(process, moments.triangular(0, seconds, seconds))
         if not ended_before:

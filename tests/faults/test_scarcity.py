@@ -28,7 +28,7 @@ Files = dict[str, bytes]
 Train = Callable[..., tuple[int, str]]
 Start = Callable[..., "subprocess.Popen[str]"]
 Run = Callable[..., tuple[int, str]]
-EndedWell = Callable[[Paths, Files], int]
+EndedWell = Callable[[Paths, Files], None]
 Count = Callable[..., None]
 
 
@@ -53,20 +53,18 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[Callable[[int], object]
 @pytest.mark.parametrize("part", range(6))
 def test_on_a_full_disk_a_training_says_so_and_goes_on_later(
     part: int,
-    make_project: Callable[[Path], Paths],
+    project: Paths,
     train: Train,
     undisturbed: tuple[Files, float],
-    ended_well: EndedWell,
+    assert_ended_well: EndedWell,
     moments: random.Random,
-    tmp_path: Path,
     count: Count,
 ) -> None:
     """Little by little it gets more room: what it cannot write next is another file each time."""
-    paths = make_project(tmp_path / "project")
     place = ("data/scratch", "data/runs", "reports")[part % 3]
     size, refusals = 4, 0
-    with small_disk(paths.root / place, size) as resize:
-        while (ended := train(paths)) != (0, ""):
+    with small_disk(project.root / place, size) as resize:
+        while (ended := train(project)) != (0, ""):
             status, problem = ended
             assert status == 1
             assert "No space left on device" in problem
@@ -76,31 +74,29 @@ def test_on_a_full_disk_a_training_says_so_and_goes_on_later(
             size += moments.randrange(4, 60, 4)
             resize(size)
         assert refusals
-        compared = ended_well(paths, undisturbed[0])
-    count(faults_tried=refusals, bytes_compared=compared)
+        assert_ended_well(project, undisturbed[0])
+    count(faults_tried=refusals)
 
 
 @pytest.mark.parametrize("place", ["data/scratch/notebooks", "reports/notebooks/tiny/tiny-net"])
 def test_without_room_for_its_notebook_the_command_says_so(
     place: str,
-    make_checkout: Callable[[Path], Paths],
+    paths: Paths,
     run: Run,
     undisturbed_tree: tuple[Files, float],
-    ended_well: EndedWell,
-    tmp_path: Path,
+    assert_ended_well: EndedWell,
     count: Count,
 ) -> None:
-    paths = make_checkout(tmp_path / "project")
     with small_disk(paths.root / place, 20) as resize:
-        status, said = run(paths, *COMMAND)
+        status, said = run(paths.root, *COMMAND)
         assert status == 1
         assert re.fullmatch(r"error: cannot write .*: No space left on device; .*", last(said))
         assert "Traceback" not in said
         resize(10_000)
-        status, said = run(paths, *COMMAND)
+        status, said = run(paths.root, *COMMAND)
         assert status == 0, said
-        compared = ended_well(paths, undisturbed_tree[0])
-    count(faults_tried=1, bytes_compared=compared)
+        assert_ended_well(paths, undisturbed_tree[0])
+    count(faults_tried=1)
 
 
 def last(said: str) -> str:
@@ -140,37 +136,34 @@ def train_as_others(start_trainer: Callable[..., Any]) -> Iterator[Train]:
 
 
 def test_a_folder_that_is_read_only_is_named(
-    make_project: Callable[[Path], Paths],
+    project: Paths,
     train_as_others: Train,
     undisturbed: tuple[Files, float],
-    ended_well: EndedWell,
-    tmp_path: Path,
+    assert_ended_well: EndedWell,
     count: Count,
 ) -> None:
-    paths = make_project(tmp_path / "project")
     places = ["data/scratch", "data/scratch/seeds", "data/runs", "data/runs/tiny"]
     places += [f"reports/{kind}/tiny" for kind in ("metrics", "curves", "predictions", "weights")]
     for place in places:
-        with read_only(paths.root / place):
-            status, problem = train_as_others(paths)
+        with read_only(project.root / place):
+            status, problem = train_as_others(project)
             assert status == 1
             assert place in problem
             assert "Permission denied" in problem
-    assert train_as_others(paths) == (0, "")
-    count(faults_tried=len(places), bytes_compared=ended_well(paths, undisturbed[0]))
+    assert train_as_others(project) == (0, "")
+    assert_ended_well(project, undisturbed[0])
+    count(faults_tried=len(places))
 
 
 @pytest.mark.parametrize("place", ["data/scratch", "reports/notebooks/tiny/tiny-net"])
 def test_a_notebook_that_cannot_be_written_is_named(
     place: str,
-    make_checkout: Callable[[Path], Paths],
+    paths: Paths,
     run: Run,
-    tmp_path: Path,
     count: Count,
 ) -> None:
-    paths = make_checkout(tmp_path / "project")
     with read_only(paths.root / place):
-        status, said = run(paths, *COMMAND, prefix=as_others())
+        status, said = run(paths.root, *as_others(), *COMMAND)
     assert status == 1
     assert re.fullmatch(rf"error: cannot write .*{place}.*: Permission denied; .*", last(said))
     assert "Traceback" not in said
@@ -181,18 +174,17 @@ def test_a_notebook_that_cannot_be_written_is_named(
 
 
 def test_out_of_memory_the_kernel_is_reported_dead_and_the_next_run_goes_on(
-    make_checkout: Callable[[Path], Paths],
+    paths: Paths,
     start: Start,
+    wait_for: Callable[..., None],
     run: Run,
     undisturbed_tree: tuple[Files, float],
-    ended_well: EndedWell,
+    assert_ended_well: EndedWell,
     all_ended: Callable[[Paths], None],
-    tmp_path: Path,
     count: Count,
 ) -> None:
-    paths = make_checkout(tmp_path / "project")
-    process = start(paths, *COMMAND)
-    wait_for(paths.progress("tiny", "tiny-net"), process)
+    process = start(paths.root, *COMMAND)
+    wait_for(paths.progress("tiny", "tiny-net").exists, process)
     (kernel,) = psutil.Process(process.pid).children()
     resource.prlimit(kernel.pid, resource.RLIMIT_AS, (2**20, 2**20))
     said, _ = process.communicate()
@@ -200,35 +192,26 @@ def test_out_of_memory_the_kernel_is_reported_dead_and_the_next_run_goes_on(
     assert last(said).startswith("error: the kernel of train.ipynb died")
     assert "it was killed or ran out of memory; run the same command again" in last(said)
     all_ended(paths)
-    status, said = run(paths, *COMMAND)
+    status, said = run(paths.root, *COMMAND)
     assert status == 0, said
-    count(faults_tried=1, bytes_compared=ended_well(paths, undisturbed_tree[0]))
-
-
-def wait_for(file: Path, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 120
-    while not file.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    assert_ended_well(paths, undisturbed_tree[0])
+    count(faults_tried=1)
 
 
 # A place to itself
 
 
 def test_of_two_runs_of_one_variant_the_second_waits(
-    make_checkout: Callable[[Path], Paths],
+    paths: Paths,
     start: Start,
     undisturbed_tree: tuple[Files, float],
-    ended_well: EndedWell,
+    assert_ended_well: EndedWell,
     moments: random.Random,
-    tmp_path: Path,
     count: Count,
 ) -> None:
-    paths = make_checkout(tmp_path / "project")
-    first = start(paths, *COMMAND)
+    first = start(paths.root, *COMMAND)
     time.sleep(moments.uniform(0, 3))
-    second = start(paths, *COMMAND)
+    second = start(paths.root, *COMMAND)
     said = [process.communicate()[0] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), said
     notebook = "reports/notebooks/tiny/tiny-net/train.ipynb"
@@ -236,7 +219,8 @@ def test_of_two_runs_of_one_variant_the_second_waits(
         text.count(f"another process is at {notebook}; waiting for its end\n") for text in said
     ]
     assert sorted(waited) == [0, 1], said
-    count(faults_tried=1, bytes_compared=ended_well(paths, undisturbed_tree[0]))
+    assert_ended_well(paths, undisturbed_tree[0])
+    count(faults_tried=1)
 
 
 # Time
@@ -246,7 +230,7 @@ def test_beside_others_on_busy_processors_a_training_ends_in_the_same_bytes(
     make_project: Callable[[Path], Paths],
     start_trainer: Callable[..., Any],
     undisturbed: tuple[Files, float],
-    ended_well: EndedWell,
+    assert_ended_well: EndedWell,
     tmp_path: Path,
     count: Count,
 ) -> None:
@@ -260,26 +244,26 @@ def test_beside_others_on_busy_processors_a_training_ends_in_the_same_bytes(
             pairs = zip(trainers, projects, strict=True)
             ended = [pool.submit(train, paths) for train, paths in pairs]
             assert [future.result() for future in ended] == [(0, "")] * 2
-    compared = sum(ended_well(paths, undisturbed[0]) for paths in projects)
-    count(faults_tried=1, bytes_compared=compared)
+    for paths in projects:
+        assert_ended_well(paths, undisturbed[0])
+    count(faults_tried=1)
 
 
 # Patience
 
 
 def test_interrupted_at_random_moments_the_command_says_so_in_one_line(
-    make_checkout: Callable[[Path], Paths],
+    paths: Paths,
     start: Start,
+    wait_for: Callable[..., None],
     run: Run,
     undisturbed_tree: tuple[Files, float],
-    ended_well: EndedWell,
+    assert_ended_well: EndedWell,
     all_ended: Callable[[Paths], None],
     moments: random.Random,
-    tmp_path: Path,
     count: Count,
 ) -> None:
     """By SIGTERM to the command, and by Ctrl-C, which goes to all in the foreground."""
-    paths = make_checkout(tmp_path / "project")
     expected, seconds = undisturbed_tree
     log = paths.scratch("notebooks", "tiny-tiny-net-train.log")
     interruptions = [
@@ -289,8 +273,8 @@ def test_interrupted_at_random_moments_the_command_says_so_in_one_line(
     ] * 2
     for command, send, signum in interruptions:
         log.unlink(missing_ok=True)
-        process = start(paths, *command)
-        wait_for(log, process)
+        process = start(paths.root, *command)
+        wait_for(log.exists, process)
         time.sleep(moments.uniform(0, seconds / 2))
         send(process.pid, signum)
         said, _ = process.communicate()
@@ -301,6 +285,7 @@ def test_interrupted_at_random_moments_the_command_says_so_in_one_line(
             "stopped\n"
         ) in f"\n{said}"
         all_ended(paths)
-    status, said = run(paths, *COMMAND)
+    status, said = run(paths.root, *COMMAND)
     assert status == 0, said
-    count(faults_tried=len(interruptions), bytes_compared=ended_well(paths, expected))
+    assert_ended_well(paths, expected)
+    count(faults_tried=len(interruptions))

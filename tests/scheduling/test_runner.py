@@ -5,10 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,47 +18,25 @@ from cnn_ablations.paths import Paths
 from cnn_ablations.scheduling.runner import require_same
 from cnn_ablations.scheduling.worker import Checkout, sources_hash
 
-PROGRAMS = Path(sys.executable).parent
+REPRO = ("cnn-ablations", "repro", "--workers", "2")
 SLEEP = "time.sleep(600)"
 SLEEP_THE_FIRST_TIME = f"{SLEEP} if len(open(runs.name).readlines()) == 1 else None"
 FAIL = "raise ProjectError('tiny-b is asked to fail')"
 SECONDS = 300
-"""What any of these processes may take, on a machine at work."""
+"""What a whole `repro` may take, on a machine at work."""
 
 Start = Callable[..., "subprocess.Popen[str]"]
+Wait = Callable[..., None]
 
 
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts a program beside this Python in a folder; what is left at the end is killed."""
-    started = []
-
-    def start(folder: Path, program: str, *arguments: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [str(PROGRAMS / program), *arguments],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=SECONDS)
-
-
-@pytest.fixture(scope="session")
-def plain(stub: Paths, tmp_path_factory: pytest.TempPathFactory) -> Paths:
+@pytest.fixture(scope="module")
+def plain(stub: Paths, start: Start, tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """What plain `dvc repro` makes of the stub."""
     paths = Paths(tmp_path_factory.mktemp("plain") / "checkout")
     shutil.copytree(stub.root, paths.root)
-    command = [sys.executable, "-m", "dvc", "repro"]
-    subprocess.run(command, cwd=paths.root, capture_output=True, check=True)
+    process = start(paths.root, "dvc", "repro")
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, output
     return paths
 
 
@@ -84,16 +59,19 @@ def clones(stub: Paths, tmp_path: Path) -> list[Paths]:
 
 
 @pytest.fixture
-def cluster(clones: list[Paths], start: Start) -> tuple[str, list["subprocess.Popen[str]"]]:
+def cluster(
+    clones: list[Paths], start: Start, wait_for: Wait
+) -> tuple[str, list["subprocess.Popen[str]"]]:
     """The address of a scheduler on this machine, and its two workers, each in a clone."""
     home, *others = clones
     file = home.root / "scheduler.json"
-    dask = ("-m", "dask")
     quiet = ("--no-dashboard", "--scheduler-file", str(file))
-    start(home.root, "python", *dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *quiet)
-    wait_for(file.exists)
+    wait_for(
+        file.exists,
+        start(home.root, "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", *quiet),
+    )
     slot = ("--nthreads", "1", "--resources", "slot=1")
-    workers = [start(paths.root, "python", *dask, "worker", *slot, *quiet) for paths in others]
+    workers = [start(paths.root, "dask", "worker", *slot, *quiet) for paths in others]
     return json.loads(file.read_text())["address"], workers
 
 
@@ -106,7 +84,7 @@ def results(paths: Paths) -> dict[str, bytes]:
 
 
 def repro(paths: Paths, start: Start) -> tuple[int, str]:
-    process = start(paths.root, "cnn-ablations", "repro", "--workers", "2")
+    process = start(paths.root, *REPRO)
     output, _ = process.communicate(timeout=SECONDS)
     return process.returncode, output
 
@@ -121,18 +99,6 @@ def runs(paths: Paths, variant: str) -> list[int]:
     """The process numbers of the kernels that trained a variant."""
     file = paths.scratch(f"{variant}.runs")
     return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def ended(processes: list[psutil.Process]) -> bool:
-    """Gone, or zombies where nobody collects orphans."""
-    return all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in processes)
 
 
 def test_a_failure_stops_nothing_else_and_what_is_done_is_not_done_again(
@@ -156,24 +122,26 @@ def test_a_failure_stops_nothing_else_and_what_is_done_is_not_done_again(
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
-def test_no_child_outlives_the_runner(stubs: Paths, start: Start, signum: signal.Signals) -> None:
+def test_no_child_outlives_the_runner(
+    stubs: Paths, start: Start, wait_for: Wait, wait_for_end: Wait, signum: signal.Signals
+) -> None:
     ask(stubs, "tiny-a", SLEEP)
-    process = start(stubs.root, "cnn-ablations", "repro", "--workers", "2", "inspect@tiny-a")
-    wait_for(lambda: runs(stubs, "tiny-a"))
+    process = start(stubs.root, *REPRO, "inspect@tiny-a")
+    wait_for(lambda: runs(stubs, "tiny-a"), process)
     children = psutil.Process(process.pid).children(recursive=True)
     assert runs(stubs, "tiny-a")[0] in [child.pid for child in children]
     process.send_signal(signum)
-    output, _ = process.communicate(timeout=SECONDS)
+    output, _ = process.communicate(timeout=30)
     if signum == signal.SIGINT:
         assert process.returncode == 1
         assert output.endswith(
             "interrupted (SIGINT): run the same command again and it goes on where it stopped\n"
         )
-    wait_for(lambda: ended(children))
+    wait_for_end(children)
 
 
 def test_two_runners_at_once_do_the_work_once(stubs: Paths, plain: Paths, start: Start) -> None:
-    processes = [start(stubs.root, "cnn-ablations", "repro", "--workers", "2") for _ in range(2)]
+    processes = [start(stubs.root, *REPRO) for _ in range(2)]
     outputs = [process.communicate(timeout=SECONDS)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert results(stubs) == results(plain)
@@ -183,20 +151,25 @@ def test_two_runners_at_once_do_the_work_once(stubs: Paths, plain: Paths, start:
 
 
 def test_results_come_home_from_clones_though_a_worker_is_killed(
-    clones: list[Paths], plain: Paths, cluster: tuple[str, list[Any]], start: Start
+    clones: list[Paths],
+    plain: Paths,
+    cluster: tuple[str, list[Any]],
+    start: Start,
+    wait_for: Wait,
+    wait_for_end: Wait,
 ) -> None:
     home = clones[0]
     address, workers = cluster
     ask(home, "tiny-a", SLEEP_THE_FIRST_TIME)
     process = start(home.root, "cnn-ablations", "repro", "--scheduler", address)
-    wait_for(lambda: runs(home, "tiny-a") or process.poll() is not None)
+    wait_for(lambda: runs(home, "tiny-a"), process)
     kernel = psutil.Process(runs(home, "tiny-a")[0])
     (killed,) = (w for w in workers if w.pid in [parent.pid for parent in kernel.parents()])
     tree = psutil.Process(killed.pid).children(recursive=True)
     os.killpg(killed.pid, signal.SIGKILL)
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, output
-    assert ended(tree)
+    wait_for_end(tree)
     assert (len(runs(home, "tiny-a")), len(runs(home, "tiny-b"))) == (2, 1)
     assert "Stage 'train@tiny-a' is cached" in output
     assert results(home) == results(plain)

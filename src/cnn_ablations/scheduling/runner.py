@@ -7,7 +7,6 @@ Everything else is left to plain `dvc repro`, before and after.
 
 import logging
 import subprocess
-import sys
 import time
 import uuid
 from collections import deque
@@ -39,6 +38,7 @@ from cnn_ablations.scheduling.worker import (
     Task,
     cache_folder,
     checkout,
+    dvc_repro,
     here,
     log_file,
     perform,
@@ -46,10 +46,6 @@ from cnn_ablations.scheduling.worker import (
 )
 
 TICK_SECONDS = 0.5
-START_A_WORKER = (
-    "the scheduler has no worker with a slot yet; start one in a clone of this checkout: "
-    "dask worker ADDRESS --nthreads 1 --resources slot=1"
-)
 
 
 def repro(
@@ -309,7 +305,10 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
                 require_same(name, known[name], mine)
         present = [known[name] for name in slots if slots[name]]
         if not present:
-            display.say_once(START_A_WORKER.replace("ADDRESS", address))
+            display.say_once(
+                "the scheduler has no worker with a slot yet; start one in a clone of this "
+                f"checkout: dask worker {address} --nthreads 1 --resources slot=1"
+            )
         return sum(slots.values()), all(worker.sees_scratch for worker in present)
 
     try:
@@ -324,5 +323,5 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
 
 
 def _dvc_repro(paths: Paths, targets: Sequence[str]) -> bool:
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *targets]
-    return subprocess.run(mortal(command), cwd=paths.root, env=environment()).returncode == 0
+    command = mortal(dvc_repro(*targets))
+    return subprocess.run(command, cwd=paths.root, env=environment()).returncode == 0

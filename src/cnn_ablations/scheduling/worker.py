@@ -128,10 +128,10 @@ def perform(task: Task) -> Outcome:
     if not home:
         # One of the workers of this clone fetches the data, from the cache where it has them.
         with FileLock(paths.scratch("prepare.lock")):
-            status = _child(_dvc(f"preprocess@{task.dataset}"), paths, log, progress, say)
+            status = _child(dvc_repro(f"preprocess@{task.dataset}"), paths, log, progress, say)
     if status == 0 and task.seed is None:
         stages = [f"{stage}@{task.variant}" for stage in task.stages]
-        status = _child(_dvc("-s", *stages), paths, log, progress, say)
+        status = _child(dvc_repro("-s", *stages), paths, log, progress, say)
         if not home:  # a training is kept even where its inspection failed
             put_into_cache(paths, stages)
     elif status == 0:
@@ -152,7 +152,8 @@ def log_file(paths: Paths, task: Task) -> Path:
     return paths.scratch("logs", task.group, f"{task.key}.log")
 
 
-def _dvc(*arguments: str) -> list[str]:
+def dvc_repro(*arguments: str) -> list[str]:
+    """The command line of a `dvc repro` that waits while another DVC is at work."""
     return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *arguments]
 
 
