@@ -39,7 +39,8 @@ def die_with_parent() -> None:
 def _parent_of_shell(shell: int) -> int | None:
     """A file descriptor of the process that started `shell`, if it is the one DVC runs stages in.
 
-    Some shells (bash) become the command they are given, others (dash) wait for its end.
+    Some shells (bash) become the command they are given, others (dash) wait for its end. Where
+    DVC itself ended before this is asked, a moment after the start, nobody can tell any more.
     """
     folder = Path(f"/proc/{shell}")
     try:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from cnn_ablations.analysis.agreement import (
@@ -37,6 +36,7 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.notebooks import execute
 from cnn_ablations.paths import Paths
 from cnn_ablations.progress import shown
+from cnn_ablations.scheduling.pipeline import locked_stages
 from cnn_ablations.training.backend import provenance
 
 QUICK_SECONDS = 300.0
@@ -221,9 +221,8 @@ def _run_folder(variant: Variant, paths: Paths, repeated: Paths) -> Iterable[Out
     """The weights, histories and probabilities, of which git holds the hash."""
     folder = repeated.run(variant.group, variant.name)
     name = folder.relative_to(repeated.root).as_posix()
-    lock = paths.root / "dvc.lock"
-    stages = yaml.load(lock.read_bytes(), yaml.CSafeLoader)["stages"] if lock.is_file() else {}
-    for output in stages.get(f"train@{variant.name}", {}).get("outs", []):
+    stage = locked_stages(paths).get(f"train@{variant.name}", {})
+    for output in stage.get("outs", []):
         if output["path"] == name:
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
             yield Output(name, output["md5"].encode(), dvc_hash(folder).encode(), size)
