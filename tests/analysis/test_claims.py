@@ -201,6 +201,46 @@ def test_a_variant_that_is_ahead_at_an_epoch(paths: Paths) -> None:
     assert judged(paths, {**test, "variants": ["low"], "than": ["high"]}).verdict == "contradicted"
 
 
+@pytest.mark.parametrize(
+    ("bounds", "verdict", "asked"),
+    [
+        ({}, "supported", "operations an image."),
+        ({"at_most": 1.5}, "contradicted", ", where at most × 1.5 is asked for."),
+        ({"at_most": 2}, "supported", ", where at most × 2 is asked for."),
+        ({"at_least": 2}, "supported", ", where at least × 2 is asked for."),
+        ({"at_least": 2.5}, "contradicted", ", where at least × 2.5 is asked for."),
+        ({"at_least": 1.5, "at_most": 3}, "supported", "at least × 1.5 and at most × 3 is asked"),
+    ],
+)
+def test_how_much_more_it_costs_can_be_bounded(
+    paths: Paths, bounds: dict[str, float], verdict: str, asked: str
+) -> None:
+    test = {"kind": "costs_more", "variants": ["overfit"], "than": ["low"], **bounds}
+    result = judged(paths, test)
+    assert result.verdict == verdict
+    assert "is 2.00 times that of" in result.sentence
+    assert asked in result.sentence
+
+
+def test_three_seeds_tell_from_ten_that_collapsed(paths: Paths, write: Callable[..., None]) -> None:
+    write("three", HIGH[:3], examples=2000)
+    for collapsed, limit in ((10, 0.0018), (6, 2 / 286)):
+        write("fallen", [0.1] * collapsed + [0.2] * (10 - collapsed), examples=2000, noise=11)
+        judgement = judged(paths, accuracy_test("higher", "three", "fallen")).judgements[0]
+        assert judgement.verdict == "supported"
+        assert judgement.finding.p == pytest.approx(limit, rel=0.05)
+
+
+def test_what_no_number_of_seeds_tells_is_too_close_to_call(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("nearly", [0.88, 0.90, 0.89], examples=100, noise=12)
+    write("close", [0.89, 0.89, 0.90], examples=100, noise=13)
+    result = judged(paths, accuracy_test("higher", "close", "nearly"), margin=0.001)
+    assert result.judgements[0].seeds_to_decide is None
+    assert "Undecided: too close to call with these images, however many seeds." in result.sentence
+
+
 def test_costs_of_several_kinds(paths: Paths, write: Callable[..., None]) -> None:
     write("more", LOW, images=4000)
     test = {"kind": "costs_more", "variants": ["more"], "than": ["low"]}

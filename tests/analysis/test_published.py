@@ -95,6 +95,22 @@ def test_every_figure_is_compared_with_its_own_counterpart(
         assert (figure.low, figure.high) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("split", "share"),
+    # 41 of 400 images are of class 0; of the 1,000 for training, a tenth is of each.
+    [("test", 41 / 400), ("train_val", 141 / 1400)],
+)
+def test_a_baseline_agrees_where_it_is_the_same(
+    paths: Paths, write: Callable[..., None], split: str, share: float
+) -> None:
+    write("a", [*ACCURACIES, 0.1])
+    # Apart in the last digits only, as sums of equal numbers are.
+    for published, within in ((share, "yes"), (share + 1e-12, "yes"), (share + 0.001, "no")):
+        (figure,) = compared(paths, {f"majority_{split}_accuracy": published})
+        assert figure.reproduced == pytest.approx(share)
+        assert figure.within_seed_noise == within
+
+
 def test_a_study_not_run_yet_shows_what_was_published(paths: Paths) -> None:
     (figure,) = compared(paths, {"test_accuracy": 0.8})
     assert (figure.published, figure.reproduced) == (0.8, None)

@@ -93,9 +93,10 @@ def test_every_study_is_in_every_report(project: Paths) -> None:
     assert "| d wins. | **not run yet** |" in claims
     comparison = texts["reports/comparison.md"]
     ran, to_come = comparison.split("## c against d")
-    assert "1 of 2 published figures are within seed noise, 1 are not" in ran
+    assert "**1 of 2 published figures is within seed noise; 1 is not (A).**" in ran
     assert "- A single run." in ran
     assert "Not run yet." in to_come
+    assert "0 of 0" not in comparison
     assert "A single run." not in to_come
     figures = pd.read_csv(project.root / "reports" / "comparison.csv")
     assert list(figures["study"]) == ["was-run"] * 2 + ["to-come"] * 2
@@ -211,5 +212,13 @@ def test_timings_are_shown_for_trained_variants(real_params: Params, paths: Path
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"seeds": {"0": measured, "1": measured}, "provenance": []}))
     text = timings_text(real_params, paths)
-    assert "| quickstart-l2 | 2 | 60 | 2.0 | 1,234 |" in text
+    assert "| quickstart-l2 | 2 | 1.00 | – | 2.0 | 1,234 |" in text
     assert "quickstart-none" not in text
+
+
+def test_published_minutes_stand_beside_ours(real_params: Params, paths: Paths) -> None:
+    measured = {"train_seconds": 29.0, "evaluate_seconds": 1.0, "peak_memory_mb": 1234}
+    file = paths.timings("r4", "r4-40k")
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"seeds": {"0": measured}, "provenance": []}))
+    assert "| r4-40k | 1 | 0.50 | 9.00 | 0.5 | 1,234 |" in timings_text(real_params, paths)

@@ -1,13 +1,17 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from cnn_ablations.analysis.study import (
     introduction,
+    recipe_and_differences,
     study_parameters,
+    tally,
     variants_along,
 )
 from cnn_ablations.config.params import Params
@@ -40,16 +44,19 @@ def write_quickstart(write: Callable[..., None]) -> None:
         write(name, accuracies, group="quickstart", noise=noise, flops=flops)
 
 
-def test_parameters_are_plain_values_and_hold_the_differences(real_params: Params) -> None:
-    parameters = study_parameters(real_params, "r2-regularisation")
-    assert json.loads(json.dumps(parameters)) == parameters
-    assert parameters["study"]["name"] == "r2-regularisation"
-    assert parameters["recipe"]["dataset"] == "fashion-mnist"
-    assert parameters["recipe"]["batch_size"] == 100
-    assert parameters["differences"]["r2-1conv-none"] == {}
-    assert parameters["differences"]["r2-1conv-l2"] == {"l2": 0.01, "l2_on": ["conv"]}
+def test_the_parameter_is_the_name_of_a_study(real_params: Params) -> None:
+    assert study_parameters(real_params, "r2-regularisation") == {"name": "r2-regularisation"}
     with pytest.raises(ProjectError, match="has no study 'r9'"):
         study_parameters(real_params, "r9")
+
+
+def test_a_variant_differs_in_what_its_protocol_does_not_say(real_params: Params) -> None:
+    study = real_params.study("r2-regularisation")
+    recipe, differences = recipe_and_differences(real_params, study)
+    assert recipe["dataset"] == "fashion-mnist"
+    assert recipe["batch_size"] == 100
+    assert differences["r2-1conv-none"] == {}
+    assert differences["r2-1conv-l2"] == {"l2": 0.01, "l2_on": ["conv"]}
 
 
 def test_the_introduction_tells_who_says_what_and_whose_choice_it_is(real_params: Params) -> None:
@@ -71,7 +78,7 @@ def test_the_notebook_writes_tables_and_figures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_quickstart(write)
-    paths.params.touch()
+    shutil.copy(checkout.params, paths.params)
     monkeypatch.chdir(paths.root)
     parameters = study_parameters(real_params, "quickstart")
     execute(checkout.template("study"), parameters)
@@ -101,7 +108,7 @@ def test_factors_and_penalties_have_figures_of_their_own(
 ) -> None:
     for noise, name in enumerate(real_params.study("r3-mnist").variants):
         write(name, [0.97, 0.975], group="r3-mnist", noise=noise, images=500 * (1 + noise))
-    paths.params.touch()
+    shutil.copy(checkout.params, paths.params)
     monkeypatch.chdir(paths.root)
     execute(checkout.template("study"), study_parameters(real_params, "r3-mnist"))
     written = {path.stem for path in paths.figures("r3-mnist").iterdir()}
@@ -109,9 +116,9 @@ def test_factors_and_penalties_have_figures_of_their_own(
 
 
 def test_variants_stand_by_the_only_key_that_they_set(real_params: Params) -> None:
-    parameters = study_parameters(real_params, "r4-l1")
-    differences, recipe = parameters["differences"], parameters["recipe"]
-    along = variants_along("l1", real_params.study("r4-l1"), differences, recipe)
+    study = real_params.study("r4-l1")
+    recipe, differences = recipe_and_differences(real_params, study)
+    along = variants_along("l1", study, differences, recipe)
     assert along == {
         0.0: "r4-l1-0",
         0.0001: "r4-base",
@@ -123,11 +130,26 @@ def test_variants_stand_by_the_only_key_that_they_set(real_params: Params) -> No
     }
 
 
+@pytest.mark.parametrize(
+    ("within", "sentence"),
+    [
+        (["yes", "yes"], "**All 2 published figures are within seed noise.**"),
+        (["yes", "no", "no"], "**1 of 3 published figures is within seed noise; 2 are not (A).**"),
+        (
+            ["yes", "yes", "unknown"],
+            "**2 of 3 published figures are within seed noise; of 1 it cannot be told.**",
+        ),
+    ],
+)
+def test_published_figures_are_counted(within: list[str], sentence: str) -> None:
+    assert tally(pd.DataFrame({"label": "A", "within_seed_noise": within})) == sentence
+
+
 def test_a_claim_of_somebody_else_is_not_put_into_the_mouth_of_the_report(
     real_params: Params,
 ) -> None:
     text = introduction(real_params.study("r4-depth"), "r4-depth", was_run=True)
-    said, asked = text.split("What this project says:")
+    said, asked = text.split("What this project asks:")
     assert "as the report compares them" in said
     assert "On equal data" in asked
 
@@ -135,7 +157,7 @@ def test_a_claim_of_somebody_else_is_not_put_into_the_mouth_of_the_report(
 def test_the_notebook_of_a_study_not_run_yet_says_so(
     paths: Paths, checkout: Paths, real_params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths.params.touch()
+    shutil.copy(checkout.params, paths.params)
     monkeypatch.chdir(paths.root)
     execute(checkout.template("study"), study_parameters(real_params, "r2-regularisation"))
     assert not paths.figures("r2-regularisation").exists()

@@ -78,6 +78,31 @@ def test_published(shown: dict[str, pd.DataFrame]) -> None:
     assert loss[2] == "0.5000"
     assert accuracy[1:5] == ["validation accuracy", "95.00", "80.00", "−15.00"]
     assert accuracy[-2:] == ["1 of 3", "no"]
+    assert tables.MARK not in markdown
+
+
+def test_a_median_that_collapsed_seeds_draw_out_of_its_interval_is_marked(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("a", [0.80, 0.81, 0.10, 0.10, 0.10])
+    write("b", [0.95, 0.96, 0.94])
+    markdown = tables.published_markdown(build(paths)["published"])
+    assert cells(markdown, 1)[3] == f"10.25{tables.MARK}"
+    assert markdown.endswith(f"\n\n{tables.MARK_NOTE}")
+
+
+def test_a_claim_that_is_not_the_sources_says_whose_it_is() -> None:
+    claims = pd.DataFrame({"claim": ["c", "d"], "statement": "S.", "source": ["this project", "X"]})
+    claims = claims.assign(claim_verdict="v", claim_sentence="s")
+    asked, said = (cells(tables.claims_markdown(claims), row)[0] for row in (0, 1))
+    assert (asked, said) == ("S. (Asked by this project.)", "S. (Said by X.)")
+
+
+def test_numbers_read_back_are_rounded_as_in_sentences(tmp_path: Path) -> None:
+    # Rounded to six digits first, it would be 0.02025, and then 2.02 or 2.03 by chance.
+    effect = 0.020250499
+    tables.write_table(tmp_path, "t", pd.DataFrame({"effect": [effect]}), "")
+    assert tables.read_table(tmp_path, "t")["effect"][0] == effect
 
 
 def test_claims(shown: dict[str, pd.DataFrame]) -> None:
@@ -105,6 +130,6 @@ def test_a_table_read_back_looks_the_same(shown: dict[str, pd.DataFrame], tmp_pa
 def test_a_study_not_run_yet_has_the_same_tables_without_results(paths: Paths) -> None:
     empty = build(paths)
     assert cells(tables.variants_markdown(empty["variants"]), 1)[0] == "x \\| y"
-    assert cells(tables.published_markdown(empty["published"]), 0)[-1] == "not run yet"
+    assert cells(tables.published_markdown(empty["published"]), 0)[-2:] == ["–", "not run yet"]
     assert cells(tables.claims_markdown(empty["claims"]), 0)[1] == "**not run yet**"
     assert tables.judgements_markdown(empty["claims"]) == ""

@@ -16,6 +16,7 @@ VALID: dict[str, Any] = {
     "variants": {"a": "A", "b": "B"},
     "margin": 0.01,
     "published": {"a": {"val_accuracy": 0.9}},
+    "published_minutes": {"b": 1.5},
     "claims": {
         "c": {
             "statement": "s",
@@ -56,6 +57,11 @@ TEST = ("claims", "c", "tests", 0)
         (changed({}, "variants"), r"studies\.s\.variants is wrong"),
         (changed(0, "margin"), r"studies\.s\.margin is wrong: .* greater than 0"),
         (changed(89.69, "published", "a", "val_accuracy"), "val_accuracy 89.69 for a .* fractions"),
+        (changed(0, "published_minutes", "b"), r"published_minutes\.b is wrong"),
+        (
+            changed({"kind": "costs_more", "variants": ["a"], "than": ["b"], "at_least": 1}, *TEST),
+            r"tests\.0\.at_least is wrong",
+        ),
         (changed(-1, "published", "a", "val_accuracy"), r"published\.a\.val_accuracy is wrong"),
         (changed(0.1, "published", "a", "accuracy"), r"published\.a\.accuracy is wrong"),
         (changed([], "claims", "c", "tests"), r"claims\.c\.tests is wrong"),
@@ -83,6 +89,7 @@ def test_every_mention_of_a_variant_is_found() -> None:
         ("variants", "a"),
         ("variants", "b"),
         ("published", "a"),
+        ("published_minutes", "b"),
         ("claims.c", "a"),
         ("claims.c", "b"),
     ]
@@ -105,10 +112,10 @@ def test_every_kind_of_test_has_its_function(real_params: Params) -> None:
         ("r2-regularisation", 34, 7),
         ("r3-mnist", 2, 6),
         ("r3-cifar10", 2, 6),
-        ("r4-data-size", 10, 5),
+        ("r4-data-size", 12, 8),
         ("r4-l1", 14, 3),
-        ("r4-downsampling", 4, 1),
-        ("r4-depth", 4, 2),
+        ("r4-downsampling", 4, 2),
+        ("r4-depth", 4, 4),
     ],
 )
 def test_every_published_figure_and_claim_is_there(

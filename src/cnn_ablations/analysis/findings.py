@@ -79,7 +79,6 @@ def _higher(evidence: Evidence, test: Higher) -> Finding:
     return _beside(
         estimate,
         0.0,
-        holds=estimate.value > 0,
         statement=_comparison(evidence, test, estimate),
         p=p,
     )
@@ -112,7 +111,6 @@ def _overfits(evidence: Evidence, test: Overfits) -> Finding:
     return _beside(
         estimate,
         margin,
-        holds=estimate.value > margin,
         statement=(
             f"The training accuracy of {evidence.name(test.variants)} is "
             f"{_signed(estimate.value, 'above', 'below')} its validation accuracy"
@@ -129,7 +127,6 @@ def _narrower_gap(evidence: Evidence, test: NarrowerGap) -> Finding:
     return _beside(
         estimate,
         0.0,
-        holds=estimate.value > 0,
         statement=(
             f"The gap from training to validation accuracy of {evidence.name(test.variants)} is "
             f"{_signed(estimate.value, 'narrower', 'wider')} than that of "
@@ -140,27 +137,23 @@ def _narrower_gap(evidence: Evidence, test: NarrowerGap) -> Finding:
 
 def _reaches(evidence: Evidence, test: Reaches) -> Finding:
     margin = evidence.study.margin
-    estimate = contrast([evidence.accuracy(variant, test.metric) for variant in test.variants])
+    estimate = _accuracy(evidence, test)
     return _beside(
         estimate,
         test.value - margin,
-        holds=estimate.value > test.value - margin,
-        statement=(
-            f"The {METRICS[test.metric]} of {evidence.name(test.variants)} is "
-            f"{points(estimate.value)} %"
-        ),
+        statement=f"{_whose(evidence, test)} is {points(estimate.value)} %",
         condition=f", where {points(test.value)} % less {points(margin)} points is to be reached",
         unit="percent",
     )
 
 
 def _near(evidence: Evidence, test: Near) -> Finding:
-    estimate = contrast([evidence.accuracy(variant, test.metric) for variant in test.variants])
+    estimate = _accuracy(evidence, test)
     return _within(
         _shifted(estimate, -test.value),
         test.within,
         statement=(
-            f"The {METRICS[test.metric]} of {evidence.name(test.variants)} is "
+            f"{_whose(evidence, test)} is "
             f"{_signed(estimate.value - test.value, 'above', 'below')} {points(test.value)} %"
         ),
         condition=f", where less than {points(test.within)} points counts as near it",
@@ -168,25 +161,16 @@ def _near(evidence: Evidence, test: Near) -> Finding:
 
 
 def _beats_majority(evidence: Evidence, test: BeatsMajority) -> Finding:
-    split = test.metric.removesuffix("_accuracy")
-    shares = []
-    for variant in test.variants:
-        evidence.results[variant].correct(split)  # raises where there is no such split
-        labels = evidence.results[variant].labels[split]
-        shares.append(float(np.bincount(labels).max() / len(labels)))
-    goal = test.times * float(np.mean(shares))
-    estimate = contrast([evidence.accuracy(variant, test.metric) for variant in test.variants])
+    of_variants = [evidence.results[v].per_seed(f"majority_{test.metric}") for v in test.variants]
+    share = float(np.mean([of_seeds[0] for of_seeds in of_variants]))
+    estimate = _accuracy(evidence, test)
     return _beside(
         estimate,
-        goal,
-        holds=estimate.value > goal,
-        statement=(
-            f"The {METRICS[test.metric]} of {evidence.name(test.variants)} is "
-            f"{points(estimate.value)} %"
-        ),
+        test.times * share,
+        statement=f"{_whose(evidence, test)} is {points(estimate.value)} %",
         condition=(
             f", where {test.times:g} times the share of the most common class "
-            f"({points(float(np.mean(shares)))} %) is to be beaten"
+            f"({points(share)} %) is to be beaten"
         ),
         unit="percent",
     )
@@ -200,15 +184,21 @@ def _costs_more(evidence: Evidence, test: CostsMore) -> Finding:
         "training_flops": ("arithmetic", 1e12, " million million operations for all epochs"),
     }[test.measure]
     digits = ",.0f" if test.measure == "parameters" else ",.2f"
+    ratio, at_least, at_most = ours / theirs, test.at_least or 1.0, test.at_most or np.inf
+    bounds = {"least": test.at_least, "most": test.at_most}
+    asked = " and ".join(f"at {which} × {bound:g}" for which, bound in bounds.items() if bound)
     return Finding(
         statement=(
-            f"The {what} of {evidence.name(test.variants)} is {ours / theirs:.2f} times that "
+            f"The {what} of {evidence.name(test.variants)} is {ratio:.2f} times that "
             f"of {evidence.name(test.than)}"
         ),
-        holds=ours > theirs,
-        effect=ours / theirs,
+        holds=ratio > 1 and at_least <= ratio <= at_most,
+        effect=ratio,
         unit="ratio",
-        condition=f": {ours / scale:{digits}} against {theirs / scale:{digits}}{unit}",
+        condition=(
+            f": {ours / scale:{digits}} against {theirs / scale:{digits}}{unit}"
+            f"{asked and f', where {asked} is asked for'}"
+        ),
     )
 
 
@@ -238,14 +228,7 @@ def _settles(evidence: Evidence, test: Settles) -> Finding:
         reach = np.ptp(curve, axis=0)
         return np.asarray(np.divide(last - after, reach, out=np.zeros_like(reach), where=reach > 0))
 
-    estimate = contrast(
-        [
-            evidence.of_seeds(
-                variant, still_to_come(evidence.curve(variant, test.metric, test.epoch))
-            )
-            for variant in test.variants
-        ]
-    )
+    estimate = contrast(_of_curves(evidence, test.variants, test, still_to_come))
     return _within(
         estimate,
         SETTLED,
@@ -264,11 +247,10 @@ def _falls_on(evidence: Evidence, test: FallsOn) -> Finding:
         after, last = _ends(curve, test.epoch)
         return after - last
 
-    estimate = contrast([_of_curve(evidence, variant, test, fall) for variant in test.variants])
+    estimate = contrast(_of_curves(evidence, test.variants, test, fall))
     return _beside(
         estimate,
         0.0,
-        holds=estimate.value > 0,
         statement=(
             f"After epoch {test.epoch} the {_curve_name(test.metric)} of "
             f"{evidence.name(test.variants)} {'falls' if estimate.value >= 0 else 'rises'} by "
@@ -279,20 +261,15 @@ def _falls_on(evidence: Evidence, test: FallsOn) -> Finding:
 
 
 def _ahead(evidence: Evidence, test: Ahead) -> Finding:
-    sides = [
-        [
-            evidence.of_seeds(
-                variant, evidence.curve(variant, test.metric, test.epoch)[test.epoch - 1]
-            )
-            for variant in side
-        ]
-        for side in (test.variants, test.than)
-    ]
-    estimate = contrast(*sides)
+    def there(curve: Floats) -> Floats:
+        return np.asarray(curve[test.epoch - 1])
+
+    estimate = contrast(
+        *[_of_curves(evidence, side, test, there) for side in (test.variants, test.than)]
+    )
     return _beside(
         estimate,
         0.0,
-        holds=estimate.value > 0,
         statement=(
             f"After epoch {test.epoch} the {_curve_name(test.metric)} of "
             f"{evidence.name(test.variants)} is {_signed(estimate.value, 'above', 'below')} that "
@@ -329,7 +306,6 @@ def _concentrates(evidence: Evidence, test: Concentrates) -> Finding:
     return _beside(
         estimate,
         0.0,
-        holds=estimate.value > 0,
         statement=(
             f"The share of weights smaller than 0.01 in size is "
             f"{_signed(estimate.value, 'higher', 'lower')} in {evidence.name(test.variants)} than "
@@ -348,7 +324,6 @@ def _concentrates_more(evidence: Evidence, test: ConcentratesMore) -> Finding:
     return _beside(
         estimate,
         0.0,
-        holds=estimate.value > 0,
         statement=(
             f"The share of weights smaller than 0.01 in size grows by "
             f"{_signed(estimate.value, 'more', 'less')} from {evidence.name(test.variants[1:])} to "
@@ -376,7 +351,6 @@ def _less_detail(evidence: Evidence, test: LessDetail) -> Finding:
         _beside(
             estimate,
             0.0,
-            holds=estimate.value > 0,
             statement=(
                 f"From each convolution of {evidence.name(test.variants)} to the next, the detail "
                 f"of its feature maps falls by a factor of at least {np.exp(estimate.value):.2f}"
@@ -410,16 +384,18 @@ def _beside(
     estimate: Estimate,
     null: float,
     *,
-    holds: bool,
     statement: str,
+    holds: bool | None = None,
     condition: str = "",
     unit: Unit = "points",
     p: float | None = None,
 ) -> Finding:
-    """The finding of a two-sided test (its p value given or from the bootstrap) of `null`."""
+    """The finding of a two-sided test (its p value given or from the bootstrap) of `null`; unless
+    said otherwise, the claim holds above it.
+    """
     finding = Finding(
         statement=statement,
-        holds=holds,
+        holds=estimate.value > null if holds is None else holds,
         effect=estimate.value,
         unit=unit,
         condition=condition,
@@ -477,6 +453,10 @@ def _scaled(estimate: Estimate, by: float) -> Estimate:
     )
 
 
+def _accuracy(evidence: Evidence, test: Reaches | Near | BeatsMajority) -> Estimate:
+    return contrast([evidence.accuracy(variant, test.metric) for variant in test.variants])
+
+
 def _difference(evidence: Evidence, test: Higher | NotHigher | Similar) -> Estimate:
     than_metric = getattr(test, "than_metric", None) or test.metric
     return contrast(
@@ -489,19 +469,28 @@ def _comparison(evidence: Evidence, test: Higher | NotHigher | Similar, estimate
     than_metric = getattr(test, "than_metric", None) or test.metric
     that = "that" if than_metric == test.metric else f"the {METRICS[than_metric]}"
     return (
-        f"The {METRICS[test.metric]} of {evidence.name(test.variants)} is "
-        f"{_signed(estimate.value, 'above', 'below')} {that} of {evidence.name(test.than)}"
+        f"{_whose(evidence, test)} is {_signed(estimate.value, 'above', 'below')} {that} of "
+        f"{evidence.name(test.than)}"
     )
 
 
-def _of_curve(
+def _whose(
+    evidence: Evidence, test: Higher | NotHigher | Similar | Reaches | Near | BeatsMajority
+) -> str:
+    return f"The {METRICS[test.metric]} of {evidence.name(test.variants)}"
+
+
+def _of_curves(
     evidence: Evidence,
-    variant: str,
+    variants: list[str],
     test: Settles | FallsOn | Ahead,
     number: Callable[[Floats], Floats],
-) -> Sample:
-    """A number a seed from a curve (epochs, seeds)."""
-    return evidence.of_seeds(variant, number(evidence.curve(variant, test.metric, test.epoch)))
+) -> list[Sample]:
+    """A number a seed from the curve (epochs, seeds) of each variant."""
+    return [
+        evidence.of_seeds(variant, number(evidence.curve(variant, test.metric, test.epoch)))
+        for variant in variants
+    ]
 
 
 def _ends(curve: Floats, epoch: int) -> tuple[Floats, Floats]:

@@ -75,7 +75,9 @@ def _compare(result: VariantResult, metric: str, published: float) -> PublishedF
             low, high = within_0_and_1(prediction_interval(learned))
         else:
             low, high = prediction_interval(learned)
-        within = WITHIN if low <= published <= high else OUTSIDE
+        # What no seed changes, such as a baseline, has an interval without any width.
+        agrees = low <= published <= high or np.isclose(median, published)
+        within = WITHIN if agrees else OUTSIDE
         if metric.endswith("_loss") and high > TOO_WIDE * low > 0:
             within = UNKNOWN
     return PublishedFigure(

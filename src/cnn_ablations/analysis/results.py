@@ -83,7 +83,8 @@ class VariantResult:
 
     def per_seed(self, metric: str) -> Floats:
         """An accuracy or loss after training (or Keras's running average in the last epoch) of
-        each seed, (seeds,).
+        each seed, (seeds,); of `majority_*` the same for all: what always answering with the most
+        common class gives.
 
         Raises ProjectError where the variant did not record it.
         """
@@ -91,6 +92,9 @@ class VariantResult:
             values: Floats = getattr(self, metric)
         elif metric in ("val_accuracy", "test_accuracy"):
             values = self.correct(metric.removesuffix("_accuracy")).mean(axis=1)
+        elif metric.startswith("majority_"):
+            counts = self._label_counts(metric.removeprefix("majority_").removesuffix("_accuracy"))
+            values = np.full(len(self.seeds), counts.max() / counts.sum())
         elif metric == "train_val_accuracy":
             images, val = int(self.train_label_counts.sum()), self.correct("val")
             right = self.train_accuracy * images + val.sum(axis=1)
@@ -104,6 +108,13 @@ class VariantResult:
                 "figures or evaluate that split after each epoch"
             )
         return values
+
+    def _label_counts(self, split: str) -> NDArray[np.int64]:
+        """How many images of `val`, `test` or `train_val` each class has, (classes,)."""
+        self.correct(split.removeprefix("train_"))  # raises where there is no such split
+        labels = self.labels[split.removeprefix("train_")]
+        counts = np.bincount(labels, minlength=len(self.train_label_counts))
+        return counts + self.train_label_counts if split == "train_val" else counts
 
 
 def load_results(paths: Paths, group: str, variants: Iterable[str]) -> dict[str, VariantResult]:

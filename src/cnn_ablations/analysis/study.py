@@ -14,20 +14,28 @@ NOT_RUN_TEXT = "*Not run yet.*"
 
 
 def study_parameters(params: Params, name: str) -> dict[str, Any]:
-    """The parameters of the study's notebook. Raises ProjectError where there is no such study."""
-    study = params.study(name)
+    """The parameters of the study's notebook. Raises ProjectError where there is no such study.
+
+    Its name alone: all that params.yaml says of it, the notebook shows as tables and text.
+    """
+    params.study(name)
+    return {"name": name}
+
+
+def recipe_and_differences(
+    params: Params, study: Study
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The keys that all variants of the study share and, by variant, those that it sets itself."""
     variants = [params.variant(variant) for variant in study.variants]
     datasets = dict.fromkeys(variant.dataset for variant in variants)
-    return {
-        "study": {"name": name, **study.model_dump()},
-        "recipe": {"dataset": ", ".join(datasets), **params.protocols[study.group]},
-        "differences": {
-            variant.name: {
-                key: (variant.model_dump() | variant.factors)[key] for key in variant.differences
-            }
-            for variant in variants
-        },
+    recipe = {"dataset": ", ".join(datasets), **params.protocols[study.group]}
+    differences = {
+        variant.name: {
+            key: (variant.model_dump() | variant.factors)[key] for key in variant.differences
+        }
+        for variant in variants
     }
+    return recipe, differences
 
 
 def introduction(study: Study, name: str, *, was_run: bool) -> str:
@@ -39,8 +47,9 @@ def introduction(study: Study, name: str, *, was_run: bool) -> str:
     for claim in study.claims.values():
         statements.setdefault(claim.source or study.source, []).append(claim.statement)
     for source, of_source in statements.items():
-        said_by = f"What {source} says" if source else "What is to be tested here"
-        parts += [f"{said_by}:", bullets(of_source)]
+        verb = "asks" if source == "this project" else "says"
+        whose = f"What {source} {verb}" if source else "What is to be tested here"
+        parts += [f"{whose}:", bullets(of_source)]
     if study.choices:
         parts += ["What is this project's own choice:", bullets(study.choices)]
     return "\n\n".join(parts)
@@ -71,13 +80,16 @@ def tally(published: pd.DataFrame) -> str:
     within = (published["within_seed_noise"] == WITHIN).sum()
     differ = published[published["within_seed_noise"] == OUTSIDE]
     outside = len(differ)
-    named = f" ({', '.join(dict.fromkeys(differ['label']))})" if outside else ""
+    named = f" ({', '.join(dict.fromkeys(differ['label']))})"
     unknown = len(published) - within - outside
-    open_ = f"; of {unknown} it cannot be told" if unknown else ""
-    return (
-        f"**{within} of {len(published)} published figures are within seed noise, {outside} are "
-        f"not{named}{open_}.**"
-    )
+    if within == len(published):
+        return f"**All {within} published figures are within seed noise.**"
+    parts = [f"{within} of {len(published)} published figures {_are(within)} within seed noise"]
+    if outside:
+        parts.append(f"{outside} {_are(outside)} not{named}")
+    if unknown:
+        parts.append(f"of {unknown} it cannot be told")
+    return f"**{'; '.join(parts)}.**"
 
 
 def variants_along(
@@ -95,6 +107,10 @@ def variants_along(
             value = differences.get(variant, {}).get(key, recipe[key])
             chosen[float(value)] = variant
     return chosen
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def bullets(items: Sequence[str]) -> str:

@@ -14,11 +14,16 @@ from cnn_ablations.analysis import statistics
 from cnn_ablations.analysis.claims import ClaimResult
 from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.published import PublishedFigure
-from cnn_ablations.analysis.wording import METRICS, measure, points
+from cnn_ablations.analysis.wording import METRICS, measure, points, said_by
 from cnn_ablations.config.studies import Study
 from cnn_ablations.files import write_atomically
 
 ABSENT = "–"
+MARK = "†"
+MARK_NOTE = (
+    f"{MARK} The median is that of all seeds, so that many collapsed ones draw it out of the "
+    "interval, which is that of the seeds that learned, as every published network had."
+)
 
 
 def variants_table(
@@ -149,12 +154,12 @@ def variants_markdown(table: pd.DataFrame) -> str:
 def published_markdown(table: pd.DataFrame) -> str:
     """Accuracies in per cent, losses in nats."""
     rows = table.to_dict("records")
-    return _markdown(
+    shown = _markdown(
         {
             "variant": table["label"],
             "figure": [METRICS[row["metric"]] for row in rows],
             "published": [_measure(row, "published") for row in rows],
-            "ours": [_measure(row, "reproduced") for row in rows],
+            "ours": [_measure(row, "reproduced") + _mark(row) for row in rows],
             "difference": [_measure(row, "difference", sign=True) for row in rows],
             "one more run of ours": [
                 ABSENT
@@ -162,11 +167,14 @@ def published_markdown(table: pd.DataFrame) -> str:
                 else f"{_measure(row, 'low')} to {_measure(row, 'high')}"
                 for row in rows
             ],
-            "collapsed": [f"{row['collapsed']} of {row['seeds']}" for row in rows],
+            "collapsed": [
+                f"{row['collapsed']} of {row['seeds']}" if row["seeds"] else ABSENT for row in rows
+            ],
             "within seed noise": table["within_seed_noise"],
         },
         left=2,
     )
+    return f"{shown}\n\n{MARK_NOTE}" if any(map(_mark, rows)) else shown
 
 
 def claims_markdown(table: pd.DataFrame) -> str:
@@ -175,7 +183,7 @@ def claims_markdown(table: pd.DataFrame) -> str:
     return _markdown(
         {
             "claim": [
-                f"{statement} (Said by {source}.)" if source else statement
+                f"{statement} ({said_by(source)}.)" if source else statement
                 for statement, source in zip(
                     claims["statement"], claims["source"].astype(object).fillna(""), strict=True
                 )
@@ -216,7 +224,8 @@ def write_table(folder: Path, name: str, table: pd.DataFrame, markdown: str) -> 
 
     Raises ProjectError where the folder cannot be written.
     """
-    write_atomically(folder / f"{name}.csv", table.round(6).to_csv(index=False).encode())
+    # All digits: what is read back is to be rounded as the same number in a sentence was.
+    write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())
     write_atomically(folder / f"{name}.md", f"{markdown}\n".encode())
 
 
@@ -239,6 +248,13 @@ def _markdown(columns: Mapping[str, Iterable[str]], left: int) -> str:
 
 def _texts(values: pd.Series, text: Callable[[Any], str]) -> list[str]:
     return [ABSENT if pd.isna(value) else text(value) for value in values]
+
+
+def _mark(row: Mapping[Any, Any]) -> str:
+    """What is put behind a median that lies outside of its interval."""
+    if pd.isna(row["low"]) or pd.isna(row["reproduced"]):
+        return ""
+    return "" if row["low"] <= row["reproduced"] <= row["high"] or not row["collapsed"] else MARK
 
 
 def _measure(row: Mapping[Any, Any], key: str, *, sign: bool = False) -> str:

@@ -10,6 +10,8 @@ METRICS = {
     "val_loss": "validation loss",
     "test_accuracy": "test accuracy",
     "test_loss": "test loss",
+    "majority_train_val_accuracy": "always the most common class, training and validation together",
+    "majority_test_accuracy": "always the most common class, test",
 }
 
 
@@ -32,3 +34,8 @@ def p_text(p: float | None) -> str:
     if p is None:
         return ""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def said_by(source: str) -> str:
+    """Whose claim it is; this project asks, where the reports say."""
+    return f"{'Asked' if source == 'this project' else 'Said'} by {source}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Len, Lt
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from cnn_ablations.config.base import ClosedModel
 
@@ -118,6 +118,10 @@ class CostsMore(ClosedModel):
     measure: Measure = "flops"
     variants: Variants
     than: Variants
+    at_least: Annotated[float, Gt(1)] | None = None
+    """How many times as much it is to be, where a claim says “much more”."""
+    at_most: Annotated[float, Gt(1)] | None = None
+    """How many times as much it may be, where a claim says “slightly more”."""
 
 
 class LargestLayer(ClosedModel):
@@ -236,6 +240,8 @@ PublishedMetric = Literal[
     "val_accuracy",
     "val_loss",
     "test_accuracy",
+    "majority_train_val_accuracy",
+    "majority_test_accuracy",
 ]
 
 
@@ -259,7 +265,11 @@ class Study(ClosedModel):
     published: dict[str, dict[PublishedMetric, NonNegativeFloat]] = {}
     """The figures that the source printed, by variant. `running_train_*` are Keras's averages
     over the last epoch while it trained; all others were evaluated after training,
-    `train_val_accuracy` on training and validation images together."""
+    `train_val_accuracy` on training and validation images together. `majority_*` is what always
+    answering with the most common class gives."""
+    published_minutes: dict[str, PositiveFloat] = {}
+    """What one training took where the source ran it, by variant. Shown beside what ours took, in
+    reports/timings; no claim is tested with minutes, which depend on the machine."""
     reasons: list[str] = []
     """Why ours may differ from the published figures: shown where they do."""
     claims: dict[str, Claim] = {}
@@ -280,8 +290,9 @@ def study_variants(study: Study) -> Iterator[tuple[str, str]]:
     """Every mention of a variant in the study: the key where it stands, and its name."""
     for variant in study.variants:
         yield "variants", variant
-    for variant in study.published:
-        yield "published", variant
+    for key in ("published", "published_minutes"):
+        for variant in getattr(study, key):
+            yield key, variant
     for name, claim in study.claims.items():
         for test in claim.tests:
             for variant in [*test.variants, *getattr(test, "than", [])]:
