@@ -68,6 +68,11 @@ class Paths:
     def tables(self, study: str) -> Path:
         return self.root / "reports" / "tables" / study
 
+    @property
+    def edges(self) -> Path:
+        """What notebooks/convolution.ipynb measured."""
+        return self.root / "reports" / "tables" / "convolution.csv"
+
     def figures(self, study: str) -> Path:
         return self.root / "reports" / "figures" / study
 

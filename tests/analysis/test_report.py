@@ -7,6 +7,7 @@ import pytest
 
 from cnn_ablations.analysis import tables
 from cnn_ablations.analysis.claims import judge
+from cnn_ablations.analysis.edges import edges_claim
 from cnn_ablations.analysis.evidence import gather
 from cnn_ablations.analysis.published import compare_published
 from cnn_ablations.analysis.report import (
@@ -171,11 +172,22 @@ def test_the_markers_of_this_projects_readme_can_be_filled(
 
 def test_the_list_of_studies_says_which_were_run_and_how_claims_fared(project: Paths) -> None:
     loaded = {name: load_tables(study, project, name) for name, study in STUDIES.items()}
-    _, _, ran, to_come = studies_markdown(STUDIES, loaded).splitlines()
+    listed = studies_markdown(STUDIES, loaded, edges_claim(None))
+    _, _, ran, to_come, by_hand = listed.splitlines()
     assert "[was-run](reports/notebooks/studies/was-run.ipynb)" in ran
     assert "1 supported" in ran
     assert "| to-come |" in to_come
     assert to_come.endswith("| *Not run yet.* |")
+    assert by_hand.endswith("| – | 1 not run yet |")
+
+
+def test_the_claim_that_no_study_tests_is_among_the_claims(project: Paths) -> None:
+    project.edges.write_text(
+        "photograph,kernel,flattest,steepest\na,K1,1,9\nb,K1,1,8\na,K2,1,1\nb,K2,1,3\n"
+    )
+    claims = report(project)["reports/claims.md"]
+    assert "differ in how strongly. | **contradicted** | With K1, " in claims
+    assert "With K2, the steepest parts of two photographs are 1.0 and 3.0 times" in claims
 
 
 def test_the_report_module_starts_without_a_numeric_framework() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from cnn_ablations.analysis.claims import judge
+from cnn_ablations.analysis.edges import QUESTION, edges_claim
 from cnn_ablations.analysis.evidence import gather
 from cnn_ablations.analysis.published import compare_published
 from cnn_ablations.analysis.results import load_results
@@ -55,12 +56,13 @@ def write_report(params: Params, paths: Paths) -> None:
         text = readme.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ProjectError(f"{readme} is missing; `git restore README.md` brings it back") from None
-    filled = fill_tables(text, readme_tables(params.studies, studies))
+    edges = edges_claim(pd.read_csv(paths.edges) if paths.edges.is_file() else None)
+    filled = fill_tables(text, readme_tables(params.studies, studies, edges))
     reports = paths.root / "reports"
     comparison = comparison_table(params.studies, studies)
     write_atomically(reports / "comparison.csv", comparison.to_csv(index=False).encode())
     write_atomically(reports / "comparison.md", comparison_text(params.studies, studies).encode())
-    write_atomically(reports / "claims.md", claims_text(params.studies, studies).encode())
+    write_atomically(reports / "claims.md", claims_text(params.studies, studies, edges).encode())
     write_atomically(reports / "timings" / "README.md", timings_text(params, paths).encode())
     if filled != text:
         write_atomically(readme, filled.encode())
@@ -149,25 +151,29 @@ def comparison_text(studies: Mapping[str, Study], tables: Mapping[str, StudyTabl
     return "\n\n".join(parts) + "\n"
 
 
-def claims_text(studies: Mapping[str, Study], tables: Mapping[str, StudyTables]) -> str:
-    """reports/claims.md."""
+def claims_text(
+    studies: Mapping[str, Study], tables: Mapping[str, StudyTables], edges: pd.DataFrame
+) -> str:
+    """reports/claims.md. `edges` is the claim that no study tests."""
     parts = ["# Claims and verdicts", CLAIMS_INTRODUCTION]
     for name, study in studies.items():
         if study.claims:
             claims, source = tables[name].claims, study.source or "this project"
             parts += [f"## {study.title}", f"Study `{name}`; claims by {source}. {study.question}"]
             parts += [claims_markdown(claims), "The tests behind the verdicts:", tests_text(claims)]
+    parts += ["## Convolution by hand", f"Notebook `convolution`; a claim by report R4. {QUESTION}"]
+    parts += [claims_markdown(edges), *edges["remark"]]
     return "\n\n".join(parts) + "\n"
 
 
 def readme_tables(
-    studies: Mapping[str, Study], tables: Mapping[str, StudyTables]
+    studies: Mapping[str, Study], tables: Mapping[str, StudyTables], edges: pd.DataFrame
 ) -> dict[str, str]:
     """What README.md may show, by the name in its markers: of each study `<study>` (the
     variants), `<study>-published` and `<study>-claims`, and of all together `studies` (what
     they ask) and `claims`.
     """
-    shown = {"studies": studies_markdown(studies, tables)}
+    shown = {"studies": studies_markdown(studies, tables, edges)}
     verdicts = []
     for name, study in studies.items():
         of_study = tables[name]
@@ -179,7 +185,9 @@ def readme_tables(
     return shown | {"claims": "\n\n".join(verdicts)}
 
 
-def studies_markdown(studies: Mapping[str, Study], tables: Mapping[str, StudyTables]) -> str:
+def studies_markdown(
+    studies: Mapping[str, Study], tables: Mapping[str, StudyTables], edges: pd.DataFrame
+) -> str:
     """What each study asks, whose question it is, and how its claims fared."""
     rows = []
     for name, study in studies.items():
@@ -191,6 +199,8 @@ def studies_markdown(studies: Mapping[str, Study], tables: Mapping[str, StudyTab
             f"| {notebook if was_run else name} | {study.source or 'this project'} "
             f"| {study.question} | {len(study.variants)} | {counts if was_run else NOT_RUN_TEXT} |"
         )
+    notebook, (verdict,) = "[convolution](reports/notebooks/convolution.ipynb)", edges.claim_verdict
+    rows.append(f"| {notebook} | report R4 | {QUESTION} | – | 1 {verdict} |")
     head = "| study | source | question | variants | claims |"
     return "\n".join([head, "| :-- | :-- | :-- | --: | :-- |", *rows])
 
