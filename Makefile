@@ -50,6 +50,11 @@ lint: setup ## Format the code and mend what can be mended
 repro: setup ## Run every stage that is out of date, on all cores: downloads, and hours of training
 	cnn-ablations repro
 
+.PHONY: bench
+bench: setup ## Measure against plain Keras, idle, and write reports/benchmarks.md: 25 minutes on two cores
+	dvc repro --quiet preprocess
+	python -m benchmarks
+
 .PHONY: lab
 lab: setup ## Open JupyterLab
 	jupyter lab

@@ -1,0 +1,318 @@
+"""What was measured, as a page: aims first, then each part with what explains it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from cnn_ablations.training.loop import CHECKPOINT_SECONDS
+
+R1 = ("r1-mnist-base", "r1-cifar10-stride1")
+INTRODUCTION = """\
+# Benchmarks
+
+What the project's determinism, checkpoints and documents cost, and what its way to use a machine
+gains, against plain Keras: scripts that train the same networks by the same protocols as a course
+notebook does, with `model.fit(validation_data=...)`, a default of threads, and no word about
+determinism. `make bench` wrote this page; its figures are beside it in `benchmarks.json`. What is
+compared is measured in turns, in one run, and a ratio is the median over the turns of ratios
+within a turn. Seconds are this machine's; the ratios are what travels, and not far: the aims were
+set for two cores.
+
+The project does more than the scripts: permutations of its own in each epoch, probabilities of
+every evaluated image instead of two sums, a checkpoint at most every {checkpoint:.0f} s, an
+executed notebook, weights, predictions and summaries on disk. The scripts are spared what a
+notebook adds to them: a kernel, progress bars, plots.
+"""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A figure beside what it was meant to be."""
+
+    part: str
+    aim: str
+    measured: float
+    limit: float
+    at_most: bool = False
+    form: str = "{:.2f}"
+    note: str = ""
+
+    @property
+    def met(self) -> bool:
+        return self.measured <= self.limit if self.at_most else self.measured >= self.limit
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        figure = self.form.format(self.measured) + (f" ({self.note})" if self.note else "")
+        return self.part, self.aim, figure, "met" if self.met else "**missed**"
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """The page, from what there is of the results."""
+    trained = list(results.get("throughput", {}).values())
+    parts = [INTRODUCTION.format(checkpoint=CHECKPOINT_SECONDS), _machine(results)]
+    if found := aims(results):
+        rows = [aim.cells for aim in found]
+        parts.append("## Aims\n\n" + table(("part", "aim", "measured", ""), rows))
+    if results.get("failed"):
+        failures = [f"- {name}: {words}" for name, words in results["failed"].items()]
+        parts.append("## Not measured\n\n" + "\n".join(failures))
+    if trained:
+        parts += [_throughput(trained), _profile(trained), _scaling(trained), _peak(trained)]
+    for name, section in (("study", _study), ("overhead", _overhead), ("memory", _memory)):
+        for measured in results.get(name, {}).values():
+            parts.append(section(measured))
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def aims(results: Mapping[str, Any]) -> list[Aim]:
+    """The aims of which there are figures; of several figures the worst counts, and is named."""
+    trained = list(results.get("throughput", {}).values())
+    single = {t["variant"]: t for t in trained if t["precision"] == "float32"}
+    half = {t["variant"]: t for t in trained if t["precision"] != "float32"}
+    # Where an epoch takes a second or more: below, starting an epoch weighs too much.
+    slow = [t for t in trained if t["epoch_seconds"]["project, 1 thread"]["total"] >= 1]
+    found = []
+
+    def worst(part: str, aim: str, key: str, limit: float, among: Iterable[Any]) -> None:
+        if among := list(among):
+            t = min(among, key=lambda t: t[key])
+            found.append(Aim(part, aim, t[key], limit, note=_name(t)))
+
+    thread = "thread for thread, the project trains at 0.97 of plain Keras or faster"
+    worst("a", thread, "thread_for_thread", 0.97, slow)
+    for study in results.get("study", {}).values():
+        text = "a whole study in float32 is 1.4 times as fast as scripts one after another"
+        found.append(Aim("b", text, study["ratio"], 1.4, note=f"seeds {study['seeds']}"))
+    text = "and so is training alone, in the limit of many seeds"
+    worst("b", text, "machine", 1.4, single.values())
+    gains = {
+        name: median(half[name]["images_per_second"]["project, workers"])
+        / median(single[name]["images_per_second"]["plain, default"])
+        for name in R1
+        if name in half and name in single
+    }
+    if gains:
+        name = min(gains, key=lambda name: gains[name])
+        text = "bfloat16 trains R1's networks 2.5 times as fast as plain Keras in float32"
+        found.append(Aim("b", text, gains[name], 2.5, note=name))
+    text = "as many workers as cores train 1.4 times what one process with as many threads does"
+    worst("c", text, "workers_against_threads", 1.4, single.values())
+    text = "and 0.9 of as many times what one worker alone does"
+    worst("c", text, "scaling", 0.9, single.values())
+    for overhead in results.get("overhead", {}).values():
+        text = "a `train` stage takes at most 20 s besides training"
+        found.append(Aim("d", text, overhead["stage_seconds"], 20, at_most=True, form="{:.1f} s"))
+    memory = _memory_ratios(results)
+    if memory:
+        name = max(memory, key=lambda name: memory[name])
+        text = "a training holds no more memory than the plain script"
+        found.append(Aim("e", text, memory[name], 1, at_most=True, form="{:.2f} of it", note=name))
+    if stride1 := single.get("r1-cifar10-stride1"):
+        text = "the CIFAR-10 network with stride 1 trains at 0.7 of the peak of a core"
+        found.append(Aim("f", text, stride1["share_of_peak"], 0.7))
+    return found
+
+
+def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _machine(results: Mapping[str, Any]) -> str:
+    code = results["revision"]
+    state = f"commit {(code['commit'] or 'unknown')[:12]}" + (
+        ", with changes" if code["modified"] else ""
+    )
+    loads = ", ".join(f"{load:.1f}" for load in results["load"])
+    rows = [
+        *results["machine"].items(),
+        ("code", f"{state}, {results['begun']}"),
+        ("load before each step", f"{loads} (this program's own among it)"),
+    ]
+    text = "## Machine\n\n" + table(("", ""), rows)
+    if results["quick"]:
+        text += "\n\n**Quick: too few and too short turns to tell anything but that it works.**"
+    return text
+
+
+def _throughput(trained: Sequence[Mapping[str, Any]]) -> str:
+    heading = (
+        "variant",
+        "project, 1 thread",
+        "plain, 1 thread",
+        "ratio",
+        f"project, {trained[0]['cores']} workers",
+        "plain, default threads",
+        "ratio",
+        "checkpoint",
+    )
+    rows = [
+        (
+            _name(t),
+            *(_images(t, name) for name in ("project, 1 thread", "plain, 1 thread")),
+            f"{t['thread_for_thread']:.2f}",
+            *(_images(t, name) for name in ("project, workers", "plain, default")),
+            f"{t['machine']:.2f}",
+            f"{t['checkpoint_seconds']:.3f} s",
+        )
+        for t in trained
+    ]
+    return (
+        "## a. Throughput\n\nImages trained a second, evaluation after each epoch included, "
+        "medians and, in brackets, lowest and highest. Thread for thread, and as each uses the "
+        "machine: the project with a training a core, plain Keras with TensorFlow's default of "
+        "threads. An epoch is one of a part of the data set, with training, validation and test "
+        "images in the proportions of the whole. No checkpoint fell into these turns: the ratios "
+        f"are lowered by what one each {CHECKPOINT_SECONDS:.0f} s costs.\n\n"
+    ) + table(heading, rows)
+
+
+def _profile(trained: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for t in trained:
+        project = t["epoch_seconds"]["project, 1 thread"]
+        plain = t["epoch_seconds"]["plain, 1 thread"]
+        rest = project["total"] - project["fit"] - project["evaluate"]
+        rows.append(
+            (
+                _name(t),
+                *(f"{project[key]:.2f}" for key in ("total", "fit", "evaluate")),
+                f"{rest:.3f}",
+                f"{plain['total']:.2f}",
+                f"{plain['total'] - plain['evaluate']:.2f}",
+                f"{plain['evaluate']:.2f}",
+            )
+        )
+    heading = ("variant", "project", "fit", "evaluation", "rest", "plain", "fit", "evaluation")
+    return (
+        "### Where an epoch goes\n\nSeconds of an epoch on one thread. The project's *rest* is "
+        "its permutation, the seeding of generators and the record of the epoch.\n\n"
+    ) + table(heading, rows)
+
+
+def _scaling(trained: Sequence[Mapping[str, Any]]) -> str:
+    cores = trained[0]["cores"]
+    heading = (
+        "variant",
+        "1 worker",
+        f"{cores} workers",
+        f"of {cores} times one",
+        f"1 process with {cores} threads",
+        "workers against threads",
+    )
+    rows = [
+        (
+            _name(t),
+            _images(t, "project, 1 thread"),
+            _images(t, "project, workers"),
+            f"{t['scaling']:.2f}",
+            _images(t, "project, threads"),
+            f"{t['workers_against_threads']:.2f}",
+        )
+        for t in trained
+        if "workers_against_threads" in t
+    ]
+    return (
+        "## c. Workers\n\nThe project's own loop, in images a second: alone on one core, on all "
+        "cores with a training each, and one training with all cores to itself.\n\n"
+    ) + table(heading, rows)
+
+
+def _peak(trained: Sequence[Mapping[str, Any]]) -> str:
+    heading = ("variant", "MFLOP an image", "GFLOP/s", "matrix products, GFLOP/s", "share")
+    rows = [
+        (
+            _name(t),
+            f"{3 * t['forward_flops'] / 1e6:.1f}",
+            f"{t['gflops']:.0f}",
+            f"{t['matmul_gflops']:.0f}",
+            f"{t['share_of_peak']:.0%}",
+        )
+        for t in trained
+    ]
+    return (
+        "## f. Share of a core's peak\n\nOne thread, against products of 2048 × 2048 matrices by "
+        "`tf.linalg.matmul` in the same precision. An image counts three times the operations of "
+        "its forward pass (`models/cost.py`: convolutions and dense layers), for the gradients by "
+        "the inputs and by the weights; the first layer needs no gradient by its input, so its "
+        "share is a little overstated, and the time has evaluation in it, so all is "
+        "understated.\n\n"
+    ) + table(heading, rows)
+
+
+def _study(study: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            name,
+            f"{v['project_training_seconds']:.0f}",
+            f"{v['plain_seconds']:.0f}",
+        )
+        for name, v in study["variants"].items()
+    ]
+    own = sum(v["project_training_seconds"] for v in study["variants"].values())
+    return (
+        "## b. A study\n\nThe networks of R2's table, each with the seeds "
+        f"{', '.join(map(str, study['seeds']))}: `cnn-ablations repro train@...` in a copy of the "
+        "checkout with empty scratch, to the written notebooks, against one plain script after "
+        "another. The stages `inspect` and `compare` are left out: the scripts open no network "
+        "and test no claim. This took each once, not five times: the parts above say how much "
+        f"such figures scatter.\n\nThe project took {study['project_seconds']:.0f} s, the scripts "
+        f"{study['plain_seconds']:.0f} s: a ratio of {study['ratio']:.2f}. Of the project's "
+        f"seconds times cores, {own:.0f} went into training and evaluation, the others into what "
+        "part d shows.\n\n"
+    ) + table(("variant", "project: training, s", "plain: script, s"), rows)
+
+
+def _overhead(overhead: Mapping[str, Any]) -> str:
+    medians = {name: median(seconds) for name, seconds in overhead["seconds"].items()}
+    shares = table(
+        ("of a stage's seconds", "s"),
+        [(name, f"{seconds:.1f}") for name, seconds in overhead["shares"].items()],
+    )
+    return (
+        "## d. What a stage takes besides training\n\n`dvc repro train@quickstart-none` with one "
+        f"epoch and one seed takes {medians['stage']:.1f} s less its training, the plain script "
+        f"{medians['plain']:.1f} s. The parts are differences: of the stage and its command "
+        f"without DVC ({medians['command']:.1f} s), a notebook with an empty cell "
+        f"({medians['empty notebook']:.1f} s), and a process that imports TensorFlow and Keras "
+        f"({medians['import']:.1f} s).\n\n{shares}"
+    )
+
+
+def _memory(memory: Mapping[str, Mapping[str, int]]) -> str:
+    rows = [
+        (name, f"{v['project']:,}", f"{v['plain']:,}", f"{v['project'] / v['plain']:.2f}")
+        for name, v in memory.items()
+    ]
+    return (
+        "## e. Memory\n\nThe most that the training process held, in MiB, over an epoch of the "
+        "whole data set and the evaluations after it. While a stage runs, DVC and papermill wait "
+        "beside it in processes of their own.\n\n"
+    ) + table(("variant", "project", "plain", "ratio"), rows)
+
+
+def _memory_ratios(results: Mapping[str, Any]) -> dict[str, float]:
+    by_epoch = {
+        name: v["project"] / v["plain"]
+        for measured in results.get("memory", {}).values()
+        for name, v in measured.items()
+    }
+    by_study = {
+        name: v["project_memory_mb"] / v["plain_memory_mb"]
+        for study in results.get("study", {}).values()
+        for name, v in study["variants"].items()
+    }
+    return by_epoch | by_study
+
+
+def _name(trained: Mapping[str, Any]) -> str:
+    bfloat16 = ", bfloat16" if trained["precision"] != "float32" else ""
+    return f"{trained['variant']}{bfloat16}"
+
+
+def _images(trained: Mapping[str, Any], arrangement: str) -> str:
+    rates = trained["images_per_second"][arrangement]
+    return f"{median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f})"

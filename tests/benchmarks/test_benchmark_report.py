@@ -1,0 +1,221 @@
+"""What is made of measurements."""
+
+import json
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import checkout
+from benchmarks.gate import Gate, environment
+from benchmarks.overhead import shares
+from benchmarks.report import aims, markdown
+from benchmarks.throughput import derived
+from cnn_ablations.paths import Paths
+
+RATES = {
+    "project, 1 thread": [100.0, 80.0, 50.0],
+    "plain, 1 thread": [100.0, 100.0, 50.0],
+    "project, workers": [190.0, 190.0, 95.0],
+    "plain, default": [100.0, 125.0, 50.0],
+    "project, threads": [100.0, 95.0, 50.0],
+    "matmul": [10.0, 10.0, 5.0],
+}
+
+
+def trained(variant: str, precision: str = "float32", **changes: Any) -> dict[str, Any]:
+    return {
+        "variant": variant,
+        "precision": precision,
+        "cores": 2,
+        "checkpoint_seconds": 0.1,
+        "forward_flops": 10**7,
+        "images_per_second": RATES,
+        "epoch_seconds": {
+            "project, 1 thread": {"total": 2.0, "fit": 1.5, "evaluate": 0.4},
+            "plain, 1 thread": {"total": 2.0, "evaluate": 0.5},
+        },
+        **derived(RATES, 0.0, 10**7, 2),
+        **changes,
+    }
+
+
+def results(**parts: Any) -> dict[str, Any]:
+    return {
+        "machine": {"CPU": "a CPU"},
+        "revision": {"commit": None, "modified": None},
+        "begun": "2026-01-01T00:00+00:00",
+        "quick": False,
+        "load": [0.5],
+        "failed": {},
+        **parts,
+    }
+
+
+def test_ratios_are_medians_of_ratios_within_a_round() -> None:
+    ratios = derived(RATES, checkpoint_seconds=0.0, flops=10**7, cores=2)
+    assert ratios["thread_for_thread"] == 1.0
+    assert ratios["machine"] == 1.9
+    assert ratios["workers_against_threads"] == 1.9
+    assert ratios["scaling"] == pytest.approx(0.95)
+    assert ratios["share_of_peak"] == pytest.approx(0.3)  # 3 · 0.01 GFLOP · 100 of 10 GFLOP/s
+
+
+def test_checkpoints_that_fell_into_no_turn_are_charged() -> None:
+    ratios = derived(RATES, checkpoint_seconds=1.0, flops=10**7, cores=2)
+    assert ratios["thread_for_thread"] == pytest.approx(1 / 1.1)
+    assert ratios["machine"] == pytest.approx(1.9 / 1.1)
+    assert ratios["scaling"] == pytest.approx(0.95)  # both sides write them
+
+
+def test_of_several_figures_the_worst_is_held_against_the_aim() -> None:
+    throughput = {
+        "one": trained("r2-1conv-batchnorm", thread_for_thread=0.99),
+        "two": trained("r1-cifar10-stride1", thread_for_thread=0.9, share_of_peak=0.75),
+    }
+    by_text = {aim.aim: aim for aim in aims(results(throughput=throughput))}
+    thread = next(aim for text, aim in by_text.items() if text.startswith("thread for thread"))
+    assert not thread.met
+    assert thread.cells[2:] == ("0.90 (r1-cifar10-stride1)", "**missed**")
+    assert by_text["the CIFAR-10 network with stride 1 trains at 0.7 of the peak of a core"].met
+
+
+def test_bfloat16_is_compared_with_plain_float32() -> None:
+    fast = {**RATES, "project, workers": [300.0, 300.0, 300.0]}
+    throughput = {
+        "one": trained("r1-mnist-base"),
+        "two": trained("r1-mnist-base", "mixed_bfloat16", images_per_second=fast),
+    }
+    found = [aim for aim in aims(results(throughput=throughput)) if "bfloat16" in aim.aim]
+    assert [aim.measured for aim in found] == [3.0]
+
+
+def test_short_epochs_are_no_test_of_the_loop() -> None:
+    short = trained("r4-maxpool", thread_for_thread=0.5)
+    short["epoch_seconds"]["project, 1 thread"]["total"] = 0.2
+    found = aims(results(throughput={"one": short, "two": trained("r1-mnist-base")}))
+    assert [aim.note for aim in found if aim.part == "a"] == ["r1-mnist-base"]
+
+
+def test_the_page_shows_what_there_is_and_names_what_failed() -> None:
+    study = {
+        "seeds": [0, 1],
+        "project_seconds": 100.0,
+        "plain_seconds": 150.0,
+        "ratio": 1.5,
+        "variants": {
+            "r2-1conv-none": {
+                "project_training_seconds": 60.0,
+                "project_memory_mb": 700,
+                "plain_seconds": 70.0,
+                "plain_memory_mb": 600,
+            }
+        },
+    }
+    taken = {"stage": [21.0], "command": [15.0], "empty notebook": [4.0], "import": [6.0]}
+    overhead = {
+        "seconds": {**taken, "plain": [8.0]},
+        "stage_seconds": 21.0,
+        **shares(taken),
+    }
+    parts = results(
+        throughput={"one": trained("r1-mnist-base")},
+        study={"R2": study},
+        overhead={"of a stage": overhead},
+        memory={"by variant": {"r4-maxpool": {"project": 500, "plain": 600}}},
+        failed={"throughput r4-maxpool float32": "RuntimeError: no memory"},
+    )
+    page = markdown(json.loads(json.dumps(parts)))
+    assert "1.50 (seeds [0, 1]) | met" in page
+    assert "21.0 s | **missed**" in page
+    assert "1.17 of it (r2-1conv-none) | **missed**" in page
+    assert "- throughput r4-maxpool float32: RuntimeError: no memory" in page
+    for letter in "abcdef":
+        assert f"\n## {letter}. " in page
+
+
+def test_a_page_of_nothing_names_the_failure() -> None:
+    assert "- study R2: OSError: full" in markdown(results(failed={"study R2": "OSError: full"}))
+
+
+def test_a_gate_opens_for_as_many_epochs_as_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO("2\n1\n"))
+    monkeypatch.setattr("os._exit", sys.exit)
+    gate = Gate()
+    gate()  # warm
+    gate.spend("fit", 1.0)
+    gate()
+    gate.spend("fit", 2.0)
+    gate()
+    with pytest.raises(SystemExit):
+        gate()  # nobody asks any more
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["phases"] for answer in answers] == [{}, {"fit": 3.0}, {}]
+
+
+def test_plain_scripts_get_the_default_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    plain, kernel = environment(kernel=False), environment(kernel=True)
+    assert "TF_NUM_INTRAOP_THREADS" not in plain
+    assert "OMP_NUM_THREADS" not in plain
+    assert kernel["OMP_NUM_THREADS"] == "1"
+
+
+def test_a_checkout_has_the_files_as_they_lie_there_and_no_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkout, "dvc", lambda *_: None)
+    origin = Paths(tmp_path / "origin")
+    for path, text in (
+        (origin.params, "variants: {one: {epochs: 5}, two: {epochs: 5}}"),
+        (origin.root / ".dvc" / "config", "[cache]\n    dir = /elsewhere\n"),
+        (origin.checked, "valid"),
+        (origin.raw("digits") / "file", "raw"),
+        (origin.arrays("digits") / "file", "arrays"),
+        (origin.scratch("seeds") / "file", "trained before"),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    checkout.run(["git", "init", "--quiet"], origin.root)
+    checkout.run(["git", "add", "params.yaml", ".dvc/config"], origin.root)
+    with checkout.temporary_checkout(origin, ["digits"], {"two": {"epochs": 1}}) as copy:
+        assert (
+            copy.params.read_text() == "variants:\n  one:\n    epochs: 5\n  two:\n    epochs: 1\n"
+        )
+        assert (copy.arrays("digits") / "file").read_text() == "arrays"
+        assert "elsewhere" not in (copy.root / ".dvc" / "config").read_text()
+        assert not copy.scratch().exists()
+    assert not copy.root.exists()
+    assert "epochs: 5}}" in origin.params.read_text()
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_failing_part_does_not_lose_the_others(
+    quick: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from benchmarks import __main__ as program
+
+    def fail() -> None:
+        raise RuntimeError("no memory")
+
+    steps = {
+        ("throughput", "r4-maxpool", "float32"): (1.0, fail),
+        ("memory", "by variant"): (1.0, lambda: {"r4-maxpool": {"project": 500, "plain": 600}}),
+    }
+    monkeypatch.setattr(program, "_steps", lambda *_: steps)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").touch()
+    with pytest.raises(SystemExit) as ended:
+        program.bench(quick=quick)
+    assert ended.value.code == 1
+    report = tmp_path / "reports" / "benchmarks.md"
+    assert report.is_file() is not quick
+    if not quick:
+        assert "- throughput r4-maxpool float32: RuntimeError: no memory" in report.read_text()
+        assert "| r4-maxpool | 500 | 600 | 0.83 |" in report.read_text()
+        assert json.loads(report.with_suffix(".json").read_bytes())["failed"]
