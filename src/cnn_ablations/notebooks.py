@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,8 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
             dies, or the output cannot be written. The failed notebook is kept in scratch.
     """
     # The kernel imports TensorFlow, the process that waits for it must not: papermill only.
+    # jsonschema would compile a grammar of web addresses, for seconds, which no notebook needs.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
     from papermill.exceptions import PapermillExecutionError
     from papermill.translators import PythonTranslator, papermill_translators
