@@ -70,18 +70,20 @@ def test_the_introduction_tells_who_says_what_and_whose_choice_it_is(real_params
     assert "dvc repro compare@x" in introduction(study, "x", was_run=False)
 
 
-def test_the_notebook_writes_tables_and_figures(
-    paths: Paths,
-    write: Callable[..., None],
-    checkout: Paths,
-    real_params: Params,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    write_quickstart(write)
+@pytest.fixture
+def template(paths: Paths, checkout: Paths, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The notebook, to be executed where this project's parameters are and made-up results."""
     shutil.copy(checkout.params, paths.params)
     monkeypatch.chdir(paths.root)
+    return checkout.template("study")
+
+
+def test_the_notebook_writes_tables_and_figures(
+    paths: Paths, write: Callable[..., None], template: Path, real_params: Params
+) -> None:
+    write_quickstart(write)
     parameters = study_parameters(real_params, "quickstart")
-    execute(checkout.template("study"), parameters)
+    execute(template, parameters)
     written = {path.name: path.read_bytes() for path in _files(paths)}
     assert set(written) == {
         "accuracy-test.png",
@@ -95,22 +97,16 @@ def test_the_notebook_writes_tables_and_figures(
         "variants.csv",
         "variants.md",
     }
-    execute(checkout.template("study"), parameters)
+    execute(template, parameters)
     assert {path.name: path.read_bytes() for path in _files(paths)} == written
 
 
 def test_factors_and_penalties_have_figures_of_their_own(
-    paths: Paths,
-    write: Callable[..., None],
-    checkout: Paths,
-    real_params: Params,
-    monkeypatch: pytest.MonkeyPatch,
+    paths: Paths, write: Callable[..., None], template: Path, real_params: Params
 ) -> None:
     for noise, name in enumerate(real_params.study("r3-mnist").variants):
         write(name, [0.97, 0.975], group="r3-mnist", noise=noise, images=500 * (1 + noise))
-    shutil.copy(checkout.params, paths.params)
-    monkeypatch.chdir(paths.root)
-    execute(checkout.template("study"), study_parameters(real_params, "r3-mnist"))
+    execute(template, study_parameters(real_params, "r3-mnist"))
     written = {path.stem for path in paths.figures("r3-mnist").iterdir()}
     assert {"along-kernel_size", "along-strides", "cost", "weights-r3-mnist-l2"} <= written
 
@@ -155,11 +151,9 @@ def test_a_claim_of_somebody_else_is_not_put_into_the_mouth_of_the_report(
 
 
 def test_the_notebook_of_a_study_not_run_yet_says_so(
-    paths: Paths, checkout: Paths, real_params: Params, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, template: Path, real_params: Params
 ) -> None:
-    shutil.copy(checkout.params, paths.params)
-    monkeypatch.chdir(paths.root)
-    execute(checkout.template("study"), study_parameters(real_params, "r2-regularisation"))
+    execute(template, study_parameters(real_params, "r2-regularisation"))
     assert not paths.figures("r2-regularisation").exists()
     claims = (paths.tables("r2-regularisation") / "claims.md").read_text()
     assert claims.count("**not run yet**") == 7
