@@ -284,3 +284,23 @@ def test_a_killed_parent_takes_the_command_and_the_kernel_along(
     assert kernel in tree
     parent.kill()
     wait_for_end(tree)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end a child with its parent")
+def test_a_stage_whose_dvc_is_gone_does_not_begin(
+    project: Paths, wait_for: Callable[..., None]
+) -> None:
+    ended = project.root / "ended"
+    # The shell outlives its parent before it runs the command.
+    script = f"while kill -0 $DVC; do sleep 0.05; done; '{COMMAND}' check; echo $? > {ended}"
+    starts_it = (
+        "import os, subprocess; os.environ.update(DVC=str(os.getpid()), DVC_STAGE='check', "
+        f"SHELL='/bin/sh'); subprocess.Popen(['/bin/sh', '-c', {script!r}])"
+    )
+    command = [sys.executable, "-c", starts_it]
+    subprocess.run(
+        command, cwd=project.root, start_new_session=True, check=True, stderr=subprocess.DEVNULL
+    )
+    wait_for(lambda: ended.exists() and ended.read_text(), seconds=60)
+    assert ended.read_text() == "1\n"
+    assert not project.checked.exists()

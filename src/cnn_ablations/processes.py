@@ -32,22 +32,36 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
         if os.getppid() != parent:  # it went before it was asked for
             sys.exit(1)
-        if "DVC_STAGE" in os.environ and (dvc := _parent_of_shell(parent)):
-            threading.Thread(target=_die_with, args=[dvc], daemon=True).start()
+        if "DVC_STAGE" in os.environ:
+            _die_with_dvc(parent)
+
+
+def _die_with_dvc(parent: int) -> None:
+    """End with DVC, or at once if it is gone, also where a shell stands between.
+
+    DVC and its stages are in one session: a parent of another one collects orphans.
+    """
+    dvc = _parent_of_shell(parent) or parent
+    try:
+        if os.getsid(dvc) != os.getsid(0):
+            sys.exit(1)
+        if dvc != parent:
+            threading.Thread(target=_die_with, args=[os.pidfd_open(dvc)], daemon=True).start()
+    except ProcessLookupError:
+        sys.exit(1)
 
 
 def _parent_of_shell(shell: int) -> int | None:
-    """A file descriptor of the process that started `shell`, if it is the one DVC runs stages in.
+    """The process that started `shell`, if it is the one in which DVC runs stages.
 
-    Some shells (bash) become the command they are given, others (dash) wait for its end. Where
-    DVC itself ended before this is asked, a moment after the start, nobody can tell any more.
+    Some shells (bash) become the command they are given, others (dash) wait for its end.
     """
     folder = Path(f"/proc/{shell}")
     try:
         if not folder.joinpath("exe").samefile(os.environ.get("SHELL") or "/bin/sh"):
             return None
         _, _, after_name = folder.joinpath("stat").read_text().rpartition(") ")
-        return os.pidfd_open(int(after_name.split()[1]))
+        return int(after_name.split()[1])
     except OSError:  # it has ended, and this process is about to, or it is somebody else's
         return None
 
