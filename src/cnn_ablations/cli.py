@@ -1,5 +1,6 @@
 """The command line: one verb a stage of dvc.yaml. `dvc repro` calls them in the right order."""
 
+import logging
 import os
 import signal
 import sys
@@ -253,7 +254,9 @@ def _way_back(stage: str) -> str:
 
 
 def _stop(signum: int, frame: object) -> None:
+    # The kernel ends as well, which the tasks that wait for it would otherwise tell at length.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     sys.exit(
         f"interrupted ({signal.Signals(signum).name}): run the same command again and it goes on "
-        "where it stopped"
+        f"where it stopped{_way_back(os.environ.get('DVC_STAGE', ''))}"
     )

@@ -130,7 +130,7 @@ def locked_stages(paths: Paths) -> dict[str, Any]:
     lock = paths.root / "dvc.lock"
     try:
         content = yaml.load(lock.read_bytes(), yaml.CSafeLoader) if lock.is_file() else {}
-        stages: dict[str, Any] = content["stages"] if content else {}
+        stages: dict[str, Any] = dict(content["stages"]) if content else {}
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         raise ProjectError(f"{lock} cannot be read; `git restore dvc.lock` mends it") from None
     return stages
