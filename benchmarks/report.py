@@ -202,6 +202,7 @@ def _scaling(trained: Sequence[Mapping[str, Any]]) -> str:
         f"of {cores} times one",
         f"1 process with {cores} threads",
         "workers against threads",
+        f"{cores} times matrix products, of {cores} times one",
     )
     rows = [
         (
@@ -211,13 +212,16 @@ def _scaling(trained: Sequence[Mapping[str, Any]]) -> str:
             f"{t['scaling']:.2f}",
             _images(t, "project, threads"),
             f"{t['workers_against_threads']:.2f}",
+            f"{t['matmul_scaling']:.2f}",
         )
         for t in trained
         if "workers_against_threads" in t
     ]
     return (
         "## c. Workers\n\nThe project's own loop, in images a second: alone on one core, on all "
-        "cores with a training each, and one training with all cores to itself.\n\n"
+        "cores with a training each, and one training with all cores to itself. The last column "
+        "is what the machine itself has to give: products of matrices, which share nothing, on "
+        "all cores at a time against on one. Where it is below 1, the cores are no whole ones.\n\n"
     ) + table(heading, rows)
 
 

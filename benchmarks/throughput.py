@@ -7,7 +7,7 @@ proportions of the whole.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ class Sample:
 
 SAMPLES = (
     Sample("r1-mnist-base", 10_910, 1_818),  # two batches of 5,000
-    Sample("r1-cifar10-stride1", 1_112, 222),  # two of 500
+    Sample("r1-cifar10-stride1", 2_223, 444),  # four of 500
     Sample("r2-1conv-batchnorm", 60_000, 10_000),
     Sample("r4-maxpool", 50_000, 10_000),  # of which it uses 5,000
 )
@@ -85,30 +85,30 @@ def measure(
         wide = [child("benchmarks.product", "--threads", cores)] * (precision == PRECISIONS[0])
         plain_1 = child("benchmarks.plain", "--gate", "--threads", 1)
         plain = child("benchmarks.plain", "--gate")
-        matmul = children.enter_context(
-            Child("benchmarks.peak", ["--precision", precision], kernel=True)
-        )
+        matmul = [
+            children.enter_context(
+                Child("benchmarks.peak", ["--precision", precision], kernel=True)
+            )
+            for _ in range(cores)
+        ]
         # Before all else each of the project's tells about its network.
         told = [worker.answer() for worker in (*workers, *wide)][0]  # noqa: RUF015
-        for started in (*workers, *wide, plain_1, plain, matmul):
+        for started in (*workers, *wide, plain_1, plain, *matmul):
             started.answer()
         epochs = max(1, round(seconds / workers[0].train(1)["seconds"]))
-        products = max(1, round(0.5 / matmul.train(3)["seconds"] * 3))
+        products = max(1, round(0.5 / matmul[0].train(3)["seconds"] * 3))
         images = training_images(resized(variant), len(load_arrays(arrays).train_labels))
 
-        def rate(*trained: Child) -> tuple[float, list[dict[str, Any]]]:
-            for each in trained:
-                each.ask(epochs)
-            answers = [each.answer() for each in trained]
-            slowest = max(answer["seconds"] for answer in answers)
-            return len(trained) * epochs * images / slowest, answers
+        def rate(*trained: Child) -> Turn:
+            return _side_by_side(trained, epochs, images)
 
-        turns: dict[str, Callable[[], tuple[float, list[dict[str, Any]]]]] = {
+        turns: dict[str, Callable[[], Turn]] = {
             "project, 1 thread": lambda: rate(workers[0]),
             "plain, 1 thread": lambda: rate(plain_1),
             "project, workers": lambda: rate(*workers),
             "plain, default": lambda: rate(plain),
-            "matmul": lambda: _products(matmul, products),
+            "matmul": lambda: _side_by_side(matmul[:1], products, peak.FLOPS / 1e9),
+            "matmul, all cores": lambda: _side_by_side(matmul, products, peak.FLOPS / 1e9),
         }
         if wide:
             turns["project, threads"] = lambda: rate(*wide)
@@ -161,6 +161,7 @@ def derived(
         "scaling": ratio("project, workers", "project, 1 thread") / cores,
         "gflops": TRAINING_FLOPS * flops * median(rates["project, 1 thread"]) / 1e9,
         "matmul_gflops": median(rates["matmul"]),
+        "matmul_scaling": ratio("matmul, all cores", "matmul") / cores,
         "share_of_peak": TRAINING_FLOPS * flops * ratio("project, 1 thread", "matmul") / 1e9,
     }
     if "project, threads" in rates:
@@ -168,10 +169,17 @@ def derived(
     return found
 
 
-def _products(child: Child, number: int) -> tuple[float, list[dict[str, Any]]]:
-    """GFLOP/s of some products of matrices."""
-    answer = child.train(number)
-    return number * peak.FLOPS / answer["seconds"] / 1e9, [answer]
+Turn = tuple[float, list[dict[str, Any]]]
+"""What was done a second, and what each child says of it."""
+
+
+def _side_by_side(children: Sequence[Child], epochs: int, each: float) -> Turn:
+    """Let children go on at the same time by so many epochs, in each of which `each` is done."""
+    for child in children:
+        child.ask(epochs)
+    answers = [child.answer() for child in children]
+    slowest = max(answer["seconds"] for answer in answers)
+    return len(children) * epochs * each / slowest, answers
 
 
 def _write_sample(paths: Paths, variant: Variant, sample: Sample, folder: Path) -> Path:

@@ -22,6 +22,7 @@ RATES = {
     "plain, default": [100.0, 125.0, 50.0],
     "project, threads": [100.0, 95.0, 50.0],
     "matmul": [10.0, 10.0, 5.0],
+    "matmul, all cores": [20.0, 16.0, 8.0],
 }
 
 
@@ -60,6 +61,7 @@ def test_ratios_are_medians_of_ratios_within_a_round() -> None:
     assert ratios["machine"] == 1.9
     assert ratios["workers_against_threads"] == 1.9
     assert ratios["scaling"] == pytest.approx(0.95)
+    assert ratios["matmul_scaling"] == pytest.approx(0.8)
     assert ratios["share_of_peak"] == pytest.approx(0.3)  # 3 · 0.01 GFLOP · 100 of 10 GFLOP/s
 
 
