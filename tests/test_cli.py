@@ -263,7 +263,8 @@ def test_a_polite_end_is_one_clear_line_and_takes_the_kernel_along(
     assert process.returncode == 1
     assert stdout == ""
     assert stderr == (
-        "interrupted (SIGTERM): run the same command again and it goes on where it stopped\n"
+        "interrupted (SIGTERM): run the same command again; a training goes on from its last "
+        "checkpoint\n"
     )
     wait_for_end([kernel])
     assert not project.notebook("datasets", "digits").exists()

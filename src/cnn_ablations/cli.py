@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -87,14 +88,14 @@ def explore(name: DatasetName) -> None:
 
 @app.command()
 def train(name: VariantName) -> None:
-    """Train the seeds of a variant that are not trained yet; killed, it goes on where it was."""
+    """Train the seeds of a variant that are not trained yet, from checkpoints where there are."""
     from cnn_ablations.progress import shown
 
     paths, params = _project()
     variant = params.variant(name)
     output = paths.notebook(variant.group, name, "train")
-    with shown(name, paths.progress(variant.group, name), _console()):
-        _execute("train", output, {"variant": variant.model_dump()}, paths)
+    progress = shown(name, paths.progress(variant.group, name), _console())
+    _execute("train", output, {"variant": variant.model_dump()}, paths, progress)
 
 
 @app.command()
@@ -220,12 +221,18 @@ def _project() -> tuple[Paths, Params]:
     return paths, load_params(paths.params)
 
 
-def _execute(template: str, output: Path, parameters: dict[str, Any], paths: Paths) -> None:
+def _execute(
+    template: str,
+    output: Path,
+    parameters: dict[str, Any],
+    paths: Paths,
+    progress: AbstractContextManager[None] | None = None,
+) -> None:
     from cnn_ablations.notebooks import execute
 
     name = output.relative_to(paths.root).as_posix()
     lock = paths.scratch("notebooks", f"{name.replace('/', '-')}.lock")
-    with alone(lock, f"another process is at {name}", _say):
+    with alone(lock, f"another process is at {name}", _say), progress or nullcontext():
         execute(template, output, parameters, paths)
     _say(f"wrote {name}")
 
@@ -257,6 +264,6 @@ def _stop(signum: int, frame: object) -> None:
     # The kernel ends as well, which the tasks that wait for it would otherwise tell at length.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     sys.exit(
-        f"interrupted ({signal.Signals(signum).name}): run the same command again and it goes on "
-        f"where it stopped{_way_back(os.environ.get('DVC_STAGE', ''))}"
+        f"interrupted ({signal.Signals(signum).name}): run the same command again; a training "
+        f"goes on from its last checkpoint{_way_back(os.environ.get('DVC_STAGE', ''))}"
     )

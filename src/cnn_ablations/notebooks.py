@@ -92,8 +92,8 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
         # nbclient's DeadKernelError: killed, or out of memory. The cells say nothing of it.
         raise ProjectError(
             f"the kernel of {source.name} died ({error}): it was killed or ran out of memory; "
-            f"run the same command again, training goes on where it stopped (its last words are in "
-            f"{log.relative_to(paths.root)}); {restore}"
+            "run the same command again, training goes on from its last checkpoint (the kernel's "
+            f"last words are in {log.relative_to(paths.root)}); {restore}"
         ) from None
     except OSError as error:
         raise ProjectError(f"cannot write {working_copy}: {error.strerror}; {restore}") from None

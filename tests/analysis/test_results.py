@@ -67,6 +67,20 @@ def test_a_missing_or_damaged_file_is_named(
         load_result(paths, "g", "a")
 
 
+def test_metrics_too_deep_and_predictions_that_would_fill_the_memory_are_refused(
+    paths: Paths, write: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a", [0.9])
+    size = len(load_result(paths, "g", "a").predicted["test"].tobytes())
+    with monkeypatch.context() as patch:
+        patch.setattr("cnn_ablations.analysis.results.PREDICTIONS_LIMIT", size)
+        with pytest.raises(ProjectError, match=r"a\.npz cannot be read \(it would grow to \d"):
+            load_result(paths, "g", "a")
+    paths.metrics("g", "a").write_bytes(b"[" * 100_000)
+    with pytest.raises(ProjectError, match=r"a\.json cannot be read .* train@a"):
+        load_result(paths, "g", "a")
+
+
 def test_what_a_variant_did_not_record_is_an_error(
     paths: Paths, write: Callable[..., None]
 ) -> None:

@@ -282,8 +282,8 @@ def test_interrupted_at_random_moments_the_command_says_so_in_one_line(
         assert "Traceback" not in said
         way_back = "; `git restore reports` brings back what DVC removed" * (command == DVC)
         assert (
-            f"\ninterrupted ({signum.name}): run the same command again and it goes on where it "
-            f"stopped{way_back}\n"
+            f"\ninterrupted ({signum.name}): run the same command again; a training goes on from "
+            f"its last checkpoint{way_back}\n"
         ) in f"\n{said}"
         all_ended(paths)
     status, said = run(paths.root, *COMMAND)

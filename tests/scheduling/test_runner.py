@@ -135,7 +135,8 @@ def test_no_child_outlives_the_runner(
     if signum == signal.SIGINT:
         assert process.returncode == 1
         assert output.endswith(
-            "interrupted (SIGINT): run the same command again and it goes on where it stopped\n"
+            "interrupted (SIGINT): run the same command again; a training goes on from its last "
+            "checkpoint\n"
         )
     wait_for_end(children)
 

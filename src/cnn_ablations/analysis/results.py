@@ -17,6 +17,9 @@ from cnn_ablations.paths import Paths
 
 NAMES = ("seeds", "train_label_counts", "train_accuracy", "train_loss", "collapsed")
 """Of the arrays beside labels and predictions."""
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, RecursionError, zipfile.BadZipFile)
+PREDICTIONS_LIMIT = 2**30
+"""Bytes, once decompressed: ten thousand seeds of ten thousand images have a tenth of it."""
 T = TypeVar("T")
 
 
@@ -140,7 +143,7 @@ def load_result(paths: Paths, group: str, variant: str) -> VariantResult:
             return parse(path)
         except FileNotFoundError:
             raise ProjectError(f"{path} is missing; {again}") from None
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise ProjectError(f"{path} cannot be read ({error}); {again}") from None
 
     arrays = read(paths.predictions(group, variant), _arrays)
@@ -155,6 +158,10 @@ def load_result(paths: Paths, group: str, variant: str) -> VariantResult:
 
 
 def _arrays(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as members:
+        size = sum(member.file_size for member in members.infolist())
+    if size > PREDICTIONS_LIMIT:
+        raise ValueError(f"it would grow to {size:,} bytes")
     with np.load(path, allow_pickle=False) as file:
         splits = [split for split in ("val", "test") if f"{split}_labels" in file]
         return {

@@ -90,5 +90,5 @@ def load_arrays(folder: Path) -> Arrays:
         )
     except FileNotFoundError as error:
         raise ProjectError(f"{error.filename} is missing; {again}") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError) as error:
         raise ProjectError(f"{folder} is not a folder of arrays ({error}); {again}") from None
