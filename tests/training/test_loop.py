@@ -55,11 +55,12 @@ class Grown(NamedTuple):
     first: Files
     """Its outputs after the first time."""
     stats: dict[str, Any]
-    """What the file system said about the result of seed 1 after the first time."""
+    """Which files the result of seed 1 was after the first time, and of when."""
 
 
 def stats(paths: Paths) -> dict[str, Any]:
-    return {path.name: path.stat() for path in (scratch(paths, 1) / "result").iterdir()}
+    found = {path.name: path.stat() for path in (scratch(paths, 1) / "result").iterdir()}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}
 
 
 @pytest.fixture(scope="session")
@@ -87,8 +88,8 @@ def test_from_empty_scratch_another_process_ends_in_the_same_bytes(
     assert outputs(grown.paths) == outputs(undisturbed)
     for seed in (0, 1):
         ours, theirs = (files(scratch(paths, seed)) for paths in (grown.paths, undisturbed))
-        assert ours.pop("result/timing.json")
-        assert theirs.pop("result/timing.json")
+        for measured in ("result/timing.json", "result/sha256sums.txt"):
+            assert ours.pop(measured) != theirs.pop(measured)
         assert ours == theirs
 
 
@@ -230,6 +231,7 @@ def test_what_a_training_leaves(
         "final.json",
         "history.csv",
         "iterations.csv",
+        "sha256sums.txt",
         "test_probabilities.npy",
         "timing.json",
         "train_predicted.npy",
@@ -274,6 +276,45 @@ def test_what_a_training_leaves(
     again = train_seed(variant, 0, arrays, folder, lambda *line: told.append(line))
     assert again == result
     assert len(told) == 2
+
+
+def damaged(content: bytes) -> Iterator[bytes]:
+    """One bit flipped in the middle; the second half lost; all lost."""
+    half = len(content) // 2
+    yield content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
+    yield content[:half]
+    yield b""
+
+
+def test_a_damaged_result_is_trained_anew_and_ends_in_the_same_bytes(
+    keras: ModuleType,
+    tiny_variant: Variant,
+    arrays: Arrays,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variant = variant_of(tiny_variant, epochs=1)
+    result = trained(variant, arrays, tmp_path)
+    before = files(result)
+
+    def train(*args: Any) -> None:
+        raise AssertionError("trained anew")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cnn_ablations.training.loop._train", train)
+        trained(variant, arrays, tmp_path)
+        for name, content in before.items():
+            for worse in (*damaged(content), None):
+                for each, intact in before.items():
+                    result.mkdir(exist_ok=True)
+                    (result / each).write_bytes(intact)
+                (result / name).unlink() if worse is None else (result / name).write_bytes(worse)
+                with pytest.raises(AssertionError, match="trained anew"):
+                    trained(variant, arrays, tmp_path)
+    after = files(trained(variant, arrays, tmp_path))
+    assert after.keys() == before.keys()
+    measured = {"timing.json", "sha256sums.txt"}
+    assert {name for name in after if after[name] != before[name]} <= measured
 
 
 def test_a_retrained_variant_has_no_validation_and_another_seed_other_weights(

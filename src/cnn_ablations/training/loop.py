@@ -24,7 +24,7 @@ from cnn_ablations.data.arrays import Arrays
 from cnn_ablations.data.splits import Subset, split_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.faults import armed, reach
-from cnn_ablations.files import json_bytes, write_atomically
+from cnn_ablations.files import json_bytes, sha256_of, write_atomically
 from cnn_ablations.training import backend
 from cnn_ablations.training.checkpoint import State, load_checkpoint, save_checkpoint
 from cnn_ablations.training.evaluation import Evaluation, evaluate, penalty
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SECONDS = 10.0
 """A checkpoint is written after an epoch when the last is this old: what a kill can lose."""
+
+SUMS = "sha256sums.txt"
+"""In a result, the hashes of its other files."""
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch with the number of epochs completed and their last metrics."""
@@ -55,8 +58,9 @@ def train_seed(
 
     Returns:
         The folder with the result: `weights.weights.h5`, `history.csv`, `iterations.csv` where
-        asked for, `final.json`, `train_predicted.npy`, `{val,test}_probabilities.npy`, and
-        `timing.json`, which is a measurement.
+        asked for, `final.json`, `train_predicted.npy`, `{val,test}_probabilities.npy`,
+        `timing.json`, which is a measurement, and `sha256sums.txt` of all these. One that does
+        not hold what its sums say was damaged: it is trained anew.
 
     Raises:
         ProjectError: where the folder cannot be written, or the data are too few.
@@ -65,7 +69,8 @@ def train_seed(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
-            if not result.is_dir():
+            if not _is_intact(result):
+                shutil.rmtree(result, ignore_errors=True)
                 for unfinished in folder.glob(".*.tmp"):
                     unfinished.unlink()
                 backend.configure()
@@ -176,6 +181,17 @@ def _callbacks(variant: Variant, batches: list[list[float]]) -> "list[keras.call
     return [*([Recorder()] if variant.record_iterations else []), *([Fault()] if armed() else [])]
 
 
+def _sums(folder: Path) -> bytes:
+    """The SHA-256 of each file in a folder, as the command sha256sum writes them."""
+    paths = sorted(path for path in folder.iterdir() if path.name != SUMS)
+    return "".join(f"{sha256_of(path)}  {path.name}\n" for path in paths).encode()
+
+
+def _is_intact(result: Path) -> bool:
+    """Whether a result is there, with the bytes it was written with."""
+    return (result / SUMS).is_file() and (result / SUMS).read_bytes() == _sums(result)
+
+
 def _write_result(
     state: State,
     model: "keras.Model",
@@ -216,6 +232,7 @@ def _write_result(
         "provenance": backend.provenance(),
     }
     write_atomically(building / "timing.json", json_bytes(timing))
+    write_atomically(building / SUMS, _sums(building))
     reach("result")
     building.replace(result)
     for checkpoint in folder.glob("epoch-*.npz"):

@@ -23,7 +23,7 @@ from cnn_ablations.revision import revision
 from cnn_ablations.training import summary
 from cnn_ablations.training.backend import configure
 from cnn_ablations.training.fingerprint import fingerprint
-from cnn_ablations.training.loop import OnEpoch, train_seed
+from cnn_ablations.training.loop import SUMS, OnEpoch, train_seed
 from cnn_ablations.training.network import build_network
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _write_run(folders: dict[int, Path], run: Path) -> None:
     building = run.with_name(f".{run.name}.tmp")
     shutil.rmtree(building, ignore_errors=True)
     for seed, folder in folders.items():
-        ignored = shutil.ignore_patterns(MEASUREMENT)
+        ignored = shutil.ignore_patterns(MEASUREMENT, SUMS)
         shutil.copytree(folder, building / f"seed-{seed}", ignore=ignored)
     shutil.rmtree(run, ignore_errors=True)
     building.replace(run)
