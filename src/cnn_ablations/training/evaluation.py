@@ -32,8 +32,11 @@ class Evaluation:
 
 def evaluate(model: "keras.Model", subset: Subset) -> Evaluation:
     """Run the network, as in use (no dropout, no augmentation), over all images of a subset."""
-    logits = np.asarray(model.predict(subset.images, batch_size=BATCH, verbose=0), dtype=np.float64)
+    # `predict` builds a pipeline of data for each call, a tenth of a second that adds up.
+    batches = range(0, len(subset.images), BATCH)
+    answers = [model.predict_on_batch(subset.images[i : i + BATCH]) for i in batches]
     reach("evaluate")
+    logits = np.concatenate(answers).astype(np.float64)
     # A network that diverged answers NaN: its loss is NaN, its answers are those of class 0.
     log_probabilities = log_softmax(logits, axis=1)
     predicted = logits.argmax(axis=1).astype(np.uint8)
