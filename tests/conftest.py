@@ -79,6 +79,7 @@ def tiny_document(checkout: Paths) -> dict[str, Any]:
                 "conv_dropout": 0.2,
                 "dense_dropout": 0.2,
                 "batch_norm": True,
+                "learning_rate": {"cosine": 0.01},
                 "augmentation": {"shift": 0.1},
                 "record_iterations": True,
             }

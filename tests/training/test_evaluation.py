@@ -17,7 +17,7 @@ SUBSET = Subset(RNG.integers(0, 17, (730, 8, 8, 1), np.uint8), RNG.integers(0, 1
 def network(tiny: Variant, **factors: Any) -> Any:
     variant = tiny.model_copy(update={"factors": {**tiny.factors, **factors}})
     model = build_network(variant, (8, 8, 1), 10, 16)
-    compile_network(model, variant)
+    compile_network(model, variant, 240)
     return model
 
 

@@ -86,16 +86,30 @@ def test_it_learns_by_the_variant_s_optimiser(
     changes = {"optimizer": optimizer, "learning_rate": 0.125}
     variant = Variant.model_validate({**tiny_variant.model_dump(), **changes})
     model = build_network(variant, (8, 8, 1), 10, 16)
-    compile_network(model, variant)
+    compile_network(model, variant, 240)
     assert type(model.optimizer).__name__ == name
     assert float(model.optimizer.learning_rate) == 0.125
+
+
+def test_a_cosine_takes_the_learning_rate_to_0_over_all_batches(
+    keras: ModuleType, tiny_variant: Variant
+) -> None:
+    changes = {"learning_rate": {"cosine": 0.125}, "epochs": 3, "batch_size": 32}
+    variant = Variant.model_validate({**tiny_variant.model_dump(), **changes})
+    model = build_network(variant, (8, 8, 1), 10, 16)
+    compile_network(model, variant, 100)  # four batches an epoch, the last a small one
+    rates = []
+    for batches in (0, 4, 6, 12):
+        model.optimizer.iterations.assign(batches)
+        rates.append(float(model.optimizer.learning_rate))
+    assert rates == pytest.approx([0.125, 0.125 * 0.75, 0.125 * 0.5, 0.0])
 
 
 def test_the_loss_is_the_cross_entropy_of_the_logits(
     keras: ModuleType, tiny_variant: Variant
 ) -> None:
     model = network(tiny_variant, augmentation=None)
-    compile_network(model, tiny_variant)
+    compile_network(model, tiny_variant, 240)
     labels = np.array([3, 1, 4, 1], np.uint8)
     loss, _ = model.evaluate(IMAGES, labels, verbose=0)
     logits = np.asarray(model(IMAGES), np.float64)

@@ -50,8 +50,9 @@ def validated(validate: Callable[[Any], T], values: Any, location: str) -> T:
         return validate(values)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        # Where a union reports each of its alternatives, the deepest came closest to fitting.
-        first = max(errors, key=lambda found: len(found["loc"]))
+        # Where a union reports each of its alternatives, the deepest came closest to fitting, and
+        # of two that came as close a misspelt key says more.
+        first = max(errors, key=lambda found: (len(found["loc"]), found["type"] == "unknown_key"))
         where = ".".join([location, *_keys(values, first["loc"], first["type"] == "missing")])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "missing":

@@ -73,6 +73,15 @@ class Augmentation(ClosedModel):
     horizontal_flip: bool = False
 
 
+class CosineDecay(ClosedModel):
+    """A learning rate that falls with every batch along half a cosine, to 0 after the last one
+    (Loshchilov and Hutter 2017, SGDR, without restarts).
+    """
+
+    cosine: PositiveFloat
+    """Where it starts."""
+
+
 SplitName = Literal["train", "val", "test"]
 
 
@@ -89,7 +98,7 @@ class Recipe(ClosedModel):
     """`raw` leaves pixels at 0..maximum, `unit` divides them by the maximum."""
     augmentation: Augmentation | None = None
     optimizer: Literal["sgd", "adam"]
-    learning_rate: PositiveFloat
+    learning_rate: PositiveFloat | CosineDecay
     batch_size: PositiveInt
     epochs: PositiveInt
     evaluate_each_epoch: list[SplitName] = ["val"]

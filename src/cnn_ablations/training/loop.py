@@ -99,12 +99,12 @@ def _train(
     keras.utils.clear_session()  # names and memory as in a process that trains this seed only
     keras.utils.set_random_seed(int(_derived(seed, 0)[0]))
     model = build_network(variant, arrays.image_shape, len(arrays.classes), arrays.pixel_max)
-    compile_network(model, variant)
+    train = subsets["train"]
+    compile_network(model, variant, len(train.labels))
     model.optimizer.build(model.trainable_variables)
     variables = [*model.weights, *model.optimizer.variables]
     state = load_checkpoint(folder, variables)
 
-    train = subsets["train"]
     started = saved = time.monotonic()
     spent_before = state.seconds
     evaluations: dict[str, Evaluation] = {}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cnn_ablations.config.variants import Augmentation, Variant
+from cnn_ablations.config.variants import Augmentation, CosineDecay, Variant
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.models import ARCHITECTURES
 
@@ -86,13 +86,21 @@ def cross_entropy(labels: Any, logits: Any) -> Any:
     return -ops.sum(ops.where(right, log_probabilities, 0.0), axis=-1)
 
 
-def compile_network(model: "keras.Model", variant: Variant) -> None:
-    """Give the network the variant's optimiser and the cross-entropy of its logits."""
+def compile_network(model: "keras.Model", variant: Variant, images: int) -> None:
+    """Give the network the variant's optimiser and the cross-entropy of its logits.
+
+    `images` is how many there are to train on, which says when a decay of the learning rate ends.
+    """
     import keras
+
+    rate = variant.learning_rate
+    if isinstance(rate, CosineDecay):
+        batches = variant.epochs * math.ceil(images / variant.batch_size)
+        rate = keras.optimizers.schedules.CosineDecay(rate.cosine, batches)
 
     optimizers = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
     model.compile(
-        optimizer=optimizers[variant.optimizer](variant.learning_rate),
+        optimizer=optimizers[variant.optimizer](rate),
         loss=cross_entropy,
         metrics=["accuracy"],
         jit_compile=False,
