@@ -15,6 +15,7 @@ from cnn_ablations.scheduling.pipeline import (
     stale_stages,
 )
 from cnn_ablations.scheduling.plan import plan_of
+from cnn_ablations.scheduling.prediction import Size
 
 PREPARED = ["check", "download@digits", "preprocess@digits"]
 
@@ -113,8 +114,8 @@ def test_the_lock_keeps_its_order_and_takes_what_is_new_in_the_pipelines(stubs: 
 
 def test_a_plan_says_what_would_run_and_why(stubs: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "cnn_ablations.scheduling.prediction.count_flops",
-        lambda variants, params: {variant.name: 2_000_000 for variant in variants},
+        "cnn_ablations.scheduling.prediction.measured",
+        lambda variants, *_: {variant.name: Size(2_000_000, 0.001) for variant in variants},
     )
     document = yaml.safe_load(stubs.params.read_bytes())
     lines = plan_of([], parse_params(document), stubs, 2).splitlines()

@@ -18,9 +18,11 @@ from cnn_ablations.scheduling.pipeline import Stale
 from cnn_ablations.scheduling.prediction import (
     STAGE_SECONDS,
     Job,
+    Size,
     fitted_rates,
     jobs_of,
     makespan,
+    measured,
     predicted,
     recorded,
     training_images,
@@ -161,10 +163,9 @@ def test_a_variant_without_times_is_predicted_from_those_that_have_them(
     project: Paths, params: Params, lock: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(project, [9, 9])
-    counted: dict[str, int] = {"tiny-wide": 4000}
+    sizes = {"tiny-wide": Size(4000)}
     monkeypatch.setattr(
-        "cnn_ablations.scheduling.prediction.count_flops",
-        lambda variants, params: {variant.name: counted[variant.name] for variant in variants},
+        "cnn_ablations.scheduling.prediction.measured", lambda variants, params, known: sizes
     )
     stale = [Stale(f"train@{name}", []) for name in params.variants]
     jobs = jobs_of(stale, [], params, project, lock)
@@ -176,12 +177,35 @@ def test_a_variant_without_times_is_predicted_from_those_that_have_them(
     assert 10 <= wide.seed_seconds <= 40  # from all steps to all operations
 
 
-def test_flops_are_those_of_the_network(params: Params) -> None:
-    from cnn_ablations.scheduling.prediction import count_flops
+def test_where_nothing_is_on_record_a_measurement_says_how_long_it_takes(
+    project: Paths, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {"tiny-net": Size(1000), "tiny-wide": Size(4000, image_seconds=0.1)}
+    monkeypatch.setattr(
+        "cnn_ablations.scheduling.prediction.measured", lambda variants, params, known: sizes
+    )
+    stale = [Stale(f"train@{name}", []) for name in params.variants]
+    jobs = predicted(jobs_of(stale, [], params, project, {}), params, project, {})
+    assert [(job.variant.name, job.basis) for job in jobs] == [
+        ("tiny-wide", "measured"),
+        ("tiny-net", "measured"),
+    ]
+    wide, net = (job.seed_seconds for job in jobs)
+    assert wide == pytest.approx(3 * 240 * 0.1)  # epochs, images, seconds
+    assert net is not None
+    assert 18 < net < 72  # from all operations to all steps
 
-    flops = count_flops([params.variant("tiny-net")], params)
+
+def test_the_largest_network_of_a_group_without_records_is_measured(params: Params) -> None:
+    both = list(params.variants.values())
+    sizes = measured(both, params, known=[])
     # 64 positions of 4 kernels with 9 weights; after pooling 64 inputs to 8, and 8 to 10.
-    assert flops == {"tiny-net": 2 * (64 * 4 * 9 + 64 * 8 + 8 * 10)}
+    assert sizes["tiny-net"] == Size(2 * (64 * 4 * 9 + 64 * 8 + 8 * 10))
+    assert sizes["tiny-wide"].flops > sizes["tiny-net"].flops
+    seconds = sizes["tiny-wide"].image_seconds
+    assert seconds is not None
+    assert 0 < seconds < 0.1
+    assert measured(both[:1], params, known=["tiny"]) == {"tiny-net": sizes["tiny-net"]}
 
 
 def test_an_idle_worker_takes_the_last_seed_of_whoever_has_most_to_do(

@@ -5,6 +5,7 @@ import json
 import math
 import multiprocessing
 import os
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -29,8 +30,10 @@ STAGE_SECONDS = 20.0
 """About what a stage takes besides training: DVC, a kernel, TensorFlow, figures."""
 GUESSED_RATES = np.array([5e-11, 5e-3])
 """Seconds for the training that goes with a forward operation, and for a step of the optimiser,
-where nothing was ever recorded."""
+where nothing was ever recorded; a measurement then says how far they are off."""
 GUESSED_IMAGES = 50_000
+MEASURED_IMAGES = 100
+MEASURED_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Job:
     seed_seconds: float | None
     """Predicted for the training of one seed."""
     basis: str
-    """What the prediction rests on: "recorded", "FLOPs", "guess", or "nothing"."""
+    """What the prediction rests on: "recorded", "FLOPs", "measured", or "nothing"."""
 
     @property
     def seconds(self) -> float | None:
@@ -65,6 +68,16 @@ class Recorded:
     flops: int
     seed_seconds: float
     """Median over seeds, training and evaluation."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the network of a variant costs."""
+
+    flops: int
+    """Forward, for one image."""
+    image_seconds: float | None = None
+    """To train on one image, on this machine; None where that was not measured."""
 
 
 def jobs_of(
@@ -112,7 +125,8 @@ def predicted(
 
     Where a variant has no recorded times, those of the others say what an operation and what a
     step of the optimiser take, and those of its group how far the group is from that. Networks
-    whose operations are not on record are built to count them, which takes seconds.
+    whose operations are not on record are built to count them, and of a group without any
+    recorded times the largest is trained for some steps, which takes seconds.
     """
     jobs = list(jobs)
     images = {name: _dataset_images(name, paths) for name in params.datasets}
@@ -125,18 +139,26 @@ def predicted(
     deviations: dict[str, list[float]] = {}
     for name, (done, seconds) in on_record.items():
         deviations.setdefault(params.variants[name].group, []).append(seconds / float(done @ rates))
-    counted = count_flops([job.variant for job in jobs if job.seeds and job.flops is None], params)
+    unknown = [job.variant for job in jobs if job.seeds and job.flops is None]
+    sizes = measured(unknown, params, set(deviations))
+    for variant in unknown:
+        size, available = sizes[variant.name], images[variant.dataset]
+        if size.image_seconds is not None:
+            trained = variant.epochs * training_images(variant, available)
+            expected = float(work(variant, size.flops, available) @ rates)
+            deviations[variant.group] = [trained * size.image_seconds / expected]
+    groups_on_record = {params.variants[name].group for name in on_record}
 
     def complete(job: Job) -> Job:
         if not job.seeds or job.flops is not None:
             return job
-        variant, flops = job.variant, counted[job.variant.name]
-        deviation = median(deviations.get(variant.group, [1.0]))
+        variant, flops = job.variant, sizes[job.variant.name].flops
+        seconds = float(work(variant, flops, images[variant.dataset]) @ rates)
         return replace(
             job,
             flops=flops,
-            seed_seconds=float(work(variant, flops, images[variant.dataset]) @ rates) * deviation,
-            basis="FLOPs" if on_record else "guess",
+            seed_seconds=seconds * median(deviations[variant.group]),
+            basis="FLOPs" if variant.group in groups_on_record else "measured",
         )
 
     return sorted(map(complete, jobs), key=lambda job: -(job.seconds or 0))
@@ -215,31 +237,55 @@ def recorded(variant: Variant, paths: Paths, lock: Mapping[str, Any]) -> Recorde
     return Recorded(flops, seconds)
 
 
-def count_flops(variants: Sequence[Variant], params: Params) -> dict[str, int]:
-    """The operations for one image, forward, of each variant's network, by the variant's name.
+def measured(
+    variants: Sequence[Variant], params: Params, known: Collection[str]
+) -> dict[str, Size]:
+    """What the networks of some variants cost, by the variant's name.
 
-    The networks are built in a process of its own, which takes TensorFlow with it when it ends.
+    The largest of each group that is not `known` is trained on images of noise, to see how fast
+    this machine is. That takes a process of its own, which takes TensorFlow with it when it ends.
     """
     if not variants:
         return {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, initializer=_silence) as process:
-        return process.submit(_count_flops, variants, params.datasets).result()
+        return process.submit(_measured, variants, params.datasets, known).result()
 
 
-def _count_flops(variants: Sequence[Variant], datasets: Mapping[str, Any]) -> dict[str, int]:
+def _measured(
+    variants: Sequence[Variant], datasets: Mapping[str, Any], known: Collection[str]
+) -> dict[str, Size]:
     from cnn_ablations.models.cost import layer_costs
     from cnn_ablations.training.backend import configure
-    from cnn_ablations.training.network import build_network
+    from cnn_ablations.training.network import build_network, compile_network
 
     configure()
-    flops = {}
+    sizes = {}
+    largest: dict[str, tuple[int, Variant, Any]] = {}
     for variant in variants:
         dataset = datasets[variant.dataset]
         # The largest pixel only scales the input: it changes no count.
         model = build_network(variant, dataset.image_shape, len(dataset.classes), pixel_max=1)
-        flops[variant.name] = sum(layer.flops for layer in layer_costs(model))
-    return flops
+        flops = sum(layer.flops for layer in layer_costs(model))
+        sizes[variant.name] = Size(flops)
+        if variant.group not in known and flops >= largest.get(variant.group, (0,))[0]:
+            largest[variant.group] = flops, variant, model
+    for flops, variant, model in largest.values():
+        compile_network(model, variant, MEASURED_IMAGES)
+        sizes[variant.name] = Size(flops, _image_seconds(model, datasets[variant.dataset]))
+    return sizes
+
+
+def _image_seconds(model: Any, dataset: Any) -> float:
+    """Seconds that a compiled network takes to train on one image."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (MEASURED_IMAGES, *dataset.image_shape), np.uint8)
+    labels = generator.integers(0, len(dataset.classes), MEASURED_IMAGES, np.uint8)
+    model.train_on_batch(images, labels)  # the first step compiles
+    began = time.monotonic()
+    for _ in range(MEASURED_STEPS):
+        model.train_on_batch(images, labels)
+    return (time.monotonic() - began) / (MEASURED_STEPS * MEASURED_IMAGES)
 
 
 def _silence() -> None:
