@@ -16,7 +16,7 @@ from cnn_ablations.data.splits import split_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 from cnn_ablations.training.network import build_network
-from cnn_ablations.training.variant import Trained, _reporter, named_weights, train_variant
+from cnn_ablations.training.variant import Trained, named_weights, reporter, train_variant
 
 NET = ("tiny", "tiny-net")
 
@@ -184,7 +184,7 @@ def test_the_time_left_counts_the_epochs_of_all_seeds(
 ) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    report = _reporter(tiny_variant, 0, tmp_path / "progress.json")
+    report = reporter(tiny_variant, 0, tmp_path / "progress.json")
     now = 110.0
     report(1, {"running_train_accuracy": 0.5})
     told = json.loads((tmp_path / "progress.json").read_bytes())

@@ -5,15 +5,13 @@ has nothing to do.
 """
 
 import sys
-import time
 
 from cnn_ablations.config.params import load_params
 from cnn_ablations.data.arrays import load_arrays
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.files import json_bytes, write_atomically
 from cnn_ablations.paths import find_project
 from cnn_ablations.training.loop import train_seed
-from cnn_ablations.training.variant import seed_folder
+from cnn_ablations.training.variant import reporter, seed_folder
 
 
 def main(name: str, seed: int) -> None:
@@ -22,23 +20,7 @@ def main(name: str, seed: int) -> None:
     variant = load_params(paths.params).variant(name)
     arrays = load_arrays(paths.arrays(variant.dataset))
     progress = paths.progress(variant.group, f"{name}.seed-{seed}")
-    started, first = time.monotonic(), 0
-
-    def report(epoch: int, row: dict[str, float]) -> None:
-        nonlocal first
-        first = first or epoch
-        seconds = (time.monotonic() - started) / (epoch - first + 1)
-        line = {
-            "seed": seed,
-            "number": variant.seeds.index(seed) + 1,
-            "seeds": len(variant.seeds),
-            "epoch": epoch,
-            "epochs": variant.epochs,
-            "accuracy": row.get("val_accuracy", row["running_train_accuracy"]),
-            "seconds_left": round(seconds * (variant.epochs - epoch)),
-        }
-        write_atomically(progress, json_bytes(line))
-
+    report = reporter(variant, seed, progress, alone=True)
     train_seed(variant, seed, arrays, seed_folder(variant, seed, arrays, paths), report)
 
 

@@ -59,9 +59,7 @@ def train_variant(variant: Variant, paths: Paths) -> Trained:
     progress = paths.progress(variant.group, variant.name)
     for seed in variant.seeds:
         folder = seed_folder(variant, seed, arrays, paths)
-        folders[seed] = train_seed(
-            variant, seed, arrays, folder, _reporter(variant, seed, progress)
-        )
+        folders[seed] = train_seed(variant, seed, arrays, folder, reporter(variant, seed, progress))
     try:
         _write_run(folders, paths.run(variant.group, variant.name))
         return _write_reports(variant, arrays, folders, paths)
@@ -164,16 +162,20 @@ def _measurements(folders: dict[int, Path], root: Path) -> dict[str, Any]:
     }
 
 
-def _reporter(variant: Variant, seed: int, path: Path) -> OnEpoch:
-    """Keeps a file that says how far the variant is, for whoever waits for it."""
+def reporter(variant: Variant, seed: int, path: Path, *, alone: bool = False) -> OnEpoch:
+    """Keeps a file that says how far the variant is, for whoever waits for it.
+
+    The seeds after this one count as left to do, unless it is `alone`.
+    """
     number = variant.seeds.index(seed) + 1
+    seeds_left = 0 if alone else len(variant.seeds) - number
     started = time.monotonic()
     epochs_here = 0
 
     def report(epoch: int, row: dict[str, float]) -> None:
         nonlocal epochs_here
         epochs_here += 1
-        epochs_left = variant.epochs - epoch + (len(variant.seeds) - number) * variant.epochs
+        epochs_left = variant.epochs - epoch + seeds_left * variant.epochs
         line = {
             "seed": seed,
             "number": number,
