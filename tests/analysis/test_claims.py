@@ -238,7 +238,7 @@ def test_what_no_number_of_seeds_tells_is_too_close_to_call(
     write("close", [0.89, 0.89, 0.90], examples=100, noise=13)
     result = judged(paths, accuracy_test("higher", "close", "nearly"), margin=0.001)
     assert result.judgements[0].seeds_to_decide is None
-    assert "Undecided: too close to call with these images, however many seeds." in result.sentence
+    assert "Undecided: if it is really this close, no number of seeds decides" in result.sentence
 
 
 def test_costs_of_several_kinds(paths: Paths, write: Callable[..., None]) -> None:
@@ -260,6 +260,11 @@ def test_one_split_against_another(paths: Paths) -> None:
     test = {"kind": "not_higher", "metric": "train_accuracy", "than_metric": "val_accuracy"}
     result = judged(paths, {**test, "variants": ["overfit"], "than": ["overfit"]})
     assert result.verdict == "contradicted"
+    # Paired by network, so that the scatter of seeds that both share is no scatter of the gap.
+    gap = judged(paths, {"kind": "overfits", "variants": ["overfit"]}).judgements[0].finding
+    finding = result.judgements[0].finding
+    assert (finding.effect, finding.interval) == (gap.effect, gap.interval)
+    assert "6 seeds)" in result.sentence
 
 
 def test_training_accuracy_scatters_with_the_seeds_only(paths: Paths) -> None:

@@ -112,7 +112,30 @@ def test_claims(shown: dict[str, pd.DataFrame]) -> None:
     assert cells(tables.claims_markdown(claims), 0)[:2] == ["b is better.", "**undecided**"]
     accuracy, cost = (cells(tables.judgements_markdown(claims), row) for row in (0, 1))
     assert accuracy[:3] == ["up", "higher: b / a, test accuracy", "15.00"]
-    assert cost[1:5] == ["costs more: b / a", "× 2.50", "–", "–"]
+    assert cost[1:5] == ["costs more: b / a, `measure: flops`", "×\u00a02.50", "–", "–"]
+    assert accuracy[3].count("\u00a0to\u00a0") == 1  # an interval stays on one line
+
+
+def test_a_test_is_shown_with_its_settings(
+    paths: Paths, write: Callable[..., None], shown: dict[str, pd.DataFrame]
+) -> None:
+    write("c", [0.9, 0.8, 0.7])
+    ahead = {"kind": "ahead", "metric": "running_train_accuracy", "epoch": 2}
+    own = {"kind": "similar", "metric": "val_accuracy", "than_metric": "test_accuracy"}
+    tests = [
+        {**ahead, "variants": ["c"], "than": ["a"]},
+        {**own, "variants": ["c"], "than": ["c"]},
+    ]
+    claims = {"early": {"statement": "c is ahead.", "tests": tests}}
+    study = Study.model_validate(
+        {**STUDY.model_dump(), "variants": {"a": "a", "c": "c"}, "published": {}, "claims": claims}
+    )
+    evidence = gather(study, load_results(paths, "g", study.variants))
+    table = tables.judgements_markdown(tables.claims_table(judge(evidence)))
+    assert cells(table, 0)[1] == "ahead: c / a, training accuracy, `epoch: 2`"
+    assert cells(table, 1)[1] == (
+        "similar: c / c, validation accuracy, `than_metric: test_accuracy`"
+    )
 
 
 def test_a_table_read_back_looks_the_same(shown: dict[str, pd.DataFrame], tmp_path: Path) -> None:

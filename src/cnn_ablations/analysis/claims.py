@@ -133,7 +133,7 @@ def _outlook(evidence: Evidence, finding: Finding, seeds: int, more: int | None)
     if seeds == 1:
         return "a single seed leaves it open"
     if more is None:
-        return "too close to call with these images, however many seeds"
+        return "if it is really this close, no number of seeds decides it with these images"
     if more > MANY_SEEDS:
         return f"more than {MANY_SEEDS:,} seeds of each would be needed"
     return f"about {float(f'{more:.2g}'):.0f} seeds of each might decide"

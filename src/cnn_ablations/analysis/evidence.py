@@ -40,11 +40,12 @@ class Evidence:
         collapsed = int(self.results[variant].collapsed.sum())
         return Sample(values, np.tile(values, (statistics.RESAMPLES, 1)), collapsed)
 
-    def gap(self, variant: str) -> Sample:
-        """Training less validation accuracy of each seed, after training."""
-        validation = self.accuracy(variant, "val_accuracy")
-        train = self.results[variant].train_accuracy
-        return Sample(train - validation.values, train - validation.draws, validation.collapsed)
+    def gap(
+        self, variant: str, metric: str = "train_accuracy", than_metric: str = "val_accuracy"
+    ) -> Sample:
+        """How far one accuracy of each network is above another one of the same network."""
+        above, below = self.accuracy(variant, metric), self.accuracy(variant, than_metric)
+        return Sample(above.values - below.values, above.draws - below.draws, above.collapsed)
 
     def curve(self, variant: str, metric: str, epoch: int) -> Floats:
         """A metric after each epoch, (epochs, seeds).

@@ -14,7 +14,7 @@ from scipy import stats
 from cnn_ablations.analysis import statistics
 from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.statistics import Estimate, Floats, Sample, contrast
-from cnn_ablations.analysis.wording import METRICS, points
+from cnn_ablations.analysis.wording import METRICS, curve_name, points
 from cnn_ablations.config.studies import (
     Ahead,
     BeatsMajority,
@@ -181,7 +181,11 @@ def _costs_more(evidence: Evidence, test: CostsMore) -> Finding:
     what, scale, unit = {
         "parameters": ("number of parameters", 1.0, ""),
         "flops": ("arithmetic", 1e6, " million operations an image"),
-        "training_flops": ("arithmetic", 1e12, " million million operations for all epochs"),
+        "training_flops": (
+            "arithmetic",
+            1e12,
+            " trillion operations in the forward passes of all epochs",
+        ),
     }[test.measure]
     digits = ",.0f" if test.measure == "parameters" else ",.2f"
     ratio, at_least, at_most = ours / theirs, test.at_least or 1.0, test.at_most or np.inf
@@ -233,7 +237,7 @@ def _settles(evidence: Evidence, test: Settles) -> Finding:
         estimate,
         SETTLED,
         statement=(
-            f"After epoch {test.epoch} the {_curve_name(test.metric)} of "
+            f"After epoch {test.epoch} the {curve_name(test.metric)} of "
             f"{evidence.name(test.variants)} {'rises' if estimate.value >= 0 else 'falls'} by "
             f"{points(abs(estimate.value))} % of its range over all epochs"
         ),
@@ -252,7 +256,7 @@ def _falls_on(evidence: Evidence, test: FallsOn) -> Finding:
         estimate,
         0.0,
         statement=(
-            f"After epoch {test.epoch} the {_curve_name(test.metric)} of "
+            f"After epoch {test.epoch} the {curve_name(test.metric)} of "
             f"{evidence.name(test.variants)} {'falls' if estimate.value >= 0 else 'rises'} by "
             f"{abs(estimate.value):.3f} nats"
         ),
@@ -271,7 +275,7 @@ def _ahead(evidence: Evidence, test: Ahead) -> Finding:
         estimate,
         0.0,
         statement=(
-            f"After epoch {test.epoch} the {_curve_name(test.metric)} of "
+            f"After epoch {test.epoch} the {curve_name(test.metric)} of "
             f"{evidence.name(test.variants)} is {_signed(estimate.value, 'above', 'below')} that "
             f"of {evidence.name(test.than)}"
         ),
@@ -458,7 +462,9 @@ def _accuracy(evidence: Evidence, test: Reaches | Near | BeatsMajority) -> Estim
 
 
 def _difference(evidence: Evidence, test: Higher | NotHigher | Similar) -> Estimate:
-    than_metric = getattr(test, "than_metric", None) or test.metric
+    than_metric = _than_metric(test)
+    if test.variants == test.than:  # two accuracies of the same networks: paired by seed
+        return contrast([evidence.gap(v, test.metric, than_metric) for v in test.variants])
     return contrast(
         [evidence.accuracy(variant, test.metric) for variant in test.variants],
         [evidence.accuracy(variant, than_metric) for variant in test.than],
@@ -466,12 +472,16 @@ def _difference(evidence: Evidence, test: Higher | NotHigher | Similar) -> Estim
 
 
 def _comparison(evidence: Evidence, test: Higher | NotHigher | Similar, estimate: Estimate) -> str:
-    than_metric = getattr(test, "than_metric", None) or test.metric
+    than_metric = _than_metric(test)
     that = "that" if than_metric == test.metric else f"the {METRICS[than_metric]}"
     return (
         f"{_whose(evidence, test)} is {_signed(estimate.value, 'above', 'below')} {that} of "
         f"{evidence.name(test.than)}"
     )
+
+
+def _than_metric(test: Higher | NotHigher | Similar) -> str:
+    return (None if isinstance(test, Higher) else test.than_metric) or test.metric
 
 
 def _whose(
@@ -525,10 +535,6 @@ def _near_zero(evidence: Evidence, variant: str) -> Sample:
     shares = by_seed["near"].sum() / by_seed["count"].sum()
     of_seeds = shares.loc[evidence.results[variant].seeds.tolist()]
     return evidence.of_seeds(variant, np.asarray(of_seeds, dtype=np.float64))
-
-
-def _curve_name(metric: str) -> str:
-    return METRICS[metric].removesuffix(" (average over the last epoch)")
 
 
 def _signed(difference: float, positive: str, negative: str) -> str:

@@ -3,6 +3,7 @@
 The Markdown is made from what the CSV holds, so a table read back looks as it did at first.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from cnn_ablations.analysis import statistics
 from cnn_ablations.analysis.claims import ClaimResult
 from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.published import PublishedFigure
-from cnn_ablations.analysis.wording import METRICS, measure, points, said_by
+from cnn_ablations.analysis.wording import METRICS, curve_name, measure, points, said_by
 from cnn_ablations.config.studies import Study
 from cnn_ablations.files import write_atomically
 
@@ -96,6 +97,7 @@ def claims_table(claims: Iterable[ClaimResult]) -> pd.DataFrame:
                     "metric": getattr(test, "metric", ""),
                     "variants": " ".join(test.variants),
                     "than": " ".join(getattr(test, "than", [])),
+                    "settings": as_yaml(test.model_dump(exclude=_COMMON, exclude_none=True)),
                     "verdict": judgement.verdict,
                     "effect": finding.effect,
                     "unit": finding.unit,
@@ -113,8 +115,10 @@ def claims_table(claims: Iterable[ClaimResult]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_CLAIM_COLUMNS)
 
 
+_COMMON = {"kind", "metric", "variants", "than"}
 _CLAIM_COLUMNS = ["claim", "statement", "source", "remark", "claim_verdict", "claim_sentence"]
-_CLAIM_COLUMNS += ["test", "kind", "metric", "variants", "than", "verdict", "effect", "unit"]
+_CLAIM_COLUMNS += ["test", "kind", "metric", "variants", "than", "settings", "verdict"]
+_CLAIM_COLUMNS += ["effect", "unit"]
 _CLAIM_COLUMNS += ["low", "high", "p", "p_holm", "seeds", "seeds_to_decide", "sentence"]
 
 
@@ -242,8 +246,14 @@ def _markdown(columns: Mapping[str, Iterable[str]], left: int) -> str:
     if not rows:
         return ""
     rule = [":--"] * left + ["--:"] * (len(columns) - left)
-    lines = [columns, rule, *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
+    lines = [columns, rule, *([_cell(cell, i >= left) for i, cell in enumerate(r)] for r in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(content: object, is_number: bool) -> str:
+    """A cell's text; where it is a number, an interval or a p value stays on one line."""
+    text = str(content).replace("|", "\\|")
+    return re.sub(r" (?=to )|(?<=to) |(?<=[<×]) ", "\u00a0", text) if is_number else text
 
 
 def _texts(values: pd.Series, text: Callable[[Any], str]) -> list[str]:
@@ -266,9 +276,16 @@ def _measure(row: Mapping[Any, Any], key: str, *, sign: bool = False) -> str:
 
 
 def _test(row: Mapping[Any, Any]) -> str:
-    metric = METRICS.get(row["metric"], "")
-    than = f" / {row['than']}" if isinstance(row["than"], str) and row["than"] else ""
-    return f"{row['kind'].replace('_', ' ')}: {row['variants']}{than}{metric and f', {metric}'}"
+    than, settings = (row[key] if isinstance(row[key], str) else "" for key in ("than", "settings"))
+    metric = row["metric"]
+    if metric in METRICS:
+        metric = curve_name(metric) if "epoch:" in settings else METRICS[metric]
+    else:
+        metric = ""
+    return (
+        f"{row['kind'].replace('_', ' ')}: {row['variants']}{than and f' / {than}'}"
+        f"{metric and f', {metric}'}{settings and f', `{settings}`'}"
+    )
 
 
 def _p(p: float) -> str:

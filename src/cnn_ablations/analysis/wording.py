@@ -15,6 +15,11 @@ METRICS = {
 }
 
 
+def curve_name(metric: str) -> str:
+    """A metric after each epoch."""
+    return METRICS[metric].removesuffix(" (average over the last epoch)")
+
+
 def points(fraction: float) -> str:
     """An accuracy in per cent, or a difference of accuracies in percentage points."""
     return f"{100 * fraction:z.2f}".replace("-", "−")
