@@ -134,7 +134,7 @@ def test_scores_of_every_split_stand_beside_a_constant_answer() -> None:
     assert row(table, "training") == ["4", "75.00 %", "42.86 %", "75.00 %", "cat"]
     assert row(table, "validation") == ["2", "100.00 %", "50.00 %", "100.00 %", "dog"]
     assert row(table, "training and validation")[:2] == ["6", "83.33 %"]
-    assert row(table, "training and validation")[3:] == ["50.00 %", "cat"]
+    assert row(table, "training and validation")[3:] == ["50.00 %", "all equal"]
     assert row(table, "test") == ["5", "60.00 %", "58.33 %", "60.00 %", "dog"]
 
 

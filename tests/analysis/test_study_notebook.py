@@ -7,7 +7,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from cnn_ablations.analysis.evidence import gather
+from cnn_ablations.analysis.results import load_results
 from cnn_ablations.analysis.study import (
+    cost_measure,
     introduction,
     recipe_and_differences,
     study_parameters,
@@ -48,6 +51,33 @@ def test_the_parameter_is_the_name_of_a_study(real_params: Params) -> None:
     assert study_parameters(real_params, "r2-regularisation") == {"name": "r2-regularisation"}
     with pytest.raises(ProjectError, match="has no study 'r9'"):
         study_parameters(real_params, "r9")
+
+
+@pytest.mark.parametrize(
+    ("flops", "images", "measure"),
+    [
+        ((1000, 1000), (100, 100), None),
+        ((1000, 3000), (100, 100), "flops"),
+        ((1000, 1000), (100, 300), "training_flops"),
+        ((1000, 3000), (100, 300), "training_flops"),
+    ],
+)
+def test_cost_is_that_of_an_image_where_trainings_see_equally_many(
+    paths: Paths,
+    write: Callable[..., None],
+    real_params: Params,
+    flops: tuple[int, int],
+    images: tuple[int, int],
+    measure: str | None,
+) -> None:
+    for name, of_image, seen in zip("ab", flops, images, strict=True):
+        write(name, [0.8, 0.9], flops=of_image, images=seen)
+    evidence = gather(real_params.study("quickstart"), load_results(paths, "g", "ab"))
+    assert cost_measure(evidence) == measure
+
+
+def test_a_study_not_run_yet_has_no_cost(real_params: Params) -> None:
+    assert cost_measure(gather(real_params.study("quickstart"), {})) is None
 
 
 def test_a_variant_differs_in_what_its_protocol_does_not_say(real_params: Params) -> None:

@@ -38,7 +38,7 @@ def test_values_that_span_decades_stand_apart_by_their_logarithms(texts: Texts) 
 def test_values_that_lie_together_stand_where_they_are(texts: Texts) -> None:
     figure = accuracy_along(accuracies(3, 5, 9), "kernel_size")
     assert places(figure).tolist() == [3, 5, 9]
-    assert "kernel size" in texts(figure)
+    assert "kernel size (pixels)" in texts(figure)
 
 
 def test_medians_are_connected_and_every_seed_is_shown(texts: Texts) -> None:

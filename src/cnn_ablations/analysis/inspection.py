@@ -67,11 +67,11 @@ def describe(result: VariantResult, intervals: Mapping[str, tuple[float, float]]
             "better on the test images than always naming the most common class."
         )
     split, other = ("val", "validation") if "val" in of_split else ("test", "test")
-    gap = 100 * float(np.median(of_split["train"]) - np.median(of_split[split]))
-    median = "median accuracy" if len(seeds) > 1 else "accuracy"
+    gap = 100 * float(np.median(of_split["train"] - of_split[split]))
+    median = ", in the median over seeds" if len(seeds) > 1 else ""
     sentences.append(
-        f"Its {median} on the images that it was trained on is {abs(gap):.2f} points "
-        f"{'above' if gap >= 0 else 'below'} that on {other} images. The network has "
+        f"Its accuracy on the images that it was trained on is {abs(gap):.2f} points "
+        f"{'above' if gap >= 0 else 'below'} that on {other} images{median}. The network has "
         f"{result.metrics['parameters']:,} parameters and needs {result.metrics['flops']:,} "
         "floating-point operations for an image."
     )
@@ -143,7 +143,7 @@ def _score(predictions: Predictions, classes: Sequence[str]) -> dict[str, str]:
         "accuracy": per_cent(float((predicted == labels).mean())),
         "macro F1": per_cent(float(macro)),
         "majority baseline": per_cent(float(counts.max() / len(labels))),
-        "most common class": classes[int(counts.argmax())],
+        "most common class": "all equal" if np.ptp(counts) == 0 else classes[int(counts.argmax())],
     }
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import pandas as pd
 
+from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.published import OUTSIDE, WITHIN
 from cnn_ablations.analysis.tables import judgements_markdown, published_markdown
 from cnn_ablations.config.params import Params
-from cnn_ablations.config.studies import Study
+from cnn_ablations.config.studies import Measure, Study
 
 NOT_RUN_TEXT = "*Not run yet.*"
 
@@ -107,6 +108,20 @@ def variants_along(
             value = differences.get(variant, {}).get(key, recipe[key])
             chosen[float(value)] = variant
     return chosen
+
+
+def cost_measure(evidence: Evidence) -> Measure | None:
+    """What the cost of a study's variants is counted in: operations for one image, or, where their
+    trainings do not see equally many images, for all of a training. None where all cost the same.
+    """
+    flops, of_training = (
+        [evidence.cost([variant], measure) for variant in evidence.results]
+        for measure in ("flops", "training_flops")
+    )
+    images = {round(all_ / one) for one, all_ in zip(flops, of_training, strict=True)}
+    if len(images) > 1:
+        return "training_flops"
+    return "flops" if len(set(flops)) > 1 else None
 
 
 def _are(count: int) -> str:

@@ -48,7 +48,8 @@ def accuracy_along(accuracies: Mapping[float, Mapping[str, Floats]], name: str) 
     axes.set_xticks(places, [f"{value:,g}" for value in values])
     axes.xaxis.set_minor_locator(NullLocator())
     logarithmic = " (logarithmic axis)" if _is_wide(values) else ""
-    axes.set_xlabel(f"{name.replace('_', ' ')}{logarithmic}")
+    unit = " (pixels)" if name in ("kernel_size", "strides", "pooling") else ""
+    axes.set_xlabel(f"{name.replace('_', ' ')}{unit}{logarithmic}")
     axes.set_ylabel("accuracy after training")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     axes.grid()

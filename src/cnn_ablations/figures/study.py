@@ -151,7 +151,7 @@ def accuracy_against_cost(
         axes.yaxis.set_major_formatter(_percent)
     main.set_ylim(_padded(shown or at_chance))
     for axes in rest:
-        axes.set_ylim(_padded(at_chance, 0.02))
+        axes.set_ylim(_padded([*at_chance, *(b for b in bounds if b <= low + 0.1)], 0.02))
         axes.set_ylabel("at chance")
         axes.yaxis.set_major_locator(MaxNLocator(2))
         main.tick_params(bottom=False)
@@ -162,7 +162,7 @@ def accuracy_against_cost(
     unit = 1e6 if per_image else 1e12
     bottom.set_xticks(costs, [f"{cost / unit:.3g}" for cost in costs])
     bottom.xaxis.set_minor_locator(NullLocator())
-    what = "million operations an image" if per_image else "million million operations a training"
+    what = "million operations an image" if per_image else "trillion operations a training"
     bottom.set_xlabel(f"{what} (variants of equal cost are drawn side by side)")
     main.set_ylabel(f"{SPLIT_NAMES[split]} accuracy")
     figure.legend(*main.get_legend_handles_labels(), loc="outside right upper")
@@ -223,7 +223,9 @@ def _panels(figure: Figure, seeds: Iterable[Seeds], extra: Sequence[float]) -> l
         return [axes]
     gap = max(chance) + 0.02
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 5])
-    left.set_xlim(_padded(chance, 0.02))
+    # The end of an interval may lie between the two: it is drawn on the side that is nearer.
+    gap = max(gap, (max(chance) + min(learned)) / 2)
+    left.set_xlim(_padded([*chance, *(value for value in extra if value <= gap)], 0.02))
     right.set_xlim(_padded([*learned, *(value for value in extra if value > gap)]))
     left.set_title("collapsed")
     left.xaxis.set_major_locator(MaxNLocator(1))
