@@ -145,15 +145,36 @@ def test_weights_that_differ_are_seen_by_the_hash_that_git_holds(
     with (repeated.run(*NET) / "seed-1" / "weights.weights.h5").open("ab") as file:
         file.write(b"!")
     done = verification.compare(net, committed, repeated)
-    assert verdicts(done).pop("runs") == WITHIN
-    assert [v for v in verdicts(done).values() if v != IDENTICAL] == [WITHIN]
+    assert verdicts(done).pop("runs") == DIFFERENT  # where the predictions are the same
+    assert [v for v in verdicts(done).values() if v != IDENTICAL] == [DIFFERENT]
+    assert "although the numbers behind it are the same" in str(done)
+    mistake(repeated)
+    assert verdicts(verification.compare(net, committed, repeated))["runs"] == WITHIN
 
 
 def test_a_run_that_dvc_does_not_know_is_not_compared(
     net: Variant, committed: Paths, repeated: Paths
 ) -> None:
     (committed.root / "dvc.lock").unlink()
-    assert "runs" not in verdicts(verification.compare(net, committed, repeated))
+    done = verification.compare(net, committed, repeated)
+    assert "runs" not in verdicts(done)
+    assert "not compared: data/runs/tiny/tiny-net, which dvc.lock does not know" in str(done)
+
+
+@pytest.mark.parametrize("stage", [[], {"outs": [{}]}, {"outs": 3}])
+def test_a_lock_that_makes_no_sense_is_named(
+    net: Variant, committed: Paths, repeated: Paths, stage: Any
+) -> None:
+    text = yaml.safe_dump({"stages": {"train@tiny-net": stage}})
+    (committed.root / "dvc.lock").write_text(text)
+    with pytest.raises(ProjectError, match=r"dvc\.lock says nothing .* `git restore dvc\.lock"):
+        verification.compare(net, committed, repeated)
+
+
+@pytest.mark.parametrize("timings", ["[]", '{"seeds": []}', '{"seeds": {"0": 3}}', "[" * 9999])
+def test_times_that_make_no_sense_are_unknown(net: Variant, committed: Paths, timings: str) -> None:
+    committed.timings(*NET).write_text(timings)
+    assert "recorded" not in verification.announced([net], committed)
 
 
 def test_a_file_that_is_not_committed_is_different(
@@ -177,6 +198,7 @@ def test_one_seed_is_compared_with_the_same_seed(
     assert done.verdict == IDENTICAL
     assert set(verdicts(done)) == {"curves", "features", "predictions", "weights"}
     assert str(done).startswith("tiny-net, seed 1: bit-identical")
+    assert "not compared, for that takes all seeds: metrics, the notebook" in str(done)
 
     with np.load(repeated.predictions(*NET), allow_pickle=False) as arrays:
         changed = dict(arrays)

@@ -210,6 +210,8 @@ def main() -> None:
     die_with_parent()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else nohup, say, has it ignored
+        signal.signal(signal.SIGHUP, _stop)
     try:
         app()
     except ProjectError as error:

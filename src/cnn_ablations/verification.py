@@ -120,6 +120,7 @@ def plan(
                 f"which params.yaml gives {variant.name}; run `dvc repro train@{variant.name}`"
             )
         load_arrays(paths.arrays(variant.dataset))
+    locked_stages(paths)  # what is wrong with it is better said before training than after
     return chosen
 
 
@@ -151,8 +152,8 @@ def compare(variant: Variant, paths: Paths, repeated: Paths) -> Verification:
     committed = load_result(paths, *own)
     whole = variant.seeds == committed.seeds.tolist()
     outputs = [*_reports(variant, whole, paths, repeated)]
-    if whole:
-        outputs += _run_folder(variant, paths, repeated)
+    run = _run_folder(variant, paths, repeated) if whole else []
+    outputs += run
     noise = compare_accuracies(committed, load_result(repeated, *own))
     findings = compare_outputs(outputs, noise)
     identical = worst(findings) == IDENTICAL
@@ -161,7 +162,10 @@ def compare(variant: Variant, paths: Paths, repeated: Paths) -> Verification:
         seeds=variant.seeds,
         outputs=findings,
         accuracies=[] if identical else noise,
-        circumstances=_circumstances(_timings(variant, paths), identical),
+        circumstances=[
+            *_left_out(whole, bool(run), paths.run(*own).relative_to(paths.root).as_posix()),
+            *_circumstances(_timings(variant, paths), identical),
+        ],
         compared_bytes=sum(output.size for output in outputs),
     )
 
@@ -217,15 +221,31 @@ def _reports(variant: Variant, whole: bool, paths: Paths, repeated: Paths) -> It
         yield Output(name, before, content, len(content))
 
 
-def _run_folder(variant: Variant, paths: Paths, repeated: Paths) -> Iterable[Output]:
+def _run_folder(variant: Variant, paths: Paths, repeated: Paths) -> list[Output]:
     """The weights, histories and probabilities, of which git holds the hash."""
     folder = repeated.run(variant.group, variant.name)
     name = folder.relative_to(repeated.root).as_posix()
-    stage = locked_stages(paths).get(f"train@{variant.name}", {})
-    for output in stage.get("outs", []):
-        if output["path"] == name:
-            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-            yield Output(name, output["md5"].encode(), dvc_hash(folder).encode(), size)
+    try:
+        outputs = locked_stages(paths).get(f"train@{variant.name}", {}).get("outs", [])
+        committed = {output["path"]: output["md5"].encode() for output in outputs}
+    except (AttributeError, KeyError, TypeError):
+        raise ProjectError(
+            f"{paths.root / 'dvc.lock'} says nothing that makes sense of train@{variant.name}; "
+            "`git restore dvc.lock` mends it"
+        ) from None
+    if name not in committed:
+        return []
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return [Output(name, committed[name], dvc_hash(folder).encode(), size)]
+
+
+def _left_out(whole: bool, with_run: bool, run: str) -> list[str]:
+    if not whole:
+        return [
+            "not compared, for that takes all seeds: metrics, the notebook, and the weights and "
+            f"probabilities in {run}"
+        ]
+    return [] if with_run else [f"not compared: {run}, which dvc.lock does not know"]
 
 
 def dvc_hash(folder: Path) -> str:
@@ -254,7 +274,7 @@ def _circumstances(timings: Mapping[str, Any], identical: bool) -> list[str]:
     commit = timings.get("revision", {}).get("commit")
     since = f" since commit {commit[:12]}" if commit else ""
     return [
-        f"machine and libraries are those that trained it: look at what changed in code, "
+        f"nothing that is recorded of machine and libraries differs: look at what changed in code, "
         f"parameters or data{since}"
     ]
 
@@ -262,19 +282,19 @@ def _circumstances(timings: Mapping[str, Any], identical: bool) -> list[str]:
 def _timings(variant: Variant, paths: Paths) -> dict[str, Any]:
     """The recorded times and provenance; nothing where there is no readable record."""
     try:
-        timings: dict[str, Any] = json.loads(
-            paths.timings(variant.group, variant.name).read_bytes()
-        )
-    except (OSError, ValueError):
+        timings = json.loads(paths.timings(variant.group, variant.name).read_bytes())
+    except (OSError, ValueError, RecursionError):
         return {}
-    return timings
+    return timings if isinstance(timings, dict) else {}
 
 
 def _seconds(variant: Variant, paths: Paths) -> float:
-    by_seed = _timings(variant, paths).get("seeds", {})
-    unknown = {"train_seconds": math.inf, "evaluate_seconds": 0.0}
-    measured = [by_seed.get(str(seed), unknown) for seed in variant.seeds]
-    return math.fsum(m["train_seconds"] + m["evaluate_seconds"] for m in measured)
+    try:
+        by_seed = _timings(variant, paths)["seeds"]
+        measured = [by_seed[str(seed)] for seed in variant.seeds]
+        return math.fsum(m["train_seconds"] + m["evaluate_seconds"] for m in measured)
+    except (KeyError, TypeError):
+        return math.inf
 
 
 def _cheapest(variants: Sequence[Variant], paths: Paths) -> list[Variant]:

@@ -172,6 +172,14 @@ def test_a_summary_of_the_same_numbers_has_no_excuse() -> None:
     ]
 
 
+def test_where_predictions_are_the_same_nothing_else_may_differ() -> None:
+    same = Output("a.npz", npz(**PREDICTIONS), npz(**PREDICTIONS), 9)
+    absurd = csv(seed=[0, 0, 1], epoch=[1, 2, 1], val_accuracy=[1e6, 1e6, 1e6])
+    for other in (Output("a.csv", absurd, CURVES, 9), Output("data/runs/a", b"one", b"two", 9)):
+        found = compare_outputs([same, other], NOISE)
+        assert [agreement.verdict for agreement in found] == [IDENTICAL, DIFFERENT]
+
+
 def test_values_that_are_not_numbers_are_equal() -> None:
     arrays = {**PREDICTIONS, "train_loss": [0.6, np.nan]}
     assert verdict("a.npz", npz(**PREDICTIONS), npz(**arrays))[1] == "1 of 8 values differ"

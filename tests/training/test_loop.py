@@ -1,5 +1,6 @@
 """The same bytes whatever happens on the way. Most trainings run in processes of their own."""
 
+import itertools
 import json
 import resource
 import signal
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import h5py
@@ -133,6 +134,8 @@ def test_killed_training_goes_on_and_ends_in_the_same_bytes(
 ) -> None:
     for fault in faults:
         assert train(project, [1], fault) == KILLED
+        if fault in ("evaluate:2", "result"):  # no epoch is done twice from here on
+            assert list(scratch(project, 1).glob("epoch-*.npz"))
     assert train(project, [1]) == 0
     assert outputs(project) == grown.first
     left_behind = files(project.root).keys()
@@ -330,6 +333,25 @@ def test_a_retrained_variant_has_no_validation_and_another_seed_other_weights(
     other = trained(variant, arrays, tmp_path / "1", seed=1)
     weights = "weights.weights.h5"
     assert (other / weights).read_bytes() != (result / weights).read_bytes()
+
+
+def test_a_checkpoint_is_written_after_the_epoch_in_which_ten_seconds_have_passed(
+    keras: ModuleType,
+    tiny_variant: Variant,
+    arrays: Arrays,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = itertools.count(step=4)  # since the last look at the clock, once an epoch
+    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
+    saved: list[int] = []
+    monkeypatch.setattr("cnn_ablations.training.loop.time", clock)
+    monkeypatch.setattr(
+        "cnn_ablations.training.loop.save_checkpoint",
+        lambda folder, state, variables: saved.append(state.epoch),
+    )
+    trained(variant_of(tiny_variant, epochs=8, batch_size=240), arrays, tmp_path / "scratch")
+    assert saved == [3, 6]
 
 
 def test_a_training_that_diverges_comes_to_its_end(
