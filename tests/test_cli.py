@@ -254,17 +254,21 @@ def kernel_at_work(
             os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
 def test_a_polite_end_is_one_clear_line_and_takes_the_kernel_along(
-    project: Paths, kernel_at_work: Callable[..., Any], wait_for_end: Callable[..., None]
+    project: Paths,
+    kernel_at_work: Callable[..., Any],
+    wait_for_end: Callable[..., None],
+    signum: signal.Signals,
 ) -> None:
     process, kernel = kernel_at_work(COMMAND, "explore", "digits")
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signum)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 1
     assert stdout == ""
     assert stderr == (
-        "interrupted (SIGTERM): run the same command again; a training goes on from its last "
-        "checkpoint\n"
+        f"interrupted ({signum.name}): run the same command again; a training goes on from its "
+        "last checkpoint\n"
     )
     wait_for_end([kernel])
     assert not project.notebook("datasets", "digits").exists()

@@ -62,9 +62,10 @@ METRICS = {"parameters": 90, "seeds": 2, "collapsed_seeds": 0, "test_accuracy": 
 def verdict(
     name: str, committed: bytes | None, repeated: bytes, noise: list[Agreement] = NOISE
 ) -> tuple[str, str]:
-    """Of one output, where the numbers of another differ."""
+    """Of one output, where the predictions differ."""
+    other = {**PREDICTIONS, "train_loss": [0.5, 0.7]}
     outputs = [
-        Output("curves/other.csv", CURVES, OTHER_CURVES, 9),
+        Output("predictions/other.npz", npz(**PREDICTIONS), npz(**other), 9),
         Output(name, committed, repeated, 9),
     ]
     finding = compare_outputs(outputs, noise)[1]
