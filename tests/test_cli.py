@@ -163,7 +163,7 @@ def test_an_unwritable_folder_is_named(
 
 def imported(arguments: Sequence[str], folder: Path) -> tuple[set[str], str]:
     """The top-level modules that a command line imports, and what else it writes to stderr."""
-    script = "from cnn_ablations.cli import main; main()"
+    script = "from cnn_ablations.__main__ import main; main()"
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", script, *arguments],
         cwd=folder,
@@ -272,6 +272,33 @@ def test_a_polite_end_is_one_clear_line_and_takes_the_kernel_along(
     )
     wait_for_end([kernel])
     assert not project.notebook("datasets", "digits").exists()
+
+
+def test_an_interruption_from_the_very_start_is_one_clear_line(project: Paths) -> None:
+    script = (
+        "import time; began = time.perf_counter(); from cnn_ablations import cli; "
+        "print(time.perf_counter() - began)"
+    )
+    imports = float(subprocess.run([sys.executable, "-c", script], capture_output=True).stdout)
+    for part in (0.02, 0.1, 0.3, 0.6, 0.9):
+        program = (
+            "import os, signal, threading\n"
+            "from cnn_ablations.__main__ import main\n"
+            f"threading.Timer({part * imports}, os.kill, [os.getpid(), signal.SIGINT]).start()\n"
+            "main()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, "check"],
+            cwd=project.root,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (
+            1,
+            "interrupted (SIGINT): run the same command again; a training goes on from its last "
+            "checkpoint\n",
+        )
+        assert done.stdout == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end a child with its parent")

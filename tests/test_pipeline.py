@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cnn_ablations.cli import _way_back, app
+from cnn_ablations.__main__ import _way_back
+from cnn_ablations.cli import app
 from cnn_ablations.config.params import Params
 from cnn_ablations.paths import Paths
 from cnn_ablations.training.backend import NUMERIC_LIBRARIES

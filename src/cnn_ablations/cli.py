@@ -1,8 +1,6 @@
 """The command line: one verb a stage of dvc.yaml. `dvc repro` calls them in the right order."""
 
-import logging
 import os
-import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -13,9 +11,8 @@ import typer
 from rich.console import Console
 
 from cnn_ablations.config.params import Params, load_params
-from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths, find_project
-from cnn_ablations.processes import alone, die_with_parent
+from cnn_ablations.processes import alone
 
 app = typer.Typer(
     name="cnn-ablations",
@@ -205,19 +202,6 @@ def report() -> None:
     write_report(params, paths)
 
 
-def main() -> None:
-    """Run the command line; a problem that the user can mend is one line and exit status 1."""
-    die_with_parent()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _stop)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else nohup, say, has it ignored
-        signal.signal(signal.SIGHUP, _stop)
-    try:
-        app()
-    except ProjectError as error:
-        sys.exit(f"error: {error}{_way_back(os.environ.get('DVC_STAGE', ''))}")
-
-
 def _project() -> tuple[Paths, Params]:
     paths = find_project()
     return paths, load_params(paths.params)
@@ -252,20 +236,3 @@ def _console() -> Console:
 
 def _say(text: str) -> None:
     _console().print(text, highlight=False, soft_wrap=True)
-
-
-def _way_back(stage: str) -> str:
-    """How to get back what DVC removed before it ran `stage`: its outputs, where git holds them."""
-    verb = stage.rpartition(":")[2].partition("@")[0]  # ../dvc.yaml:train@VARIANT
-    if verb in ("", "check", "download", "preprocess"):
-        return ""
-    return "; `git restore reports` brings back what DVC removed"
-
-
-def _stop(signum: int, frame: object) -> None:
-    # The kernel ends as well, which the tasks that wait for it would otherwise tell at length.
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    sys.exit(
-        f"interrupted ({signal.Signals(signum).name}): run the same command again; a training "
-        f"goes on from its last checkpoint{_way_back(os.environ.get('DVC_STAGE', ''))}"
-    )
