@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,17 @@ def write_atomically(path: Path, content: bytes) -> None:
             f"cannot write {path}: {error.strerror}; free space or change its permissions, "
             "then run the same command again"
         ) from None
+
+
+def remove(path: Path) -> None:
+    """Remove what is at `path`, if anything: a folder with all it holds, a file, a link.
+
+    Raises OSError where something of it cannot be removed.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def json_bytes(value: Any) -> bytes:

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import os
 import re
 import resource
 import sys
@@ -259,6 +260,32 @@ def test_a_failure_names_every_address_and_its_reason(
     assert "gopher://127.0.0.1/" in message
     assert "\n" not in message
     assert quarantined(paths, "d") == [b"wrong"]
+    assert_nothing_is_half_written(paths)
+
+
+@pytest.mark.parametrize("by_url", [False, True])
+def test_a_file_without_an_end_is_given_up(
+    site: Site, paths: Paths, tmp_path: Path, by_url: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnn_ablations.data.download.SIZE_LIMIT", 2**20)
+    files = FILES | {"train_images.gz": bytes(2**20 + 1)}
+    mirror = put(tmp_path / "mirror" / "d", files).parent
+    site.pages = {f"/d/{name}": content for name, content in files.items()}
+    source = site.url if by_url else str(mirror)
+    with pytest.raises(ProjectError, match=r"/d/train_images\.gz: it has more than 1 MiB;"):
+        download("d", dataset("idx", "http://127.0.0.1:1"), paths, source, silent)
+    assert len(site.requests) == by_url  # and not tried again
+    assert quarantined(paths, "d") == []
+    assert_nothing_is_half_written(paths)
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder"])
+def test_what_is_no_file_is_not_opened(paths: Paths, tmp_path: Path, kind: str) -> None:
+    source = put(tmp_path / "mirror" / "d", {}) / "train_images.gz"
+    make = {"device": lambda p: p.symlink_to("/dev/zero"), "pipe": os.mkfifo, "folder": Path.mkdir}
+    make[kind](source)
+    with pytest.raises(ProjectError, match=r"/d/train_images\.gz: it is not a file;"):
+        download("d", dataset("idx", "http://127.0.0.1:1"), paths, str(tmp_path / "mirror"), silent)
     assert_nothing_is_half_written(paths)
 
 

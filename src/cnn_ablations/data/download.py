@@ -1,10 +1,12 @@
 """Fill data/raw with verified files: from a mirror or the official addresses."""
 
 import shutil
+import stat
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import pooch
 import requests
@@ -13,11 +15,13 @@ from cnn_ablations.config.datasets import Cifar10Dataset, Dataset, DigitsDataset
 from cnn_ablations.data import digits
 from cnn_ablations.data.verify import check_sha256, verified_members
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.files import sha256_of
+from cnn_ablations.files import remove, sha256_of
 from cnn_ablations.paths import Paths
 
 RETRIES = 2
 """Further attempts at an address that failed, after 1 and 2 seconds."""
+SIZE_LIMIT = 2**30
+"""Bytes of a file. The largest, the CIFAR-10 archive, has 170 MB."""
 
 
 def download(
@@ -39,7 +43,7 @@ def download(
     new = raw.with_name(f".{name}.tmp")
     try:
         for folder in (new, scratch):
-            shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+            remove(folder)  # what a killed run left
             folder.mkdir(parents=True)
         if isinstance(dataset, DigitsDataset):
             (new / digits.FILE).write_bytes(digits.bundled_digits())
@@ -99,6 +103,7 @@ def _obtain(
     failures = []
     for address in addresses:
         report(f"fetching {address}/{file}")
+        (scratch / file).unlink(missing_ok=True)  # pooch would take what an attempt has left
         try:
             copy = _fetch(address, file, scratch)
             try:
@@ -124,25 +129,47 @@ def _fetch(address: str, file: str, folder: Path) -> Path:
     pooch.get_logger().setLevel("WARNING")  # `report` says it
     # No hash for pooch to check: it would delete a wrong file instead of showing it.
     store = pooch.create(folder, address, registry={file: None}, retry_if_failed=RETRIES)
-    downloader = pooch.HTTPDownloader(
+    http = pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(),
         chunk_size=2**16,
         headers={"Accept-Encoding": "identity"},  # else requests may unpack a .gz on the way
     )
+
+    def limited(url: str, output: str, store: pooch.Pooch) -> None:
+        with Path(output).open("wb") as copy:
+            http(url, _Limited(copy), store)
+
     try:
-        return Path(store.fetch(file, downloader=downloader))
+        return Path(store.fetch(file, downloader=limited))
     except (requests.RequestException, ValueError) as error:
         raise ProjectError(_reason(error)) from None
 
 
 def _copy(source: Path, target: Path) -> Path:
     try:
+        if not stat.S_ISREG(source.stat().st_mode):  # opening a pipe would wait for a writer
+            raise ProjectError("it is not a file")
         stream = source.open("rb")
     except OSError as error:
         raise ProjectError(str(error.strerror)) from None
     with stream, target.open("wb") as copy:
-        shutil.copyfileobj(stream, copy)
+        shutil.copyfileobj(stream, _Limited(copy))
     return target
+
+
+class _Limited:
+    """A file that refuses to grow beyond `SIZE_LIMIT`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.flush = file.flush
+        self.size = 0
+
+    def write(self, chunk: bytes) -> int:
+        self.size += len(chunk)
+        if self.size > SIZE_LIMIT:
+            raise ProjectError(f"it has more than {SIZE_LIMIT // 2**20} MiB")
+        return self.file.write(chunk)
 
 
 def _reason(error: Exception) -> str:
