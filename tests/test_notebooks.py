@@ -108,9 +108,7 @@ def test_a_failing_cell_keeps_the_failed_copy_and_the_old_output(
     message = message_of(paths, output, mode="luck")
     assert message == (
         "train.ipynb failed in cell 3: ValueError: no luck at all; "
-        "data/scratch/notebooks/group-variant-train.ipynb shows how far it came; "
-        "the notebook of before is in git: "
-        "git restore reports/notebooks/group/variant/train.ipynb"
+        "data/scratch/notebooks/group-variant-train.ipynb shows how far it came"
     )
     assert output.read_text() == "the notebook of before"
     failed = (paths.scratch("notebooks") / "group-variant-train.ipynb").read_text()
@@ -127,7 +125,6 @@ def test_a_problem_that_the_user_can_mend_comes_through_as_its_sentence(
     )
     message = message_of(paths, output)
     assert message.startswith("data/arrays/x is missing; run this (data/scratch/notebooks/group-")
-    assert "git restore reports/notebooks/group/variant/train.ipynb" in message
     assert not output.exists()
 
 
@@ -139,9 +136,8 @@ def test_a_kernel_that_is_killed_is_no_success(
         "os.kill(os.getpid(), signal.SIGKILL)",
     )
     message = message_of(paths, output)
-    assert message.startswith("the kernel of train.ipynb died")
+    assert message.startswith("the kernel of train.ipynb died (Kernel died)")
     assert "run the same command again" in message
-    assert "git restore reports/notebooks/group/variant/train.ipynb" in message
     assert not output.exists()
     log = paths.scratch("notebooks") / "group-variant-train.log"
     assert str(log.relative_to(paths.root)) in message

@@ -67,8 +67,7 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
     name = "-".join(output.relative_to(paths.root / "reports" / "notebooks").with_suffix("").parts)
     working_copy = paths.scratch("notebooks", f"{name}.ipynb")
     log = working_copy.with_suffix(".log")
-    restore = f"the notebook of before is in git: git restore {output.relative_to(paths.root)}"
-    kept = f"{working_copy.relative_to(paths.root)} shows how far it came; {restore}"
+    kept = f"{working_copy.relative_to(paths.root)} shows how far it came"
     try:
         working_copy.parent.mkdir(parents=True, exist_ok=True)
         with _environment(KERNEL_ENVIRONMENT), _stderr_to(log):
@@ -89,14 +88,17 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
             f"{source.name} failed in cell {error.cell_index}: {what}; {kept}"
         ) from None
     except RuntimeError as error:
-        # nbclient's DeadKernelError: killed, or out of memory. The cells say nothing of it.
+        # nbclient's: a kernel that died or never came to life, of which the cells say nothing.
         raise ProjectError(
-            f"the kernel of {source.name} died ({error}): it was killed or ran out of memory; "
-            "run the same command again, training goes on from its last checkpoint (the kernel's "
-            f"last words are in {log.relative_to(paths.root)}); {restore}"
+            f"the kernel of {source.name} died ({error}): most likely it was killed or "
+            "ran out of memory; run the same command again, a training goes on from its last "
+            f"checkpoint (the kernel's last words are in {log.relative_to(paths.root)})"
         ) from None
     except OSError as error:
-        raise ProjectError(f"cannot write {working_copy}: {error.strerror}; {restore}") from None
+        raise ProjectError(
+            f"cannot write {working_copy}: {error.strerror}; mend that and run the same command "
+            "again"
+        ) from None
     notebook = canonical(json.loads(working_copy.read_bytes()))
     text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)
     write_atomically(output, (text + "\n").encode())
