@@ -35,7 +35,7 @@ def test_what_is_written_is_read_back(folder: Path) -> None:
     assert arrays.image_shape == (3, 4, 2)
 
 
-def test_opening_reads_no_pixels_and_cannot_change_any(folder: Path) -> None:
+def test_opened_arrays_stay_on_disk_and_cannot_be_changed(folder: Path) -> None:
     images = load_arrays(folder).train_images
     assert isinstance(images, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
@@ -48,6 +48,17 @@ def test_the_same_arrays_are_the_same_bytes(folder: Path, tmp_path: Path) -> Non
     write_arrays(again, **transposed, classes=["a", "b", "c"], pixel_max=16)
     for path in folder.iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_changed_bit_is_noticed(folder: Path, name: str) -> None:
+    path = folder / f"{name}.npy"
+    *content, last = path.read_bytes()
+    path.write_bytes(bytes([*content, last ^ 1]))
+    with pytest.raises(
+        ProjectError, match=rf"^{path} was changed since it was written; run `dvc repro preprocess@"
+    ):
+        load_arrays(folder)
 
 
 @pytest.mark.parametrize("name", ["meta.json", *(f"{name}.npy" for name in NAMES)])
@@ -81,6 +92,10 @@ def with_meta(path: Path, **changes: Any) -> None:
         lambda path: path.with_name("meta.json").write_bytes(b"[" * 100_000),
         lambda path: with_meta(path, arrays={}),
         lambda path: with_meta(path, arrays={"train_images": {"shape": 5}}),
+        lambda path: with_meta(path, classes=[1, 2]),
+        lambda path: with_meta(path, classes=[]),
+        lambda path: with_meta(path, pixel_max="255"),
+        lambda path: with_meta(path, pixel_max=0),
     ],
     ids=[
         "empty",
@@ -95,6 +110,10 @@ def with_meta(path: Path, **changes: Any) -> None:
         "meta too deep",
         "meta without arrays",
         "meta of a wrong type",
+        "classes are numbers",
+        "no classes",
+        "a word for a number",
+        "no brightness",
     ],
 )
 def test_damage_is_one_sentence_with_the_way_out(folder: Path, damage: Any) -> None:

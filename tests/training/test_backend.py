@@ -1,4 +1,8 @@
 import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -32,7 +36,73 @@ def test_the_cpu_s_type_says_what_the_environment_takes_away(
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     whole = backend.cpu_type()
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert backend.cpu_type() == f"{whole} ONEDNN_MAX_CPU_ISA=AVX2"
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX")
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+    monkeypatch.setenv("TF_CLI_CONFIG_FILE", "/home/me/.terraformrc")  # TensorFlow is not alone
+    assert backend.cpu_type() == f"{whole} DNNL_MAX_CPU_ISA=AVX ONEDNN_MAX_CPU_ISA=AVX2"
+
+
+HOSTILE = {
+    "backend": "jax",
+    "floatx": "float16",
+    "epsilon": 0.1,
+    "image_data_format": "channels_first",
+}
+PROBE = """
+import json
+from cnn_ablations.training import backend
+before = backend.provenance()
+backend.configure()
+import keras, numpy as np
+keras.utils.set_random_seed(0)
+layers = [keras.Input((8,)), keras.layers.Dense(1)]
+model = keras.Sequential(layers)
+model.compile(loss="mse")
+images = np.zeros((4, 8))
+steps = []
+count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
+model.fit(images, images[:, :1], batch_size=1, epochs=2, verbose=0, callbacks=[count])
+print(json.dumps({
+    "backend": keras.config.backend(),
+    "floatx": keras.config.floatx(),
+    "dtype": model.weights[0].dtype,
+    "epsilon": keras.config.epsilon(),
+    "image_data_format": keras.config.image_data_format(),
+    "steps": len(steps),
+    "as before": backend.provenance() == before,
+}))
+"""
+
+
+def test_a_user_s_own_settings_of_keras_change_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keras.json").write_text(json.dumps(HOSTILE))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".keras").symlink_to(tmp_path)
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setenv("KERAS_MAX_EPOCHS", "1")
+    monkeypatch.setenv("KERAS_MAX_STEPS_PER_EPOCH", "1")
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "backend": "tensorflow",
+        "floatx": "float32",
+        "dtype": "float32",
+        "epsilon": 1e-7,
+        "image_data_format": "channels_last",
+        "steps": 8,
+        "as before": True,
+    }
+
+
+def test_circumstances_are_the_provenance_and_what_helps_to_explain() -> None:
+    found = backend.circumstances()
+    assert backend.provenance().items() <= found.items()
+    assert {"h5py", "pandas", "scikit-learn", "scipy", "python", "processor"} <= set(found)
+    assert "unknown" not in found.values()
+    assert "not installed" not in found.values()
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])

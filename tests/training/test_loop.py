@@ -22,6 +22,7 @@ from cnn_ablations.config.params import load_params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays, load_arrays
 from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import remove
 from cnn_ablations.paths import Paths
 from cnn_ablations.training.loop import train_seed
 from cnn_ablations.training.variant import seed_folder
@@ -318,6 +319,24 @@ def test_a_damaged_result_is_trained_anew_and_ends_in_the_same_bytes(
     assert after.keys() == before.keys()
     measured = {"timing.json", "sha256sums.txt"}
     assert {name for name in after if after[name] != before[name]} <= measured
+
+
+@pytest.mark.parametrize("name", ["result", "result/final.json", "result.tmp", ".final.json.tmp"])
+def test_a_folder_or_file_where_another_belongs_is_no_dead_end(
+    keras: ModuleType, tiny_variant: Variant, arrays: Arrays, tmp_path: Path, name: str
+) -> None:
+    variant = variant_of(tiny_variant, epochs=1)
+    expected = files(trained(variant, arrays, tmp_path))
+    in_the_way = tmp_path / name
+    remove(in_the_way)
+    if name == "result":
+        in_the_way.write_text("a file where a folder should be")
+    else:
+        (in_the_way / "folder").mkdir(parents=True)
+        (tmp_path / "result" / "sha256sums.txt").unlink()
+    again = files(trained(variant, arrays, tmp_path))
+    assert again["weights.weights.h5"] == expected["weights.weights.h5"]
+    assert again.keys() == expected.keys()
 
 
 def test_a_retrained_variant_has_no_validation_and_another_seed_other_weights(

@@ -220,6 +220,16 @@ def test_missing_arrays_are_named(tiny_variant: Variant, tmp_path: Path) -> None
         train_variant(tiny_variant, Paths(tmp_path))
 
 
+def test_pixels_that_were_changed_train_nothing(tiny_variant: Variant, project: Paths) -> None:
+    file = project.arrays("digits") / "train_images.npy"
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 8
+    file.write_bytes(content)
+    with pytest.raises(ProjectError, match=r"train_images\.npy was changed since it was written"):
+        train_variant(tiny_variant, project)
+    assert not project.scratch("seeds").exists()
+
+
 @pytest.mark.parametrize("place", ["data/runs", "reports", "reports/metrics"])
 def test_outputs_that_cannot_be_written_are_named_and_nothing_is_trained_twice(
     finished: Finished, place: str

@@ -1,13 +1,14 @@
 """A data set as arrays on disk: written once, then opened memory-mapped by everything else."""
 
 import io
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Len
 from numpy.typing import NDArray
+from pydantic import BaseModel, PositiveInt, ValidationError
 
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import json_bytes, sha256_of, write_atomically
@@ -37,6 +38,19 @@ class Arrays:
         return height, width, channels
 
 
+class _Array(BaseModel, strict=True):
+    shape: tuple[int, ...]
+    sha256: str
+
+
+class _Meta(BaseModel, strict=True):
+    """What `meta.json` holds."""
+
+    classes: Annotated[list[str], Len(1)]
+    pixel_max: PositiveInt
+    arrays: dict[str, _Array]
+
+
 def write_arrays(
     folder: Path,
     *,
@@ -52,43 +66,48 @@ def write_arrays(
     Raises ProjectError where the folder cannot be written.
     """
     arrays = (train_images, train_labels, test_images, test_labels)
-    meta: dict[str, object] = {"classes": classes, "pixel_max": pixel_max, "arrays": {}}
     described = {}
     for name, array in zip(NAMES, arrays, strict=True):
         buffer = io.BytesIO()
         np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
         path = folder / f"{name}.npy"
         write_atomically(path, buffer.getvalue())
-        described[name] = {"shape": list(array.shape), "sha256": sha256_of(path)}
-    meta["arrays"] = described
-    write_atomically(folder / "meta.json", json_bytes(meta))
+        described[name] = _Array(shape=array.shape, sha256=sha256_of(path))
+    meta = _Meta(classes=classes, pixel_max=pixel_max, arrays=described)
+    write_atomically(folder / "meta.json", json_bytes(meta.model_dump(mode="json")))
 
 
 def load_arrays(folder: Path) -> Arrays:
-    """Open what `write_arrays` wrote, without reading the pixels.
+    """Open what `write_arrays` wrote, once every byte of it is known to be what it was.
 
     Raises ProjectError where a file is missing or is not what `meta.json` says.
     """
     again = f"run `dvc repro preprocess@{folder.name}`"
     try:
-        meta = json.loads((folder / "meta.json").read_bytes())
+        meta = _Meta.model_validate_json((folder / "meta.json").read_bytes())
         loaded = {}
         for name in NAMES:
-            array = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            shape = tuple(meta["arrays"][name]["shape"])
-            if array.shape != shape or array.dtype != np.uint8 or not math.prod(shape):
+            path, written = folder / f"{name}.npy", meta.arrays[name]
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            if array.shape != written.shape or array.dtype != np.uint8 or not array.size:
                 raise ProjectError(
-                    f"{folder / name}.npy holds {array.dtype} {array.shape}, but meta.json says "
-                    f"uint8 {shape}; {again}"
+                    f"{path} holds {array.dtype} {array.shape}, but meta.json says "
+                    f"uint8 {written.shape}; {again}"
                 )
+            if sha256_of(path) != written.sha256:
+                raise ProjectError(f"{path} was changed since it was written; {again}")
             loaded[name] = array
-        return Arrays(
-            **loaded,
-            classes=meta["classes"],
-            pixel_max=meta["pixel_max"],
-            sha256={name: meta["arrays"][name]["sha256"] for name in NAMES},
-        )
     except FileNotFoundError as error:
         raise ProjectError(f"{error.filename} is missing; {again}") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ": ".join([".".join(map(str, first["loc"])), first["msg"]]).removeprefix(": ")
+        raise ProjectError(f"{folder / 'meta.json'} is damaged ({what}); {again}") from None
+    except (OSError, ValueError, KeyError, EOFError) as error:
         raise ProjectError(f"{folder} is not a folder of arrays ({error}); {again}") from None
+    return Arrays(
+        **loaded,
+        classes=meta.classes,
+        pixel_max=meta.pixel_max,
+        sha256={name: meta.arrays[name].sha256 for name in NAMES},
+    )

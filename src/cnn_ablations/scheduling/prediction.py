@@ -95,6 +95,9 @@ def jobs_of(
     for stage in stale:
         if stage.verb in VARIANT_STAGES:
             by_variant.setdefault(stage.entry, {})[stage.verb] = stage
+    arrays = {
+        name: _arrays(name, paths) for name in {params.variants[v].dataset for v in by_variant}
+    }
     jobs = []
     for name, stages in by_variant.items():
         variant = params.variants[name]
@@ -109,7 +112,9 @@ def jobs_of(
                     if verb in stages or ("train" in stages and f"{verb}@{name}" in needed)
                 ),
                 reasons=reasons(first, lock, params),
-                seeds=_untrained(variant, paths) if "train" in stages else [],
+                seeds=_untrained(variant, arrays[variant.dataset], paths)
+                if "train" in stages
+                else [],
                 flops=record.flops if record else None,
                 seed_seconds=record.seed_seconds if record else None,
                 basis="recorded" if record else "nothing",
@@ -297,8 +302,7 @@ def _recipe(variant: Variant) -> dict[str, Any]:
     return variant.model_dump(exclude=LABELS - {"dataset"})
 
 
-def _untrained(variant: Variant, paths: Paths) -> list[int]:
-    arrays = _arrays(variant.dataset, paths)
+def _untrained(variant: Variant, arrays: Arrays | None, paths: Paths) -> list[int]:
     if arrays is None:
         return variant.seeds
     return [

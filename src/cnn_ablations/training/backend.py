@@ -10,12 +10,40 @@ THREADS = 1
 """Results differ between thread counts, and one thread per training with as many trainings as
 cores has the highest throughput."""
 NUMERIC_LIBRARIES = ("keras", "numpy", "tensorflow")
+OTHER_LIBRARIES = ("h5py", "pandas", "scikit-learn", "scipy")
+"""They draw splits and write files, as they have for years: recorded, but a newer one makes no
+training stale."""
+
+# How the variables begin that choose among implementations of an operation.
+_CHOOSING = (
+    "CUBLAS_WORKSPACE_CONFIG",
+    "DNNL_",
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_",
+    "TF_CUDNN_",
+    "TF_DISABLE_",
+    "TF_ENABLE_",
+    "TF_ONEDNN_",
+    "TF_XLA_",
+    "XLA_",
+)
 
 
 def configure() -> None:
-    """Make Keras deterministic on one thread. Call it before anything is built or computed."""
-    os.environ.setdefault("KERAS_BACKEND", BACKEND)
+    """Make Keras deterministic on one thread. Call it before anything is built or computed.
+
+    What this user's own settings of Keras say (keras.json, variables such as KERAS_MAX_EPOCHS) has
+    no part in it.
+    """
+    for name in [name for name in os.environ if name.startswith("KERAS_")]:
+        del os.environ[name]
+    os.environ["KERAS_BACKEND"] = BACKEND
+    import keras
     import tensorflow as tf
+
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
@@ -33,17 +61,27 @@ def provenance() -> dict[str, str]:
     }
 
 
+def circumstances() -> dict[str, str]:
+    """The provenance, and what is worth knowing where bits differ although it is the same."""
+    return {
+        **provenance(),
+        **{library: _version(library) for library in OTHER_LIBRARIES},
+        "python": platform.python_version(),
+        "processor": _processor(),
+    }
+
+
 def cpu_type() -> str:
-    """The architecture, its vector instructions, and what the environment takes away from them."""
+    """The architecture, its vector instructions, and what the environment says of using them."""
     cpuinfo = Path("/proc/cpuinfo")
     words = cpuinfo.read_text().split() if cpuinfo.is_file() else [platform.processor()]
     vectors = {word for word in words if word.startswith(("avx", "amx", "fma", "sve", "arm"))}
-    limits = [
-        f"{name}={os.environ[name]}"
-        for name in ("ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS")
-        if name in os.environ
+    choices = [
+        f"{name}={value}"
+        for name, value in sorted(os.environ.items())
+        if name.startswith(_CHOOSING)
     ]
-    return " ".join([platform.machine(), *sorted(vectors), *limits])
+    return " ".join([platform.machine(), *sorted(vectors), *choices])
 
 
 def gpus() -> list[str]:
@@ -52,6 +90,14 @@ def gpus() -> list[str]:
         return []
     files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     return [file.read_text().splitlines()[0].partition(":")[2].strip() for file in files]
+
+
+def _processor() -> str:
+    """The name that the processor's maker gave it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown")
 
 
 def _version(library: str) -> str:

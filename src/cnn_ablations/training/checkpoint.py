@@ -66,6 +66,5 @@ def load_checkpoint(folder: Path, variables: Sequence[Any]) -> State:
 
 def _checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in the folder, newest first."""
-    return sorted(
-        (path for path in folder.glob("*.npz") if NAME.fullmatch(path.name)), reverse=True
-    )
+    found = (path for path in folder.glob("*.npz") if NAME.fullmatch(path.name) and path.is_file())
+    return sorted(found, reverse=True)

@@ -8,7 +8,6 @@ told from one that was never interrupted.
 
 import json
 import resource
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,7 @@ from cnn_ablations.data.arrays import Arrays
 from cnn_ablations.data.splits import Subset, split_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.faults import armed, reach
-from cnn_ablations.files import json_bytes, sha256_of, write_atomically
+from cnn_ablations.files import json_bytes, remove, sha256_of, write_atomically
 from cnn_ablations.training import backend
 from cnn_ablations.training.checkpoint import State, load_checkpoint, save_checkpoint
 from cnn_ablations.training.evaluation import Evaluation, evaluate, penalty
@@ -70,9 +69,8 @@ def train_seed(
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
             if not _is_intact(result):
-                shutil.rmtree(result, ignore_errors=True)
-                for unfinished in folder.glob(".*.tmp"):
-                    unfinished.unlink()
+                for unfinished in [result, *folder.glob(".*.tmp")]:
+                    remove(unfinished)
                 backend.configure()
                 subsets = split_arrays(arrays, variant)
                 trained = _train(variant, seed, arrays, subsets, folder, on_epoch)
@@ -189,7 +187,10 @@ def _sums(folder: Path) -> bytes:
 
 def _is_intact(result: Path) -> bool:
     """Whether a result is there, with the bytes it was written with."""
-    return (result / SUMS).is_file() and (result / SUMS).read_bytes() == _sums(result)
+    try:
+        return (result / SUMS).read_bytes() == _sums(result)
+    except OSError:  # there is no result, or something else has its name, or that of a file of it
+        return False
 
 
 def _write_result(
@@ -205,7 +206,7 @@ def _write_result(
 
     started = time.monotonic()
     building = folder / "result.tmp"
-    shutil.rmtree(building, ignore_errors=True)
+    remove(building)
     building.mkdir()
     final: dict[str, float] = {"penalty": penalty(model)}
     for split, subset in subsets.items():
@@ -229,7 +230,7 @@ def _write_result(
         "train_seconds": round(state.seconds, 2),
         "evaluate_seconds": round(time.monotonic() - started, 2),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "provenance": backend.provenance(),
+        "provenance": backend.circumstances(),
     }
     write_atomically(building / "timing.json", json_bytes(timing))
     write_atomically(building / SUMS, _sums(building))

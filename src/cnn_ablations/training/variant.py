@@ -16,7 +16,7 @@ from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays
 from cnn_ablations.data.splits import split_arrays
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.files import json_bytes, write_atomically
+from cnn_ablations.files import json_bytes, remove, write_atomically
 from cnn_ablations.models.cost import LayerCost, layer_costs
 from cnn_ablations.paths import Paths
 from cnn_ablations.revision import revision
@@ -103,11 +103,11 @@ def feature_maps(model: "keras.Model", images: UInt8s) -> dict[str, NDArray[np.f
 
 def _write_run(folders: dict[int, Path], run: Path) -> None:
     building = run.with_name(f".{run.name}.tmp")
-    shutil.rmtree(building, ignore_errors=True)
+    remove(building)
     for seed, folder in folders.items():
         ignored = shutil.ignore_patterns(MEASUREMENT, SUMS)
         shutil.copytree(folder, building / f"seed-{seed}", ignore=ignored)
-    shutil.rmtree(run, ignore_errors=True)
+    remove(run)
     building.replace(run)
 
 
