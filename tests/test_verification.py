@@ -1,20 +1,21 @@
 """One variant is trained once in the whole module, and once more by the command."""
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cnn_ablations import verification
@@ -23,7 +24,7 @@ from cnn_ablations.cli import app
 from cnn_ablations.config.params import load_params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.files import json_bytes, sha256_of
+from cnn_ablations.files import json_bytes, remove, sha256_of
 from cnn_ablations.paths import Paths
 
 COMMAND = str(Path(sys.executable).with_name("cnn-ablations"))
@@ -75,7 +76,11 @@ def net(trained: Paths) -> Variant:
 
 
 def content(paths: Paths) -> dict[Path, str]:
-    return {file: sha256_of(file) for file in paths.root.rglob("*") if file.is_file()}
+    """All files but locks, by their hash."""
+    files = (file for file in paths.root.rglob("*") if file.is_file())
+    return {
+        file: sha256_of(file) for file in files if file.suffix != ".lock" or file.name == "dvc.lock"
+    }
 
 
 def verdicts(done: verification.Verification) -> dict[str, str]:
@@ -97,10 +102,7 @@ def record(paths: Paths, **changes: Any) -> None:
     file.write_bytes(json_bytes({**json.loads(file.read_bytes()), **changes}))
 
 
-def test_trained_again_from_scratch_every_output_is_the_same_to_the_bit(
-    trained: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+def test_trained_again_from_scratch_every_output_is_the_same_to_the_bit(trained: Paths) -> None:
     before = content(trained)
     done = run(trained.root, "verify", "tiny-net")
     assert done.returncode == 0, done.stderr
@@ -121,7 +123,6 @@ def test_trained_again_from_scratch_every_output_is_the_same_to_the_bit(
     assert summary.endswith(" bytes: 7 bit-identical")
     assert "1 variants, 2 seeds, again in a temporary folder (recorded: 0." in done.stderr
     assert content(trained) == before
-    assert list(tmp_path.glob("cnn-ablations*")) == []
 
 
 def test_an_answer_that_differs_is_seed_noise(
@@ -136,6 +137,27 @@ def test_an_answer_that_differs_is_seed_noise(
     assert [finding.subject for finding in done.accuracies] == ["collapsed seeds"]
     assert re.search(
         r"predictions/tiny/tiny-net.npz +within seed noise  1 of 32. values", str(done)
+    )
+
+
+@pytest.mark.parametrize("kind", ["curves", "metrics"])
+@pytest.mark.parametrize("value", [1_000_000, 0.99, "many"])
+def test_committed_numbers_that_contradict_the_committed_answers_are_not_seed_noise(
+    net: Variant, committed: Paths, repeated: Paths, kind: str, value: Any
+) -> None:
+    if kind == "curves":
+        table = pd.read_csv(committed.curves(*NET), dtype={"val_accuracy": object})
+        table.loc[table.index[-1], "val_accuracy"] = value
+        table.to_csv(committed.curves(*NET), index=False)
+    else:
+        metrics = json.loads(committed.metrics(*NET).read_bytes())
+        committed.metrics(*NET).write_bytes(json_bytes({**metrics, "test_accuracy": value}))
+    mistake(repeated)
+    done = verification.compare(net, committed, repeated)
+    assert done.verdict == DIFFERENT
+    metric = "val_accuracy" if kind == "curves" else "test_accuracy"
+    assert re.search(
+        rf"reports/{kind} as committed +different +{metric}: not of its predictions", str(done)
     )
 
 
@@ -372,12 +394,8 @@ def test_where_nothing_was_trained_the_way_out_is_named(project: Paths) -> None:
 
 
 def test_a_training_that_fails_leaves_the_checkout_and_no_folder(
-    committed: Paths,
-    tmp_path: Path,
-    write_template: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+    committed: Paths, write_template: Callable[..., None]
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
     write_template(committed.template("train"), "variant = None", "1 / 0")
     before = content(committed)
     done = run(committed.root, "verify")
@@ -385,17 +403,17 @@ def test_a_training_that_fails_leaves_the_checkout_and_no_folder(
     assert "error: tiny-net could not be trained again: train.ipynb failed in cell" in done.stderr
     assert "the checkout is as it was" in done.stderr
     assert content(committed) == before
-    assert list(tmp_path.glob("cnn-ablations*")) == []
 
 
-def test_an_interruption_leaves_no_folder(
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+def test_an_interruption_leaves_no_folder_for_long(
     committed: Paths,
     tmp_path: Path,
     write_template: Callable[..., None],
     wait_for: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+    wait_for_end: Callable[..., None],
+    signum: signal.Signals,
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
     pid = tmp_path / "pid"
     write_template(
         committed.template("train"),
@@ -405,6 +423,7 @@ def test_an_interruption_leaves_no_folder(
         f"pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n"
         "time.sleep(600)",
     )
+    before = content(committed)
     process = subprocess.Popen(
         [COMMAND, "verify"],
         cwd=committed.root,
@@ -413,27 +432,30 @@ def test_an_interruption_leaves_no_folder(
         text=True,
     )
     wait_for(lambda: pid.exists() and pid.read_text(), process)
-    assert list(tmp_path.glob("cnn-ablations-verify-*/work")) != []
-    process.send_signal(signal.SIGINT)
+    kernel = psutil.Process(int(pid.read_text()))
+    assert (committed.scratch("verify", *NET) / "work").exists()
+    process.send_signal(signum)
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert stderr.splitlines()[-1] == (
-        "interrupted: the checkout is as it was; `verify` starts anew the next time"
-    )
-    assert list(tmp_path.glob("cnn-ablations*")) == []
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid.read_text()), 0)
+    wait_for_end([kernel])
+    if signum == signal.SIGINT:
+        assert process.returncode == 1
+        assert stderr.splitlines()[-1] == (
+            "interrupted: the checkout is as it was; `verify` starts anew the next time"
+        )
+    else:
+        assert content(committed) != before
+        write_template(committed.template("train"), "variant = None", "1 / 0")
+        assert "division by zero" in run(committed.root, "verify").stderr
+        before[committed.template("train")] = sha256_of(committed.template("train"))
+    assert content(committed) == before
 
 
-def test_no_place_for_a_temporary_folder_is_named(
-    net: Variant, committed: Paths, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(**_: object) -> None:
-        raise FileNotFoundError("no usable temporary directory")
-
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
-    with pytest.raises(ProjectError, match=r"no usable temporary directory; free space .* TMPDIR"):
-        verification.verify(net, committed, "tiny-net", None)  # type: ignore[arg-type]
+def test_a_place_where_it_cannot_work_is_named(net: Variant, committed: Paths) -> None:
+    place = committed.scratch("verify")
+    remove(place)
+    place.write_text("a file where a folder should be")
+    with pytest.raises(ProjectError, match=rf"^cannot write {place}/tiny.*; mend that and run"):
+        verification.verify(net, committed, "tiny-net", Console())
 
 
 def test_the_hash_of_a_folder_is_that_of_dvc(tmp_path: Path) -> None:

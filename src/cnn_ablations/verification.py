@@ -1,14 +1,14 @@
 """Training variants again, from empty scratch, and comparing them with what is committed.
 
-Everything happens in a temporary folder that looks like a checkout: it links to the arrays and to
-the template of the notebook, and what `train` writes there is compared, file by file, with the
-same files here. Nothing of it stays, and nothing here is written.
+Everything happens in a folder of data/scratch that looks like a checkout: it links to the arrays
+and to the template of the notebook, and what `train` writes there is compared, file by file, with
+the same files here. The folder is removed in the end; what a killed `verify` left, the next one of
+the same variant removes. Nothing else is written.
 """
 
 import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from cnn_ablations.analysis.agreement import (
     Output,
     compare_accuracies,
     compare_outputs,
+    contradictions,
     machine_differences,
     of_seeds,
     worst,
@@ -33,11 +34,13 @@ from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import load_arrays
 from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import remove
 from cnn_ablations.notebooks import execute
 from cnn_ablations.paths import Paths
+from cnn_ablations.processes import alone
 from cnn_ablations.progress import shown
 from cnn_ablations.scheduling.pipeline import locked_stages
-from cnn_ablations.training.backend import provenance
+from cnn_ablations.training.backend import circumstances
 
 QUICK_SECONDS = 300.0
 """What `quick` allows each group, by the recorded times."""
@@ -129,16 +132,21 @@ def verify(variant: Variant, paths: Paths, label: str, console: Console) -> Veri
 
     Shows on `console`, after `label`, how far it is. Raises ProjectError where it cannot train.
     """
+    repeated = Paths(paths.scratch("verify", variant.group, variant.name))
+    lock = repeated.root.with_name(f"{variant.name}.lock")
     try:
-        with tempfile.TemporaryDirectory(prefix="cnn-ablations-verify-") as folder:
-            repeated = Paths(Path(folder))
-            with shown(label, repeated.progress(variant.group, variant.name), console):
-                _train(variant, paths, repeated)
-            return compare(variant, paths, repeated)
+        with alone(lock, f"another process verifies {variant.name}", console.print):
+            remove(repeated.root)
+            try:
+                with shown(label, repeated.progress(variant.group, variant.name), console):
+                    _train(variant, paths, repeated)
+                return compare(variant, paths, repeated)
+            finally:
+                remove(repeated.root)
     except OSError as error:
         raise ProjectError(
-            f"cannot work in a temporary folder: {error}; free space there, or let the variable "
-            "TMPDIR name another place"
+            f"cannot work in {repeated.root}: {error.strerror or error}; mend that and run the "
+            "same command again"
         ) from None
 
 
@@ -157,6 +165,8 @@ def compare(variant: Variant, paths: Paths, repeated: Paths) -> Verification:
     noise = compare_accuracies(committed, load_result(repeated, *own))
     findings = compare_outputs(outputs, noise)
     identical = worst(findings) == IDENTICAL
+    if not identical:
+        findings += contradictions(committed)
     return Verification(
         variant=variant.name,
         seeds=variant.seeds,
@@ -267,7 +277,7 @@ def _circumstances(timings: Mapping[str, Any], identical: bool) -> list[str]:
     recorded = timings.get("provenance")
     if not recorded:
         return ["the machine that trained it is not on record"]
-    if differences := machine_differences(recorded, provenance()):
+    if differences := machine_differences(recorded, circumstances()):
         return [f"other than the machine that trained it: {text}" for text in differences]
     if identical:
         return []

@@ -151,16 +151,38 @@ def compare_accuracies(committed: VariantResult, repeated: VariantResult) -> lis
     return agreements
 
 
+def contradictions(result: VariantResult) -> list[Agreement]:
+    """Where a variant's metrics and curves say otherwise than its predictions, which no training
+    makes.
+    """
+    found = []
+    splits = ["train", *result.labels]
+    metrics = [f"{split}_accuracy" for split in splits]
+    medians = {metric: float(np.median(result.per_seed(metric))) for metric in metrics}
+    if wrong := [m for m in metrics if not _same(result.metrics.get(m), medians[m])]:
+        found.append(("metrics", wrong))
+    last = result.curves.groupby("seed").last().reindex(result.seeds)
+    recorded = [metric for metric in metrics if metric in last]
+    if wrong := [m for m in recorded if not _same(last[m], result.per_seed(m))]:
+        found.append(("curves", wrong))
+    return [
+        Agreement(
+            f"reports/{kind} as committed", DIFFERENT, f"{_listed(wrong)}: not of its predictions"
+        )
+        for kind, wrong in found
+    ]
+
+
 def machine_differences(
     recorded: Iterable[Mapping[str, str]], here: Mapping[str, str]
 ) -> list[str]:
-    """What `here` has otherwise than the recorded provenances, a phrase each; names and lists of
+    """What `here` has otherwise than the recorded circumstances, a phrase each; names and lists of
     words only by the words that differ.
     """
     found = []
     for circumstances in recorded:
         for key, now in here.items():
-            then = circumstances.get(key, "unknown")
+            then = circumstances.get(key, now)
             old = " ".join(word for word in then.split() if word not in now.split())
             new = " ".join(word for word in now.split() if word not in then.split())
             if old and new:
@@ -254,6 +276,14 @@ def _shared(array: str) -> bool:
 
 def _counted(differing: int, of: int) -> str:
     return f"{differing:,} of {of:,} values differ"
+
+
+def _same(written: Any, counted: Any) -> bool:
+    """Whether accuracies are those that were counted, but for the digits that were rounded off."""
+    try:
+        return bool(np.allclose(np.asarray(written, np.float64), counted, rtol=0, atol=1e-5))
+    except (TypeError, ValueError):  # words where a number should be
+        return False
 
 
 def _listed(names: Iterable[Any]) -> str:
