@@ -308,14 +308,22 @@ def test_an_interruption_from_the_very_start_is_one_clear_line(project: Paths) -
     ids=["a parent", "DVC whose shell waits"],
 )
 def test_a_killed_parent_takes_the_command_and_the_kernel_along(
-    kernel_at_work: Callable[..., Any], wait_for_end: Callable[..., None], stage: str
+    kernel_at_work: Callable[..., Any],
+    wait_for_end: Callable[..., None],
+    stage: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     command = stage.format(f'"{COMMAND}" explore digits')
     parent, kernel = kernel_at_work("sh", "-c", f"{command} & wait")
     tree = psutil.Process(parent.pid).children(recursive=True)
     assert kernel in tree
     parent.kill()
     wait_for_end(tree)
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end a child with its parent")

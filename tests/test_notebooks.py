@@ -92,6 +92,27 @@ def test_executed_twice_a_notebook_is_the_same_to_the_byte(
     assert str(paths.root).encode() not in first
 
 
+def test_nothing_of_a_user_s_own_reaches_the_kernel(
+    paths: Paths,
+    output: Path,
+    template: Template,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    template(
+        "import builtins, os\nassert not hasattr(builtins, 'personal')\n"
+        "assert not [name for name in os.environ if name.startswith('KERAS_')]"
+    )
+    startup = tmp_path / "ipython" / "profile_default" / "startup" / "mine.py"
+    startup.parent.mkdir(parents=True)
+    startup.write_text("import builtins; builtins.personal = True")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("PYTHONSTARTUP", str(startup))
+    monkeypatch.setenv("KERAS_MAX_EPOCHS", "1")
+    execute("train", output, {}, paths)
+    assert output.exists()
+
+
 def message_of(paths: Paths, output: Path, **parameters: Any) -> str:
     with pytest.raises(ProjectError) as caught:
         execute("train", output, parameters, paths)

@@ -30,8 +30,9 @@ ENTRIES = {
     "convolution": "notebooks/convolution.ipynb",
     "report": "analysis/report.py",
 }
-# Moves files, shows progress, measures, reports errors: decides nothing that is in an output. The
-# values in params.yaml, which `config/params.py` reads, are dependencies of their own.
+# Moves files, shows progress, measures, reports errors: decides nothing that is in an output, but
+# for the form that notebooks.py gives to notebooks, which is not worth a training. The values in
+# params.yaml, which `config/params.py` reads, are dependencies of their own.
 SERVICE = {
     "cli.py",
     "config/params.py",

@@ -23,6 +23,8 @@ KERNEL_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
 }
+PERSONAL = ("KERAS_", "PYTHONSTARTUP")
+"""How the variables begin by which a user has settings and code of their own in every kernel."""
 
 
 def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: Paths) -> None:
@@ -40,6 +42,7 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
     import papermill
     from papermill.exceptions import PapermillExecutionError
     from papermill.translators import PythonTranslator, papermill_translators
+    from traitlets.config import Config
 
     class WrappedLines(PythonTranslator):  # type: ignore[misc]
         """Papermill's own writes a dictionary on one line, which no page is wide enough for."""
@@ -70,7 +73,11 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
     kept = f"{working_copy.relative_to(paths.root)} shows how far it came"
     try:
         working_copy.parent.mkdir(parents=True, exist_ok=True)
-        with _environment(KERNEL_ENVIRONMENT), _stderr_to(log):
+        # IPython's startup files are personal as well. The address of the kernel is a file, which
+        # a killed process leaves: in scratch, for the next one to replace.
+        variables = {**KERNEL_ENVIRONMENT, "IPYTHONDIR": str(paths.scratch("ipython"))}
+        address = {"connection_file": str(working_copy.with_suffix(".kernel.json"))}
+        with _environment(variables), _stderr_to(log):
             papermill.execute_notebook(
                 str(source),
                 str(working_copy),
@@ -79,6 +86,7 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
                 progress_bar=False,
                 record_timing=False,
                 coalesce_streams=True,
+                config=Config(KernelManager=address),
             )
     except PapermillExecutionError as error:
         if error.ename == "ProjectError":
@@ -127,6 +135,9 @@ def canonical(notebook: dict[str, Any]) -> dict[str, Any]:
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.update(variables)
+    for name in before:
+        if name.startswith(PERSONAL):
+            del os.environ[name]
     try:
         yield
     finally:
