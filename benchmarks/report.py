@@ -288,14 +288,23 @@ def _overhead(overhead: Mapping[str, Any]) -> str:
 
 def _memory(memory: Mapping[str, Mapping[str, int]]) -> str:
     rows = [
-        (name, f"{v['project']:,}", f"{v['plain']:,}", f"{v['project'] / v['plain']:.2f}")
+        (
+            name,
+            *(f"{v[kind]:,}" for kind in ("project", "plain")),
+            f"{v['project'] / v['plain']:.2f}",
+            *(f"{v[kind]:,}" for kind in ("project_own", "plain_own")),
+            f"{v['project_own'] / v['plain_own']:.2f}",
+        )
         for name, v in memory.items()
     ]
     return (
         "## e. Memory\n\nThe most that the training process held, in MiB, over an epoch of the "
         "whole data set and the evaluations after it. While a stage runs, DVC and papermill wait "
-        "beside it in processes of their own.\n\n"
-    ) + table(("variant", "project", "plain", "ratio"), rows)
+        "beside it in processes of their own. *Own* memory leaves out what is mapped from files: "
+        "libraries, and the project's images, which the system may take back and which trainings "
+        "side by side share; a script has a copy of its own. What the project holds besides "
+        "is a permuted copy of the training images, and the kernel of a notebook.\n\n"
+    ) + table(("variant", "project", "plain", "ratio", "own", "plain, own", "ratio"), rows)
 
 
 def _memory_ratios(results: Mapping[str, Any]) -> dict[str, float]:

@@ -26,6 +26,9 @@ RATES = {
 }
 
 
+MEMORY = {"project": 500, "plain": 600, "project_own": 300, "plain_own": 400}
+
+
 def trained(variant: str, precision: str = "float32", **changes: Any) -> dict[str, Any]:
     return {
         "variant": variant,
@@ -126,7 +129,7 @@ def test_the_page_shows_what_there_is_and_names_what_failed() -> None:
         throughput={"one": trained("r1-mnist-base")},
         study={"R2": study},
         overhead={"of a stage": overhead},
-        memory={"by variant": {"r4-maxpool": {"project": 500, "plain": 600}}},
+        memory={"by variant": {"r4-maxpool": MEMORY}},
         failed={"throughput r4-maxpool float32": "RuntimeError: no memory"},
     )
     page = markdown(json.loads(json.dumps(parts)))
@@ -134,6 +137,7 @@ def test_the_page_shows_what_there_is_and_names_what_failed() -> None:
     assert "21.0 s | **missed**" in page
     assert "1.17 of it (r2-1conv-none) | **missed**" in page
     assert "- throughput r4-maxpool float32: RuntimeError: no memory" in page
+    assert "| r4-maxpool | 500 | 600 | 0.83 | 300 | 400 | 0.75 |" in page
     for letter in "abcdef":
         assert f"\n## {letter}. " in page
 
@@ -207,7 +211,7 @@ def test_a_failing_part_does_not_lose_the_others(
 
     steps = {
         ("throughput", "r4-maxpool", "float32"): (1.0, fail),
-        ("memory", "by variant"): (1.0, lambda: {"r4-maxpool": {"project": 500, "plain": 600}}),
+        ("memory", "by variant"): (1.0, lambda: {"r4-maxpool": MEMORY}),
     }
     monkeypatch.setattr(program, "_steps", lambda *_: steps)
     monkeypatch.chdir(tmp_path)
