@@ -141,7 +141,7 @@ def test_an_answer_that_differs_is_seed_noise(
 
 
 @pytest.mark.parametrize("kind", ["curves", "metrics"])
-@pytest.mark.parametrize("value", [1_000_000, 0.99, "many"])
+@pytest.mark.parametrize("value", [1_000_000, 0.99, "many", 10**400])
 def test_committed_numbers_that_contradict_the_committed_answers_are_not_seed_noise(
     net: Variant, committed: Paths, repeated: Paths, kind: str, value: Any
 ) -> None:
@@ -152,13 +152,61 @@ def test_committed_numbers_that_contradict_the_committed_answers_are_not_seed_no
     else:
         metrics = json.loads(committed.metrics(*NET).read_bytes())
         committed.metrics(*NET).write_bytes(json_bytes({**metrics, "test_accuracy": value}))
-    mistake(repeated)
-    done = verification.compare(net, committed, repeated)
+    only_1 = net.model_copy(update={"seeds": [1]})  # so that metrics are not compared as bytes
+    trained_1 = repeated.predictions(*NET)
+    trained_1.write_bytes(of_seeds(trained_1.name, trained_1.read_bytes(), [1]))
+    done = verification.compare(only_1, committed, repeated)
     assert done.verdict == DIFFERENT
     metric = "val_accuracy" if kind == "curves" else "test_accuracy"
     assert re.search(
         rf"reports/{kind} as committed +different +{metric}: not of its predictions", str(done)
     )
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [("train_loss", 99.0), ("test_macro_f1", 0.9), ("collapsed_seeds", 0), ("seeds", 9)],
+)
+def test_whatever_follows_from_the_answers_is_counted_again(
+    net: Variant, committed: Paths, repeated: Paths, metric: str, value: float
+) -> None:
+    metrics = json.loads(committed.metrics(*NET).read_bytes())
+    committed.metrics(*NET).write_bytes(json_bytes({**metrics, metric: value}))
+    mistake(repeated)
+    assert f"{metric}: not of its predictions" in str(
+        verification.compare(net, committed, repeated)
+    )
+
+
+def test_predictions_that_are_only_packed_otherwise_are_the_same(
+    net: Variant, committed: Paths, repeated: Paths
+) -> None:
+    with np.load(committed.predictions(*NET), allow_pickle=False) as arrays:
+        np.savez(committed.predictions(*NET), **arrays)
+    done = verification.compare(net, committed, repeated)
+    assert verdicts(done)["predictions"] == done.verdict == IDENTICAL
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"provenance": "x"},
+        {"provenance": ["x"]},
+        {"provenance": [{"cpu": 5}]},
+        {"provenance": {}},
+        {"revision": None},
+        {"revision": 5},
+        {"revision": {"commit": 5}},
+    ],
+    ids=str,
+)
+def test_records_that_make_no_sense_are_no_records(
+    net: Variant, committed: Paths, repeated: Paths, changes: dict[str, Any]
+) -> None:
+    record(committed, **changes)
+    mistake(repeated)
+    (said,) = verification.compare(net, committed, repeated).circumstances
+    assert ("not on record" if "provenance" in changes else "look at what changed") in said
 
 
 def test_weights_that_differ_are_seen_by_the_hash_that_git_holds(

@@ -165,8 +165,7 @@ def compare(variant: Variant, paths: Paths, repeated: Paths) -> Verification:
     noise = compare_accuracies(committed, load_result(repeated, *own))
     findings = compare_outputs(outputs, noise)
     identical = worst(findings) == IDENTICAL
-    if not identical:
-        findings += contradictions(committed)
+    findings += contradictions(committed)
     return Verification(
         variant=variant.name,
         seeds=variant.seeds,
@@ -275,18 +274,23 @@ def _md5(content: bytes) -> str:
 
 def _circumstances(timings: Mapping[str, Any], identical: bool) -> list[str]:
     recorded = timings.get("provenance")
-    if not recorded:
+    if not (isinstance(recorded, list) and recorded and all(map(_is_provenance, recorded))):
         return ["the machine that trained it is not on record"]
     if differences := machine_differences(recorded, circumstances()):
         return [f"other than the machine that trained it: {text}" for text in differences]
     if identical:
         return []
-    commit = timings.get("revision", {}).get("commit")
-    since = f" since commit {commit[:12]}" if commit else ""
+    revision = timings.get("revision")
+    commit = revision.get("commit") if isinstance(revision, dict) else None
+    since = f" since commit {commit:.12}" if isinstance(commit, str) else ""
     return [
         f"nothing that is recorded of machine and libraries differs: look at what changed in code, "
         f"parameters or data{since}"
     ]
+
+
+def _is_provenance(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
 def _timings(variant: Variant, paths: Paths) -> dict[str, Any]:

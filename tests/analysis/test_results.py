@@ -67,6 +67,40 @@ def test_a_missing_or_damaged_file_is_named(
         load_result(paths, "g", "a")
 
 
+@pytest.mark.parametrize("kind", ["curves", "features", "weights"])
+def test_a_table_without_seeds_is_named(
+    paths: Paths, write: Callable[..., None], kind: str
+) -> None:
+    write("a", [0.9])
+    path = getattr(paths, kind)("g", "a")
+    path.write_text("sead,epoch\n0,1\n")
+    with pytest.raises(ProjectError, match=r"a\.csv cannot be read \(it has no column 'seed'\)"):
+        load_result(paths, "g", "a")
+
+
+def test_metrics_that_are_a_list_are_named(paths: Paths, write: Callable[..., None]) -> None:
+    write("a", [0.9])
+    paths.metrics("g", "a").write_bytes(b"[]")
+    with pytest.raises(ProjectError, match=r"a\.json cannot be read \(it is no table of metrics"):
+        load_result(paths, "g", "a")
+
+
+@pytest.mark.parametrize(
+    "name", ["train_accuracy", "train_loss", "collapsed", "val_predicted", "test_predicted"]
+)
+def test_predictions_of_another_number_of_seeds_are_named(
+    paths: Paths, write: Callable[..., None], name: str
+) -> None:
+    write("a", [0.9, 0.8])
+    path = paths.predictions("g", "a")
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    np.savez_compressed(path, **{**arrays, name: arrays[name][:1]})
+    wrong = name.removesuffix("_predicted")
+    with pytest.raises(ProjectError, match=rf"a\.npz cannot be read \(it has .* in {wrong}\)"):
+        load_result(paths, "g", "a")
+
+
 def test_metrics_too_deep_and_predictions_that_would_fill_the_memory_are_refused(
     paths: Paths, write: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

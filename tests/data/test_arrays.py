@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_one_changed_bit_is_noticed(folder: Path, name: str) -> None:
     *content, last = path.read_bytes()
     path.write_bytes(bytes([*content, last ^ 1]))
     with pytest.raises(
-        ProjectError, match=rf"^{path} was changed since it was written; run `dvc repro preprocess@"
+        ProjectError, match=rf"{name}\.npy was changed since it was written\); run `dvc repro prepr"
     ):
         load_arrays(folder)
 
@@ -70,6 +71,49 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 def object_array(path: Path) -> None:
     np.save(path, np.array([print], object), allow_pickle=True)
+
+
+def header(text: str) -> bytes:
+    """A .npy file of which only the header says anything."""
+    content = text.encode().ljust(118) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(content).to_bytes(2, "little") + content
+
+
+HEADERS = [
+    "{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999,)}",
+    "{'descr': '|u1', 'fortran_order': False, 'shape': (-5, 3)}",
+    "{'descr': '|u1', 'fortran_order': False, 'shape': 5}",
+    "{'descr': ['|u1'], 'fortran_order': False, 'shape': (5,)}",
+    "{'descr': [()], 'fortran_order': False, 'shape': (5,)}",
+    "{'descr': ('|u1', 'x'), 'fortran_order': False, 'shape': (5,)}",
+    "{'descr': '|u1', 'fortran_order': False, 'shape': (5,",
+    "((((((((((",
+    "-" * 100,
+    "'''",
+    "[1, 2]",
+]
+
+
+@pytest.mark.parametrize(
+    "content", [*map(header, HEADERS), b"PK\x03\x04", b"PK\x05\x06" + bytes(18)]
+)
+def test_a_header_that_lies_is_refused_even_with_the_hash_that_meta_says(
+    folder: Path, content: bytes
+) -> None:
+    path = folder / "train_images.npy"
+    path.write_bytes(content)
+    arrays = json.loads((folder / "meta.json").read_bytes())["arrays"]
+    arrays["train_images"]["sha256"] = sha256_of(path)
+    with_meta(path, arrays=arrays)
+    with pytest.raises(ProjectError, match=r"shapes is not .*; run `dvc repro preprocess@shapes`$"):
+        load_arrays(folder)
+
+
+def test_a_pipe_is_not_opened(folder: Path) -> None:
+    (folder / "test_labels.npy").unlink()
+    os.mkfifo(folder / "test_labels.npy")
+    with pytest.raises(ProjectError, match=r"test_labels\.npy is missing; run"):
+        load_arrays(folder)
 
 
 def with_meta(path: Path, **changes: Any) -> None:

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cnn_ablations.errors import ProjectError
+from cnn_ablations.training import checkpoint
 from cnn_ablations.training.checkpoint import State, load_checkpoint, save_checkpoint
 
 
@@ -68,6 +69,21 @@ def test_losses_that_are_no_numbers_come_back(tmp_path: Path) -> None:
 
 def test_only_the_last_two_are_kept(folder: Path) -> None:
     assert sorted(p.name.partition("-")[2][:6] for p in folder.iterdir()) == ["000002", "000003"]
+
+
+def test_none_goes_before_the_next_is_written_whole(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(folder.iterdir())
+
+    def full(path: Path, content: bytes) -> None:
+        raise ProjectError(f"cannot write {path}")
+
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    with pytest.raises(ProjectError):
+        save_checkpoint(folder, state(4), variables(4))
+    assert sorted(folder.iterdir()) == before
+    assert len(before) == 2
 
 
 def test_the_same_state_is_the_same_file(folder: Path, tmp_path_factory: Any) -> None:

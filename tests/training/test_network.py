@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnn_ablations.config.variants import Augmentation, Variant
+from cnn_ablations.config.variants import Variant
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.training.network import augmentation_layers, build_network, compile_network
+from cnn_ablations.training.network import build_network, compile_network
 
 IMAGES = np.random.default_rng(0).integers(0, 17, (4, 8, 8, 1), np.uint8)
 
@@ -38,45 +38,6 @@ def test_images_go_in_as_they_are_stored_and_logits_come_out(
     assert logits.shape == (4, 10)
     assert logits.dtype == np.float32
     assert not np.allclose(logits.sum(axis=1), 1)
-
-
-ONE_OF_EACH: dict[str, dict[str, Any]] = {
-    "rotation": {"rotation": 45.0},
-    "shift": {"shift": 0.4},
-    "shear": {"shear": 40.0},
-    "zoom": {"zoom": 0.5},
-    "flip": {"horizontal_flip": True},
-}
-
-
-@pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_augmentation_changes_images_while_training_only(
-    keras: ModuleType, tiny_variant: Variant, name: str
-) -> None:
-    model = network(tiny_variant, augmentation=ONE_OF_EACH[name])
-    augmented = keras.Model(model.inputs[0], model.get_layer(name).output)
-    many = np.repeat(IMAGES[:1], 16, axis=0)
-    unchanged = many / np.float32(16)
-    np.testing.assert_allclose(np.asarray(augmented(many, training=False)), unchanged)
-    changed = np.asarray(augmented(many, training=True))
-    assert len(np.unique(changed.round(4), axis=0)) > 1  # each image in its own way
-
-    blank = np.full_like(many, 16)  # stays so where edges are repeated
-    np.testing.assert_allclose(np.asarray(augmented(blank, training=True)), 1, rtol=1e-5)
-
-
-def test_augmentations_come_in_the_order_of_imagedatagenerator(keras: ModuleType) -> None:
-    merged: dict[str, Any] = {k: v for one in ONE_OF_EACH.values() for k, v in one.items()}
-    layers = augmentation_layers(Augmentation(**merged))
-    assert [layer.name for layer in layers] == list(ONE_OF_EACH)
-    assert augmentation_layers(Augmentation()) == []
-
-
-def test_angles_are_degrees_either_way(keras: ModuleType) -> None:
-    (rotation,) = augmentation_layers(Augmentation(rotation=90.0))
-    assert tuple(rotation.get_config()["factor"]) == (-0.25, 0.25)  # of a full turn
-    (shear,) = augmentation_layers(Augmentation(shear=45.0))
-    assert shear.x_factor[1] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(("optimizer", "name"), [("sgd", "SGD"), ("adam", "Adam")])
@@ -123,7 +84,7 @@ def test_with_mixed_precision_layers_compute_in_it_and_logits_do_not(
     model = network(tiny_variant, precision="mixed_bfloat16", augmentation={"shift": 0.1})
     assert model.get_layer("conv1").compute_dtype == "bfloat16"
     assert model.get_layer("conv1").variable_dtype == "float32"
-    assert model.get_layer("shift").compute_dtype == "float32"
+    assert model.get_layer("augmentation").compute_dtype == "float32"
     assert model.outputs[0].dtype == "float32"
     assert keras.config.dtype_policy().name == "float32"
 

@@ -9,9 +9,11 @@ seeds that agree to the digit would leave no room at all. A repeated seed may st
 where a committed one did. With fewer than two committed seeds that learned, the scatter between
 seeds is unknown, and so is the verdict.
 
-Chance explains values, not form. Other labels, layers, columns or parameters are different
-whatever the accuracies. And chance leaves nothing as it was: where the predictions, with the loss
-to all its digits, are the same, whatever else differs was not made by the same training.
+Chance explains values, not form. Other labels, layers, columns or parameters are different whatever
+the accuracies. Nor does it explain contradictions: what follows from the committed predictions is
+counted again. (Weights, losses and the epochs before the last do not: where bits differ, accuracies
+alone vouch for them.) And chance leaves nothing as it was: where the predictions, with the loss to
+all its digits, are the same, whatever else differs was not made by the same training.
 """
 
 import io
@@ -155,21 +157,33 @@ def contradictions(result: VariantResult) -> list[Agreement]:
     """Where a variant's metrics and curves say otherwise than its predictions, which no training
     makes.
     """
-    found = []
+    from sklearn.metrics import f1_score
+
     splits = ["train", *result.labels]
-    metrics = [f"{split}_accuracy" for split in splits]
-    medians = {metric: float(np.median(result.per_seed(metric))) for metric in metrics}
-    if wrong := [m for m in metrics if not _same(result.metrics.get(m), medians[m])]:
-        found.append(("metrics", wrong))
+    accuracies = {f"{split}_accuracy": result.per_seed(f"{split}_accuracy") for split in splits}
+    labels, predicted = result.labels["test"], result.predicted["test"]
+    f1 = [f1_score(labels, each, average="macro", zero_division=0) for each in predicted]
+    counted = {
+        "seeds": len(result.seeds),
+        "collapsed_seeds": result.collapsed.sum(),
+        "test_macro_f1": np.median(f1),
+        **{metric: np.median(values) for metric, values in accuracies.items()},
+    }
+    if len(result.seeds) > 1:
+        counted |= {f"{metric}_std": np.std(v, ddof=1) for metric, v in accuracies.items()}
+    if np.isfinite(result.train_loss).all():
+        counted["train_loss"] = np.median(result.train_loss)
     last = result.curves.groupby("seed").last().reindex(result.seeds)
-    recorded = [metric for metric in metrics if metric in last]
-    if wrong := [m for m in recorded if not _same(last[m], result.per_seed(m))]:
-        found.append(("curves", wrong))
+    wrong = {
+        "metrics": [m for m, value in counted.items() if not _same(result.metrics.get(m), value)],
+        "curves": [m for m, v in accuracies.items() if m in last and not _same(last[m], v)],
+    }
     return [
         Agreement(
-            f"reports/{kind} as committed", DIFFERENT, f"{_listed(wrong)}: not of its predictions"
+            f"reports/{kind} as committed", DIFFERENT, f"{_listed(names)}: not of its predictions"
         )
-        for kind, wrong in found
+        for kind, names in wrong.items()
+        if names
     ]
 
 
@@ -220,7 +234,7 @@ def _table_difference(committed: bytes, repeated: bytes) -> _Difference:
     return _Difference(_counted(int((old != new).to_numpy().sum()), old.drop(columns=form).size))
 
 
-def _arrays_difference(committed: bytes, repeated: bytes) -> _Difference:
+def _arrays_difference(committed: bytes, repeated: bytes) -> _Difference | None:
     old, new = _arrays(committed), _arrays(repeated)
     if list(old) != list(new):
         return _Difference(f"other arrays: {_listed(sorted({*old} ^ {*new}))}", by_chance=False)
@@ -236,6 +250,8 @@ def _arrays_difference(committed: bytes, repeated: bytes) -> _Difference:
     differing = sum(
         int(((old[k] != new[k]) & ~((old[k] != old[k]) & (new[k] != new[k]))).sum()) for k in values
     )
+    if not differing:  # only packed otherwise
+        return None
     return _Difference(_counted(differing, sum(old[k].size for k in values)))
 
 
@@ -282,7 +298,7 @@ def _same(written: Any, counted: Any) -> bool:
     """Whether accuracies are those that were counted, but for the digits that were rounded off."""
     try:
         return bool(np.allclose(np.asarray(written, np.float64), counted, rtol=0, atol=1e-5))
-    except (TypeError, ValueError):  # words where a number should be
+    except (TypeError, ValueError, OverflowError):  # not numbers, or none that fit
         return False
 
 

@@ -149,12 +149,26 @@ def load_result(paths: Paths, group: str, variant: str) -> VariantResult:
     arrays = read(paths.predictions(group, variant), _arrays)
     return VariantResult(
         name=variant,
-        metrics=read(paths.metrics(group, variant), lambda path: json.loads(path.read_bytes())),
-        curves=read(paths.curves(group, variant), pd.read_csv),
-        weights=read(paths.weights(group, variant), pd.read_csv),
-        features=read(paths.features(group, variant), pd.read_csv),
+        metrics=read(paths.metrics(group, variant), _metrics),
+        curves=read(paths.curves(group, variant), _table),
+        weights=read(paths.weights(group, variant), _table),
+        features=read(paths.features(group, variant), _table),
         **arrays,
     )
+
+
+def _metrics(path: Path) -> dict[str, float | None]:
+    metrics = json.loads(path.read_bytes())
+    if not isinstance(metrics, dict):
+        raise ValueError("it is no table of metrics by name")
+    return metrics
+
+
+def _table(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path)
+    if "seed" not in table:
+        raise ValueError("it has no column 'seed'")
+    return table
 
 
 def _arrays(path: Path) -> dict[str, Any]:
@@ -164,7 +178,15 @@ def _arrays(path: Path) -> dict[str, Any]:
         raise ValueError(f"it would grow to {size:,} bytes")
     with np.load(path, allow_pickle=False) as file:
         splits = [split for split in ("val", "test") if f"{split}_labels" in file]
-        return {
+        arrays = {
             "labels": {split: file[f"{split}_labels"] for split in splits},
             "predicted": {split: file[f"{split}_predicted"] for split in splits},
         } | {name: file[name] for name in NAMES}
+    seeds = arrays["seeds"].shape
+    by_seed = {name: arrays[name] for name in ("train_accuracy", "train_loss", "collapsed")}
+    shapes = dict.fromkeys(by_seed, seeds)
+    for split, labels in arrays["labels"].items():
+        by_seed[split], shapes[split] = arrays["predicted"][split], seeds + labels.shape
+    if wrong := [name for name, array in by_seed.items() if array.shape != shapes[name]]:
+        raise ValueError(f"it has another number of seeds or of answers in {', '.join(wrong)}")
+    return arrays

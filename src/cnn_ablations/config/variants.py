@@ -67,9 +67,9 @@ class Augmentation(ClosedModel):
     shift: NonNegativeFloat = 0.0
     """Up to this fraction of the height and of the width, either way."""
     shear: NonNegativeFloat = 0.0
-    """Up to this many degrees."""
-    zoom: NonNegativeFloat = 0.0
-    """Up to this fraction in or out."""
+    """Up to this many degrees either way."""
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Up to this fraction in or out, of the height and of the width."""
     horizontal_flip: bool = False
 
 

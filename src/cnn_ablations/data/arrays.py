@@ -15,6 +15,7 @@ from cnn_ablations.files import json_bytes, sha256_of, write_atomically
 
 UInt8s = NDArray[np.uint8]
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
+META = "meta.json"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def write_arrays(
         write_atomically(path, buffer.getvalue())
         described[name] = _Array(shape=array.shape, sha256=sha256_of(path))
     meta = _Meta(classes=classes, pixel_max=pixel_max, arrays=described)
-    write_atomically(folder / "meta.json", json_bytes(meta.model_dump(mode="json")))
+    write_atomically(folder / META, json_bytes(meta.model_dump(mode="json")))
 
 
 def load_arrays(folder: Path) -> Arrays:
@@ -83,27 +84,17 @@ def load_arrays(folder: Path) -> Arrays:
     Raises ProjectError where a file is missing or is not what `meta.json` says.
     """
     again = f"run `dvc repro preprocess@{folder.name}`"
+    for name in (META, *(f"{name}.npy" for name in NAMES)):
+        if not (folder / name).is_file():
+            raise ProjectError(f"{folder / name} is missing; {again}")
     try:
-        meta = _Meta.model_validate_json((folder / "meta.json").read_bytes())
-        loaded = {}
-        for name in NAMES:
-            path, written = folder / f"{name}.npy", meta.arrays[name]
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-            if array.shape != written.shape or array.dtype != np.uint8 or not array.size:
-                raise ProjectError(
-                    f"{path} holds {array.dtype} {array.shape}, but meta.json says "
-                    f"uint8 {written.shape}; {again}"
-                )
-            if sha256_of(path) != written.sha256:
-                raise ProjectError(f"{path} was changed since it was written; {again}")
-            loaded[name] = array
-    except FileNotFoundError as error:
-        raise ProjectError(f"{error.filename} is missing; {again}") from None
+        meta = _Meta.model_validate_json((folder / META).read_bytes())
+        loaded = {name: _mapped(folder / f"{name}.npy", meta.arrays[name]) for name in NAMES}
     except ValidationError as error:
         first = error.errors()[0]
         what = ": ".join([".".join(map(str, first["loc"])), first["msg"]]).removeprefix(": ")
-        raise ProjectError(f"{folder / 'meta.json'} is damaged ({what}); {again}") from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise ProjectError(f"{folder / META} is damaged ({what}); {again}") from None
+    except Exception as error:  # what NumPy raises for a header depends on how it is broken
         raise ProjectError(f"{folder} is not a folder of arrays ({error}); {again}") from None
     return Arrays(
         **loaded,
@@ -111,3 +102,14 @@ def load_arrays(folder: Path) -> Arrays:
         pixel_max=meta.pixel_max,
         sha256={name: meta.arrays[name].sha256 for name in NAMES},
     )
+
+
+def _mapped(path: Path, written: _Array) -> UInt8s:
+    if sha256_of(path) != written.sha256:
+        raise ValueError(f"{path.name} was changed since it was written")
+    array: UInt8s = np.lib.format.open_memmap(path, mode="r")
+    if array.shape != written.shape or array.dtype != np.uint8 or not array.size:
+        raise ValueError(
+            f"{path.name} holds {array.dtype} {array.shape}, but {META} says uint8 {written.shape}"
+        )
+    return array

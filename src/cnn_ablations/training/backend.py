@@ -18,6 +18,7 @@ training stale."""
 _CHOOSING = (
     "CUBLAS_WORKSPACE_CONFIG",
     "DNNL_",
+    "NPY_",
     "NVIDIA_TF32_OVERRIDE",
     "ONEDNN_",
     "TF_CUDNN_",

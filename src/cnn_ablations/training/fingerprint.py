@@ -18,6 +18,7 @@ PACKAGE = Path(cnn_ablations.__file__).parent
 CODE = (
     "data/arrays.py",
     "data/splits.py",
+    "training/augmentation.py",
     "training/backend.py",
     "training/checkpoint.py",
     "training/evaluation.py",

@@ -193,6 +193,16 @@ def _is_intact(result: Path) -> bool:
         return False
 
 
+def _ask_for_room(folder: Path, size: int) -> None:
+    """Raise the OSError of a disk that has no room for a file of weights of `size` bytes.
+
+    On a full disk HDF5 raises errors of several kinds, fills the terminal, or crashes.
+    """
+    place = folder / "room"
+    place.write_bytes(bytes(size + 2**20))  # which is more than it needs for its structure
+    place.unlink()
+
+
 def _write_result(
     state: State,
     model: "keras.Model",
@@ -218,7 +228,9 @@ def _write_result(
         else:
             np.save(building / f"{split}_probabilities.npy", evaluation.probabilities)
     # A model around the same layers that has no optimiser, whose variables would triple the file.
-    keras.Model(model.inputs, model.outputs).save_weights(building / "weights.weights.h5")
+    without = keras.Model(model.inputs, model.outputs)
+    _ask_for_room(building, 4 * without.count_params())
+    without.save_weights(building / "weights.weights.h5")
     pd.DataFrame(state.history).to_csv(building / "history.csv", index=False)
     if state.iterations:
         columns = ["epoch", "iteration", "accuracy", "loss"]

@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cnn_ablations.config.variants import Augmentation, CosineDecay, Variant
+from cnn_ablations.config.variants import CosineDecay, Variant
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.models import ARCHITECTURES
+from cnn_ablations.training.augmentation import augmentation_layer
 
 if TYPE_CHECKING:
     import keras
@@ -33,8 +34,8 @@ def build_network(
         inputs = keras.Input(tuple(image_shape), dtype="uint8", name="images")
         scale = 1 / pixel_max if variant.pixels == "unit" else 1.0
         x = keras.layers.Rescaling(scale, dtype="float32", name="pixels")(inputs)
-        for layer in augmentation_layers(variant.augmentation or Augmentation()):
-            x = layer(x)
+        if variant.augmentation:
+            x = augmentation_layer(variant.augmentation)(x)
         build = ARCHITECTURES[variant.architecture].build
         logits = build(x, classes, **variant.factors)
         if variant.precision != "float32":
@@ -46,30 +47,6 @@ def build_network(
         raise ProjectError(f"{variant.name}: its network cannot be built: {what}") from error
     finally:
         keras.config.set_dtype_policy("float32")
-
-
-def augmentation_layers(augmentation: Augmentation) -> "list[keras.layers.Layer]":
-    """Layers that act only while training, as Keras's ImageDataGenerator did, in its order.
-
-    They compute in float32 whatever the precision of the network: coordinates need it.
-    """
-    from keras import layers
-
-    rotation, shift = augmentation.rotation / 360, augmentation.shift
-    shear, zoom = math.tan(math.radians(augmentation.shear)), augmentation.zoom
-    common = {"fill_mode": "nearest", "dtype": "float32"}
-    chosen: list[keras.layers.Layer] = []
-    if rotation:
-        chosen.append(layers.RandomRotation(rotation, name="rotation", **common))
-    if shift:
-        chosen.append(layers.RandomTranslation(shift, shift, name="shift", **common))
-    if shear:
-        chosen.append(layers.RandomShear(shear, 0.0, name="shear", **common))
-    if zoom:
-        chosen.append(layers.RandomZoom(zoom, zoom, name="zoom", **common))
-    if augmentation.horizontal_flip:
-        chosen.append(layers.RandomFlip("horizontal", name="flip", dtype="float32"))
-    return chosen
 
 
 def cross_entropy(labels: Any, logits: Any) -> Any:
