@@ -261,7 +261,11 @@ def test_a_polite_end_is_one_clear_line_and_takes_the_kernel_along(
     wait_for_end: Callable[..., None],
     signum: signal.Signals,
 ) -> None:
-    process, kernel = kernel_at_work(COMMAND, "explore", "digits")
+    before = signal.signal(signum, signal.SIG_DFL)  # which a child inherits; nohup would ignore it
+    try:
+        process, kernel = kernel_at_work(COMMAND, "explore", "digits")
+    finally:
+        signal.signal(signum, before)
     process.send_signal(signum)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 1
@@ -272,6 +276,7 @@ def test_a_polite_end_is_one_clear_line_and_takes_the_kernel_along(
     )
     wait_for_end([kernel])
     assert not project.notebook("datasets", "digits").exists()
+    assert list(project.scratch("notebooks").glob("*.json")) == []
 
 
 def test_an_interruption_from_the_very_start_is_one_clear_line(project: Paths) -> None:

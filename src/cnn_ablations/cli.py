@@ -1,5 +1,6 @@
 """The command line: one verb a stage of dvc.yaml. `dvc repro` calls them in the right order."""
 
+import atexit
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -231,7 +232,9 @@ def _cores() -> int:
 @cache
 def _console() -> Console:
     # A descriptor of its own: while a kernel runs, standard error is kept in a file.
-    return Console(file=os.fdopen(os.dup(2), "w"))
+    file = os.fdopen(os.dup(2), "w")
+    atexit.register(file.close)
+    return Console(file=file)
 
 
 def _say(text: str) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pprint import pformat
 from typing import Any
@@ -23,7 +23,7 @@ KERNEL_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
 }
-PERSONAL = ("KERAS_", "PYTHONSTARTUP")
+PERSONAL = ("JUPYTER_", "KERAS_", "PYTHONSTARTUP")
 """How the variables begin by which a user has settings and code of their own in every kernel."""
 
 
@@ -70,13 +70,15 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
     name = "-".join(output.relative_to(paths.root / "reports" / "notebooks").with_suffix("").parts)
     working_copy = paths.scratch("notebooks", f"{name}.ipynb")
     log = working_copy.with_suffix(".log")
+    address = working_copy.with_suffix(".kernel.json")  # which a killed process leaves
     kept = f"{working_copy.relative_to(paths.root)} shows how far it came"
     try:
         working_copy.parent.mkdir(parents=True, exist_ok=True)
-        # IPython's startup files are personal as well. The address of the kernel is a file, which
-        # a killed process leaves: in scratch, for the next one to replace.
-        variables = {**KERNEL_ENVIRONMENT, "IPYTHONDIR": str(paths.scratch("ipython"))}
-        address = {"connection_file": str(working_copy.with_suffix(".kernel.json"))}
+        variables = {
+            **KERNEL_ENVIRONMENT,
+            "IPYTHONDIR": str(paths.scratch("ipython")),  # without a user's startup files
+            "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's Python before a user's kernel
+        }
         with _environment(variables), _stderr_to(log):
             papermill.execute_notebook(
                 str(source),
@@ -86,7 +88,7 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
                 progress_bar=False,
                 record_timing=False,
                 coalesce_streams=True,
-                config=Config(KernelManager=address),
+                config=Config(KernelManager={"connection_file": str(address)}),
             )
     except PapermillExecutionError as error:
         if error.ename == "ProjectError":
@@ -107,6 +109,9 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
             f"cannot write {working_copy}: {error.strerror}; mend that and run the same command "
             "again"
         ) from None
+    finally:
+        with suppress(OSError):
+            address.unlink()
     notebook = canonical(json.loads(working_copy.read_bytes()))
     text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)
     write_atomically(output, (text + "\n").encode())
@@ -134,10 +139,10 @@ def canonical(notebook: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
-    os.environ.update(variables)
     for name in before:
         if name.startswith(PERSONAL):
             del os.environ[name]
+    os.environ.update(variables)
     try:
         yield
     finally:

@@ -3,7 +3,7 @@
 Everything happens in a folder of data/scratch that looks like a checkout: it links to the arrays
 and to the template of the notebook, and what `train` writes there is compared, file by file, with
 the same files here. The folder is removed in the end; what a killed `verify` left, the next one of
-the same variant removes. Nothing else is written.
+the same variant removes. Nothing else is written but a lock beside it.
 """
 
 import hashlib
@@ -122,7 +122,8 @@ def plan(
                 f"{paths.predictions(variant.group, variant.name)} has no seed {missing[0]}, "
                 f"which params.yaml gives {variant.name}; run `dvc repro train@{variant.name}`"
             )
-        load_arrays(paths.arrays(variant.dataset))
+    for dataset in {variant.dataset for variant in chosen}:
+        load_arrays(paths.arrays(dataset))
     locked_stages(paths)  # what is wrong with it is better said before training than after
     return chosen
 

@@ -1,7 +1,12 @@
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cnn_ablations.analysis.results import load_result, load_results
 from cnn_ablations.errors import ProjectError
@@ -85,19 +90,66 @@ def test_metrics_that_are_a_list_are_named(paths: Paths, write: Callable[..., No
         load_result(paths, "g", "a")
 
 
+@pytest.fixture
+def predictions(paths: Paths, write: Callable[..., None]) -> Path:
+    write("a", [0.9, 0.8], examples=20)
+    return paths.predictions("g", "a")
+
+
+@pytest.fixture
+def content(predictions: Path) -> bytes:
+    return predictions.read_bytes()
+
+
 @pytest.mark.parametrize(
-    "name", ["train_accuracy", "train_loss", "collapsed", "val_predicted", "test_predicted"]
+    ("name", "change"),
+    [
+        ("train_accuracy", lambda array: array[:1]),
+        ("train_loss", lambda array: array[:1]),
+        ("train_loss", lambda array: array.astype(str)),
+        ("collapsed", lambda array: array[:1]),
+        ("collapsed", lambda array: array.astype(int)),
+        ("seeds", lambda array: array[:0]),
+        ("seeds", lambda array: array[[0, 0]]),
+        ("seeds", lambda array: array[None]),
+        ("train_label_counts", lambda array: array[None]),
+        ("val_predicted", lambda array: array[:1]),
+        ("test_predicted", lambda array: array[:, :1]),
+        ("test_predicted", lambda array: array * np.nan),
+        ("test_labels", lambda array: array[:0]),
+        ("test_labels", lambda array: array[None]),
+        ("test_labels", lambda array: array.astype(str)),
+    ],
 )
-def test_predictions_of_another_number_of_seeds_are_named(
-    paths: Paths, write: Callable[..., None], name: str
+def test_arrays_of_another_form_are_named(
+    paths: Paths, predictions: Path, name: str, change: Callable[[Any], Any]
 ) -> None:
-    write("a", [0.9, 0.8])
-    path = paths.predictions("g", "a")
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(predictions, allow_pickle=False) as file:
         arrays = dict(file)
-    np.savez_compressed(path, **{**arrays, name: arrays[name][:1]})
-    wrong = name.removesuffix("_predicted")
-    with pytest.raises(ProjectError, match=rf"a\.npz cannot be read \(it has .* in {wrong}\)"):
+    np.savez_compressed(predictions, **{**arrays, name: change(arrays[name])})
+    with pytest.raises(ProjectError, match=r"a\.npz cannot be read \(\w+ is an array .* train@a"):
+        load_result(paths, "g", "a")
+
+
+@pytest.mark.parametrize("name", ["test_labels", "test_predicted", "seeds", "collapsed"])
+def test_an_array_that_is_missing_is_named(paths: Paths, predictions: Path, name: str) -> None:
+    with np.load(predictions, allow_pickle=False) as file:
+        arrays = {key: array for key, array in file.items() if key != name}
+    np.savez_compressed(predictions, **arrays)
+    with pytest.raises(ProjectError, match=rf"a\.npz cannot be read \(.*{name}"):
+        load_result(paths, "g", "a")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each starts from `content`
+@given(st.data())
+def test_predictions_with_bytes_changed_are_read_or_named(
+    paths: Paths, predictions: Path, content: bytes, data: st.DataObject
+) -> None:
+    changed = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    predictions.write_bytes(changed)
+    with suppress(ProjectError):
         load_result(paths, "g", "a")
 
 

@@ -30,6 +30,25 @@ def test_provenance_names_versions_and_device() -> None:
     assert found == backend.provenance()
 
 
+CHOOSING = (
+    "NPY_DISABLE_CPU_FEATURES",
+    "OPENBLAS_CORETYPE",
+    "TF_CONV2D_USE_FP16_ACCUMULATE",
+    "TF_SET_ONEDNN_FPMATH_MODE",
+    "TF_USE_DEEP_CONV2D",
+    "TF_XLA_FLAGS",
+    "XLA_FLAGS",
+)
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_a_variable_that_chooses_other_code_is_part_of_the_cpu_s_type(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "x")
+    assert f"{name}=x" in backend.cpu_type().split()
+
+
 def test_the_cpu_s_type_says_what_the_environment_takes_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -42,12 +61,16 @@ def test_the_cpu_s_type_says_what_the_environment_takes_away(
     assert backend.cpu_type() == f"{whole} DNNL_MAX_CPU_ISA=AVX ONEDNN_MAX_CPU_ISA=AVX2"
 
 
-HOSTILE = {
-    "backend": "jax",
-    "floatx": "float16",
-    "epsilon": 0.1,
-    "image_data_format": "channels_first",
-}
+HOSTILE = [
+    {
+        "backend": "jax",
+        "floatx": "float16",
+        "epsilon": 0.1,
+        "image_data_format": "channels_first",
+    },
+    {"floatx": "bfloat16", "epsilon": 1, "nnx_enabled": True},
+    [1],
+]
 PROBE = """
 import json
 from cnn_ablations.training import backend
@@ -74,10 +97,11 @@ print(json.dumps({
 """
 
 
+@pytest.mark.parametrize("settings", HOSTILE, ids=["other", "refused", "a list"])
 def test_a_user_s_own_settings_of_keras_change_no_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: object
 ) -> None:
-    (tmp_path / "keras.json").write_text(json.dumps(HOSTILE))
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".keras").symlink_to(tmp_path)

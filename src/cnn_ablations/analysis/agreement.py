@@ -11,14 +11,13 @@ seeds is unknown, and so is the verdict.
 
 Chance explains values, not form. Other labels, layers, columns or parameters are different whatever
 the accuracies. Nor does it explain contradictions: what follows from the committed predictions is
-counted again. (Weights, losses and the epochs before the last do not: where bits differ, accuracies
-alone vouch for them.) And chance leaves nothing as it was: where the predictions, with the loss to
-all its digits, are the same, whatever else differs was not made by the same training.
+counted again. (Weights, losses and the epochs before the last do not follow: where bits differ,
+accuracies alone vouch for them.) And chance leaves nothing as it was: where the predictions, with
+the loss to all its digits, are the same, whatever else differs was not made by the same training.
 """
 
 import io
 import json
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -97,11 +96,12 @@ def of_seeds(name: str, content: bytes, seeds: Sequence[int]) -> bytes:
 def compare_outputs(outputs: Sequence[Output], noise: Sequence[Agreement]) -> list[Agreement]:
     """A verdict on each output; `noise` is what `compare_accuracies` found."""
     differences = {output.name: _difference(output) for output in outputs}
+    same = {output.name for output in outputs if output.committed == output.repeated}
     numbers_differ = any(d for name, d in differences.items() if name.endswith(".npz"))
     agreements = []
     for name, difference in differences.items():
         if difference is None:
-            agreement = Agreement(name, IDENTICAL)
+            agreement = Agreement(name, IDENTICAL, "" if name in same else "packed otherwise")
         elif not difference.by_chance:
             agreement = Agreement(name, DIFFERENT, difference.detail)
         elif not numbers_differ:
@@ -171,9 +171,13 @@ def contradictions(result: VariantResult) -> list[Agreement]:
     }
     if len(result.seeds) > 1:
         counted |= {f"{metric}_std": np.std(v, ddof=1) for metric, v in accuracies.items()}
-    if np.isfinite(result.train_loss).all():
-        counted["train_loss"] = np.median(result.train_loss)
     last = result.curves.groupby("seed").last().reindex(result.seeds)
+    losses = {"train_loss": result.train_loss} | {
+        metric: pd.to_numeric(last[metric], errors="coerce")
+        for metric in ("running_train_accuracy", "running_train_loss", "val_loss", "test_loss")
+        if metric in last
+    }
+    counted |= {m: np.median(values) for m, values in losses.items() if np.isfinite(values).all()}
     wrong = {
         "metrics": [m for m, value in counted.items() if not _same(result.metrics.get(m), value)],
         "curves": [m for m, v in accuracies.items() if m in last and not _same(last[m], v)],
@@ -217,7 +221,7 @@ def _difference(output: Output) -> _Difference | None:
         return _Difference("other bytes, by their hash")
     try:
         return explain(output.committed, output.repeated)
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except Exception:  # whatever a parser meets in a file that somebody else has written
         return _Difference("has another form, or is damaged", by_chance=False)
 
 

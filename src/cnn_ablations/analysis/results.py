@@ -17,7 +17,6 @@ from cnn_ablations.paths import Paths
 
 NAMES = ("seeds", "train_label_counts", "train_accuracy", "train_loss", "collapsed")
 """Of the arrays beside labels and predictions."""
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, RecursionError, zipfile.BadZipFile)
 PREDICTIONS_LIMIT = 2**30
 """Bytes, once decompressed: ten thousand seeds of ten thousand images have a tenth of it."""
 T = TypeVar("T")
@@ -143,7 +142,7 @@ def load_result(paths: Paths, group: str, variant: str) -> VariantResult:
             return parse(path)
         except FileNotFoundError:
             raise ProjectError(f"{path} is missing; {again}") from None
-        except UNREADABLE as error:
+        except Exception as error:  # a damaged archive or header is met in many ways
             raise ProjectError(f"{path} cannot be read ({error}); {again}") from None
 
     arrays = read(paths.predictions(group, variant), _arrays)
@@ -177,16 +176,25 @@ def _arrays(path: Path) -> dict[str, Any]:
     if size > PREDICTIONS_LIMIT:
         raise ValueError(f"it would grow to {size:,} bytes")
     with np.load(path, allow_pickle=False) as file:
-        splits = [split for split in ("val", "test") if f"{split}_labels" in file]
-        arrays = {
-            "labels": {split: file[f"{split}_labels"] for split in splits},
-            "predicted": {split: file[f"{split}_predicted"] for split in splits},
-        } | {name: file[name] for name in NAMES}
+        splits = ["val", "test"] if "val_labels" in file else ["test"]
+        of_splits = [f"{split}_{kind}" for split in splits for kind in ("labels", "predicted")]
+        arrays = {name: file[name] for name in (*NAMES, *of_splits)}
     seeds = arrays["seeds"].shape
-    by_seed = {name: arrays[name] for name in ("train_accuracy", "train_loss", "collapsed")}
-    shapes = dict.fromkeys(by_seed, seeds)
-    for split, labels in arrays["labels"].items():
-        by_seed[split], shapes[split] = arrays["predicted"][split], seeds + labels.shape
-    if wrong := [name for name, array in by_seed.items() if array.shape != shapes[name]]:
-        raise ValueError(f"it has another number of seeds or of answers in {', '.join(wrong)}")
-    return arrays
+    forms: dict[str, tuple[str, tuple[int, ...]]] = {
+        "seeds": ("i", np.unique(arrays["seeds"]).shape),
+        "train_label_counts": ("i", (arrays["train_label_counts"].size,)),
+        "train_accuracy": ("f", seeds),
+        "train_loss": ("f", seeds),
+        "collapsed": ("b", seeds),
+    }
+    for split in splits:
+        examples = (arrays[f"{split}_labels"].size,)
+        forms |= {f"{split}_labels": ("u", examples), f"{split}_predicted": ("u", seeds + examples)}
+    for name, (kind, shape) in forms.items():
+        array = arrays[name]
+        if array.dtype.kind != kind or array.shape != shape or not array.size:
+            raise ValueError(f"{name} is an array {array.shape} of {array.dtype}")
+    return {
+        "labels": {split: arrays[f"{split}_labels"] for split in splits},
+        "predicted": {split: arrays[f"{split}_predicted"] for split in splits},
+    } | {name: arrays[name] for name in NAMES}

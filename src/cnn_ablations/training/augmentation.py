@@ -43,7 +43,7 @@ def augmentation_layer(augmentation: Augmentation) -> "keras.layers.Layer":
                 shear=draw(math.radians(augmentation.shear)),
                 zoom_height=1 + draw(augmentation.zoom),
                 zoom_width=1 + draw(augmentation.zoom),
-                flip=ops.where(draw(augmentation.horizontal_flip) < 0, -1.0, 1.0),
+                flip=ops.where(draw(float(augmentation.horizontal_flip)) < 0, -1.0, 1.0),
             )
             return ops.image.affine_transform(
                 images, transforms, interpolation="bilinear", fill_mode="nearest"

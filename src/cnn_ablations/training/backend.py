@@ -21,10 +21,14 @@ _CHOOSING = (
     "NPY_",
     "NVIDIA_TF32_OVERRIDE",
     "ONEDNN_",
+    "OPENBLAS_CORETYPE",
+    "TF_CONV2D_",
     "TF_CUDNN_",
     "TF_DISABLE_",
     "TF_ENABLE_",
     "TF_ONEDNN_",
+    "TF_SET_ONEDNN_",
+    "TF_USE_",
     "TF_XLA_",
     "XLA_",
 )
@@ -38,13 +42,8 @@ def configure() -> None:
     """
     for name in [name for name in os.environ if name.startswith("KERAS_")]:
         del os.environ[name]
-    os.environ["KERAS_BACKEND"] = BACKEND
-    import keras
+    os.environ |= {"KERAS_BACKEND": BACKEND, "KERAS_HOME": os.devnull}  # where no keras.json is
     import tensorflow as tf
-
-    keras.config.set_floatx("float32")
-    keras.config.set_epsilon(1e-7)
-    keras.config.set_image_data_format("channels_last")
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)

@@ -199,8 +199,10 @@ def _ask_for_room(folder: Path, size: int) -> None:
     On a full disk HDF5 raises errors of several kinds, fills the terminal, or crashes.
     """
     place = folder / "room"
-    place.write_bytes(bytes(size + 2**20))  # which is more than it needs for its structure
-    place.unlink()
+    try:
+        place.write_bytes(bytes(size + 2**20))  # which is more than it needs for its structure
+    finally:
+        place.unlink(missing_ok=True)
 
 
 def _write_result(
@@ -228,9 +230,9 @@ def _write_result(
         else:
             np.save(building / f"{split}_probabilities.npy", evaluation.probabilities)
     # A model around the same layers that has no optimiser, whose variables would triple the file.
-    without = keras.Model(model.inputs, model.outputs)
-    _ask_for_room(building, 4 * without.count_params())
-    without.save_weights(building / "weights.weights.h5")
+    bare = keras.Model(model.inputs, model.outputs)
+    _ask_for_room(building, 4 * bare.count_params())
+    bare.save_weights(building / "weights.weights.h5")
     pd.DataFrame(state.history).to_csv(building / "history.csv", index=False)
     if state.iterations:
         columns = ["epoch", "iteration", "accuracy", "loss"]
