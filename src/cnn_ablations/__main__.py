@@ -8,30 +8,25 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from types import FrameType
 
 
 def main() -> None:
     """Run the command line; a problem that the user can mend is one line and exit status 1."""
-    _answer_signals(_leave)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _stop)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else nohup, say, has it ignored
+        signal.signal(signal.SIGHUP, _stop)
     from cnn_ablations.processes import die_with_parent
 
     die_with_parent()
     from cnn_ablations.cli import app
     from cnn_ablations.errors import ProjectError
 
-    _answer_signals(_stop)
     try:
         app()
     except ProjectError as error:
         sys.exit(f"error: {error}{_way_back(os.environ.get('DVC_STAGE', ''))}")
-
-
-def _answer_signals(answer: Callable[[int, object], None]) -> None:
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, answer)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup, say, has it ignored
-        signal.signal(signal.SIGHUP, answer)
 
 
 def _way_back(stage: str) -> str:
@@ -42,23 +37,20 @@ def _way_back(stage: str) -> str:
     return "; `git restore reports` brings back what DVC removed"
 
 
-def _interrupted(signum: int) -> str:
-    return (
+def _stop(signum: int, frame: FrameType | None) -> None:
+    message = (
         f"interrupted ({signal.Signals(signum).name}): run the same command again; a training "
         f"goes on from its last checkpoint{_way_back(os.environ.get('DVC_STAGE', ''))}"
     )
-
-
-def _leave(signum: int, frame: object) -> None:
-    # Nothing is under way, and Python loses an exception in the middle of some imports.
-    os.write(sys.stderr.fileno(), f"{_interrupted(signum)}\n".encode())
-    os._exit(1)
-
-
-def _stop(signum: int, frame: object) -> None:
+    while frame:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            # Python loses an exception that is raised at some moments of an import.
+            os.write(sys.stderr.fileno(), f"{message}\n".encode())
+            os._exit(1)
+        frame = frame.f_back
     # The kernel ends as well, which the tasks that wait for it would otherwise tell at length.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    sys.exit(_interrupted(signum))
+    sys.exit(message)
 
 
 if __name__ == "__main__":
