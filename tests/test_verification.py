@@ -159,7 +159,8 @@ def test_committed_numbers_that_contradict_the_committed_answers_are_not_seed_no
     assert done.verdict == DIFFERENT
     metric = "val_accuracy" if kind == "curves" else "test_accuracy"
     assert re.search(
-        rf"reports/{kind} as committed +different +{metric}: not of its predictions", str(done)
+        rf"reports/{kind} as committed +different +{metric}: not what its predictions give",
+        str(done),
     )
 
 
@@ -173,7 +174,7 @@ def test_whatever_follows_from_the_answers_is_counted_again(
     metrics = json.loads(committed.metrics(*NET).read_bytes())
     committed.metrics(*NET).write_bytes(json_bytes({**metrics, metric: value}))
     mistake(repeated)
-    assert f"{metric}: not of its predictions" in str(
+    assert f"{metric}: not what its predictions give" in str(
         verification.compare(net, committed, repeated)
     )
 

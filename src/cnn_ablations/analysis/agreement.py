@@ -154,7 +154,7 @@ def compare_accuracies(committed: VariantResult, repeated: VariantResult) -> lis
 
 
 def contradictions(result: VariantResult) -> list[Agreement]:
-    """Where a variant's metrics and curves say otherwise than its predictions, which no training
+    """Where metrics and curves say otherwise than the predictions and each other, which no training
     makes.
     """
     from sklearn.metrics import f1_score
@@ -172,19 +172,21 @@ def contradictions(result: VariantResult) -> list[Agreement]:
     if len(result.seeds) > 1:
         counted |= {f"{metric}_std": np.std(v, ddof=1) for metric, v in accuracies.items()}
     last = result.curves.groupby("seed").last().reindex(result.seeds)
-    losses = {"train_loss": result.train_loss} | {
+    others = {"train_loss": result.train_loss} | {
         metric: pd.to_numeric(last[metric], errors="coerce")
         for metric in ("running_train_accuracy", "running_train_loss", "val_loss", "test_loss")
         if metric in last
     }
-    counted |= {m: np.median(values) for m, values in losses.items() if np.isfinite(values).all()}
+    counted |= {m: np.median(values) for m, values in others.items() if np.isfinite(values).all()}
     wrong = {
         "metrics": [m for m, value in counted.items() if not _same(result.metrics.get(m), value)],
         "curves": [m for m, v in accuracies.items() if m in last and not _same(last[m], v)],
     }
     return [
         Agreement(
-            f"reports/{kind} as committed", DIFFERENT, f"{_listed(names)}: not of its predictions"
+            f"reports/{kind} as committed",
+            DIFFERENT,
+            f"{_listed(names)}: not what its predictions give",
         )
         for kind, names in wrong.items()
         if names
