@@ -1,4 +1,4 @@
-"""Part b: a whole study, by `cnn-ablations repro` and by plain scripts one after another.
+"""Part b: a whole study, by `cnn-ablations repro` and by plain scripts one after another, in turns.
 
 The ten networks of R2's table with two seeds each. The project runs the `train` stages from
 empty scratch to the written notebooks; what `inspect` and `compare` show has no counterpart in
@@ -8,11 +8,14 @@ the scripts, and is left out.
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.checkout import dvc, run, temporary_checkout
 from benchmarks.gate import environment
+from benchmarks.machine import cores
 from benchmarks.plain import RECIPES
 from benchmarks.progress import Say
 from cnn_ablations.paths import Paths
@@ -21,51 +24,48 @@ VARIANTS = tuple(name for name in RECIPES if name.startswith("r2-"))
 SEEDS = (0, 1)
 DATASET = "fashion-mnist"
 
+Half = dict[str, Any]
+"""`seconds` of a study, one way, and by variant what was reported of it."""
 
-def measure(paths: Paths, *, variants: tuple[str, ...], seeds: tuple[int, ...], say: Say) -> Any:
-    """Run a study both ways, once.
+
+def measure(
+    paths: Paths, *, variants: Sequence[str], seeds: Sequence[int], rounds: int, say: Say
+) -> dict[str, Any]:
+    """Run a study both ways, so many times, the order reversed every other round.
 
     Returns:
-        `project_seconds`, `plain_seconds`, and by variant what each reports of itself: seconds
-        of training and of the whole script, and peak memory.
+        `project_seconds` and `plain_seconds` by round, `ratio`, the median of theirs, and by
+        variant medians of what each reports of itself: seconds of training and of the whole
+        script, and peak memory.
     """
-    changes = {name: {"seeds": list(seeds)} for name in variants}
-    with temporary_checkout(paths, [DATASET], changes) as checkout:
-        # DVC prepares anew what its cache does not hold, and this checkout's cache is empty.
-        prepared = [f"{stage}@{DATASET}" for stage in ("download", "preprocess")]
-        dvc(checkout, "commit", "--quiet", "--force", *prepared)
-        targets = [f"train@{name}" for name in variants]
-        began = time.monotonic()
-        run([str(Path(sys.executable).parent / "cnn-ablations"), "repro", *targets], checkout.root)
-        project_seconds = time.monotonic() - began
-        say(f"the project took {project_seconds:.0f} s")
-        recorded = {
-            name: json.loads(checkout.timings("r2", name).read_bytes())["seeds"]
-            for name in variants
-        }
-        scripts = {}
-        for number, name in enumerate(variants, start=1):
-            began = time.monotonic()
-            answer = plain(name, checkout.arrays(DATASET), "--seeds", *seeds)
-            scripts[name] = {**answer, "seconds": time.monotonic() - began}
-            say(f"script {number} of {len(variants)}: {scripts[name]['seconds']:.0f} s")
-    plain_seconds = sum(script["seconds"] for script in scripts.values())
+    halves: dict[str, list[Half]] = {"project": [], "plain": []}
+    for number in range(rounds):
+        for name in list(halves) if number % 2 == 0 else reversed(halves):
+            way = _project if name == "project" else _plain
+            halves[name].append(way(paths, variants, seeds))
+            seconds = halves[name][-1]["seconds"]
+            say(f"round {number + 1} of {rounds}: {name}, {seconds:.0f} s")
+    return summary(halves, seeds)
+
+
+def summary(halves: Mapping[str, Sequence[Half]], seeds: Sequence[int]) -> dict[str, Any]:
+    """What `measure` returns, of the halves of its rounds."""
+    seconds = {name: [half["seconds"] for half in made] for name, made in halves.items()}
+    pairs = zip(seconds["plain"], seconds["project"], strict=True)
     return {
         "seeds": list(seeds),
-        "project_seconds": project_seconds,
-        "plain_seconds": plain_seconds,
-        "ratio": plain_seconds / project_seconds,
+        "cores": cores(),
+        "project_seconds": seconds["project"],
+        "plain_seconds": seconds["plain"],
+        "ratio": median(plain / project for plain, project in pairs),
         "variants": {
-            name: {
-                "project_training_seconds": sum(
-                    seed["train_seconds"] + seed["evaluate_seconds"]
-                    for seed in recorded[name].values()
-                ),
-                "project_memory_mb": max(s["peak_memory_mb"] for s in recorded[name].values()),
-                "plain_seconds": scripts[name]["seconds"],
-                "plain_memory_mb": scripts[name]["peak_memory_mb"],
+            variant: {
+                f"{name}_{key}": median(half["variants"][variant][key] for half in made)
+                for name, made in halves.items()
+                for key in ("training_seconds", "seconds", "memory_mb")
+                if key in made[0]["variants"][variant]
             }
-            for name in variants
+            for variant in halves["project"][0]["variants"]
         },
     }
 
@@ -76,3 +76,39 @@ def plain(variant: str, arrays: Path, *options: object) -> dict[str, Any]:
     output = run(command, Path(__file__).parents[1], environment(kernel=False))
     answer: dict[str, Any] = json.loads(output.splitlines()[-1])
     return answer
+
+
+def _project(paths: Paths, variants: Sequence[str], seeds: Sequence[int]) -> Half:
+    changes = {name: {"seeds": list(seeds)} for name in variants}
+    with temporary_checkout(paths, [DATASET], changes) as checkout:
+        # DVC prepares anew what its cache does not hold, and this checkout's cache is empty.
+        prepared = [f"{stage}@{DATASET}" for stage in ("download", "preprocess")]
+        dvc(checkout, "commit", "--quiet", "--force", *prepared)
+        command = str(Path(sys.executable).parent / "cnn-ablations")
+        began = time.monotonic()
+        run([command, "repro", *(f"train@{name}" for name in variants)], checkout.root)
+        seconds = time.monotonic() - began
+        trained = {
+            name: list(json.loads(checkout.timings("r2", name).read_bytes())["seeds"].values())
+            for name in variants
+        }
+    return {
+        "seconds": seconds,
+        "variants": {
+            name: {
+                "training_seconds": sum(s["train_seconds"] + s["evaluate_seconds"] for s in of),
+                "memory_mb": max(s["peak_memory_mb"] for s in of),
+            }
+            for name, of in trained.items()
+        },
+    }
+
+
+def _plain(paths: Paths, variants: Sequence[str], seeds: Sequence[int]) -> Half:
+    scripts = {}
+    for name in variants:
+        began = time.monotonic()
+        answer = plain(name, paths.arrays(DATASET), "--seeds", *seeds)
+        seconds = time.monotonic() - began
+        scripts[name] = {"seconds": seconds, "memory_mb": answer["peak_memory_mb"]}
+    return {"seconds": sum(s["seconds"] for s in scripts.values()), "variants": scripts}

@@ -75,16 +75,19 @@ def measure(
     with tempfile.TemporaryDirectory() as folder, ExitStack() as children:
         arrays = _write_sample(paths, variant, sample, Path(folder))
 
-        def child(module: str, *options: object) -> Child:
-            arguments = [sample.variant, arrays, "--precision", precision, *options]
+        def child(module: str, *options: object, of: str = precision) -> Child:
+            arguments = [sample.variant, arrays, "--precision", of, *options]
             kernel = module == "benchmarks.product"
             return children.enter_context(Child(module, arguments, kernel=kernel))
 
         workers = [child("benchmarks.product") for _ in range(cores)]
-        # How threads scale is asked of the faithful precision only.
-        wide = [child("benchmarks.product", "--threads", cores)] * (precision == PRECISIONS[0])
+        # How threads scale is asked of the faithful precision only, and with plain Keras in that
+        # precision others are compared.
+        faithful = precision == PRECISIONS[0]
+        wide = [child("benchmarks.product", "--threads", cores)] * faithful
         plain_1 = child("benchmarks.plain", "--gate", "--threads", 1)
         plain = child("benchmarks.plain", "--gate")
+        plain_float32 = [child("benchmarks.plain", "--gate", of=PRECISIONS[0])] * (not faithful)
         matmul = [
             children.enter_context(
                 Child("benchmarks.peak", ["--precision", precision], kernel=True)
@@ -93,7 +96,7 @@ def measure(
         ]
         # Before all else each of the project's tells about its network.
         told = [worker.answer() for worker in (*workers, *wide)][0]  # noqa: RUF015
-        for started in (*workers, *wide, plain_1, plain, *matmul):
+        for started in (*workers, *wide, plain_1, plain, *plain_float32, *matmul):
             started.answer()
         epochs = max(1, round(seconds / workers[0].train(1)["seconds"]))
         products = max(1, round(0.5 / matmul[0].train(3)["seconds"] * 3))
@@ -112,6 +115,8 @@ def measure(
         }
         if wide:
             turns["project, threads"] = lambda: rate(*wide)
+        if plain_float32:
+            turns["plain float32, default"] = lambda: rate(*plain_float32)
         rates: dict[str, list[float]] = {name: [] for name in turns}
         phases: dict[str, list[dict[str, float]]] = {name: [] for name in turns}
         for number in range(rounds):
@@ -166,6 +171,10 @@ def derived(
     }
     if "project, threads" in rates:
         found["workers_against_threads"] = ratio("project, workers", "project, threads")
+    if "plain float32, default" in rates:
+        found["machine_against_float32"] = (
+            ratio("project, workers", "plain float32, default") / saving
+        )
     return found
 
 

@@ -12,6 +12,7 @@ from benchmarks import checkout
 from benchmarks.gate import Gate, environment
 from benchmarks.overhead import shares
 from benchmarks.report import aims, markdown
+from benchmarks.study import summary
 from benchmarks.throughput import derived
 from cnn_ablations.paths import Paths
 
@@ -87,14 +88,14 @@ def test_of_several_figures_the_worst_is_held_against_the_aim() -> None:
     assert by_text["the CIFAR-10 network with stride 1 trains at 0.7 of the peak of a core"].met
 
 
-def test_bfloat16_is_compared_with_plain_float32() -> None:
-    fast = {**RATES, "project, workers": [300.0, 300.0, 300.0]}
-    throughput = {
-        "one": trained("r1-mnist-base"),
-        "two": trained("r1-mnist-base", "mixed_bfloat16", images_per_second=fast),
-    }
-    found = [aim for aim in aims(results(throughput=throughput)) if "bfloat16" in aim.aim]
-    assert [aim.measured for aim in found] == [3.0]
+def test_bfloat16_is_compared_with_plain_float32_of_the_same_round() -> None:
+    rates = {**RATES, "plain float32, default": [50.0, 95.0, 19.0]}
+    bfloat16 = trained("r1-mnist-base", "mixed_bfloat16", images_per_second=rates)
+    bfloat16 |= derived(rates, 0.0, 10**7, 2)
+    parts = results(throughput={"one": trained("r1-mnist-base"), "two": bfloat16})
+    found = [aim for aim in aims(parts) if "bfloat16" in aim.aim]
+    assert [aim.measured for aim in found] == [3.8]  # of 3.8, 2 and 5
+    assert "| r1-mnist-base, bfloat16 | 190 (95–190) | 50 (19–95) | 3.80 |" in markdown(parts)
 
 
 def test_short_epochs_are_no_test_of_the_loop() -> None:
@@ -107,8 +108,9 @@ def test_short_epochs_are_no_test_of_the_loop() -> None:
 def test_the_page_shows_what_there_is_and_names_what_failed() -> None:
     study = {
         "seeds": [0, 1],
-        "project_seconds": 100.0,
-        "plain_seconds": 150.0,
+        "cores": 2,
+        "project_seconds": [100.0, 90.0, 80.0],
+        "plain_seconds": [150.0, 90.0, 160.0],
         "ratio": 1.5,
         "variants": {
             "r2-1conv-none": {
@@ -135,11 +137,34 @@ def test_the_page_shows_what_there_is_and_names_what_failed() -> None:
     page = markdown(json.loads(json.dumps(parts)))
     assert "1.50 (seeds [0, 1]) | met" in page
     assert "21.0 s | **missed**" in page
+    assert "- d, a `train` stage takes at most 20 s besides training: the largest part is" in page
+    assert "- b, a whole study" not in page  # it is met: nothing to explain
+    assert "| 2 | 90 | 90 | 1.00 |" in page
     assert "1.17 of it (r2-1conv-none) | **missed**" in page
     assert "- throughput r4-maxpool float32: RuntimeError: no memory" in page
     assert "| r4-maxpool | 500 | 600 | 0.83 | 300 | 400 | 0.75 |" in page
     for letter in "abcdef":
         assert f"\n## {letter}. " in page
+
+
+def test_a_study_is_compared_within_its_rounds() -> None:
+    def half(key: str, of_variant: float, seconds: float) -> dict[str, Any]:
+        variant = {key: of_variant, "memory_mb": 5}
+        return {"seconds": seconds, "variants": {"r2-1conv-none": variant}}
+
+    halves = {
+        "project": [half("training_seconds", s / 2, s) for s in (100.0, 50.0, 200.0)],
+        "plain": [half("seconds", s, s) for s in (150.0, 100.0, 220.0)],
+    }
+    found = summary(halves, seeds=(0, 1))
+    assert found["ratio"] == 1.5
+    assert found["project_seconds"] == [100.0, 50.0, 200.0]
+    assert found["variants"]["r2-1conv-none"] == {
+        "project_training_seconds": 50.0,
+        "project_memory_mb": 5,
+        "plain_seconds": 150.0,
+        "plain_memory_mb": 5,
+    }
 
 
 def test_a_page_of_nothing_names_the_failure() -> None:
