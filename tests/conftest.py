@@ -80,7 +80,13 @@ def tiny_document(checkout: Paths) -> dict[str, Any]:
                 "dense_dropout": 0.2,
                 "batch_norm": True,
                 "learning_rate": {"cosine": 0.01},
-                "augmentation": {"shift": 0.1},
+                "augmentation": {
+                    "rotation": 10.0,
+                    "shift": 0.1,
+                    "shear": 5.0,
+                    "zoom": 0.1,
+                    "horizontal_flip": True,
+                },
                 "record_iterations": True,
             }
         },

@@ -96,7 +96,11 @@ def test_numbers_are_drawn_evenly_and_as_far_as_asked(
 
     monkeypatch.setattr(module, "affine_transforms", noted)
     keras.utils.set_random_seed(0)
-    augmentation_layer(Augmentation(**ALL))(np.zeros((4000, 9, 12, 1), np.float32), training=True)
+    layer = augmentation_layer(Augmentation(**ALL))
+    layer(np.zeros((4000, 9, 12, 1), np.float32), training=True)
+    before = dict(drawn)
+    layer(np.zeros((4000, 9, 12, 1), np.float32), training=True)
+    assert [name for name in drawn if np.array_equal(drawn[name], before[name])] == []
     ends = {
         "angle": (-np.radians(15), np.radians(15)),
         "down": (-0.9, 0.9),
