@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.files import json_bytes, sha256_of, write_atomically
+from cnn_ablations.files import json_bytes, read_limited, sha256_of, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -106,6 +106,26 @@ def test_a_fault_happens_at_its_point_and_time_only(
     tmp_path: Path, fault: str, status: int
 ) -> None:
     assert write(tmp_path / "file.txt", fault) == status
+
+
+@pytest.mark.parametrize(("size", "fits"), [(0, True), (10, True), (11, False)])
+def test_a_file_is_read_up_to_a_limit(tmp_path: Path, size: int, fits: bool) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(bytes(size))
+    with nullcontext() if fits else pytest.raises(ValueError, match="larger than 10 bytes"):
+        assert read_limited(file, 10) == bytes(size)
+
+
+@pytest.mark.parametrize("place", [os.devnull, "/dev/zero", "pipe", "."])
+def test_only_plain_files_are_read(tmp_path: Path, place: str) -> None:
+    os.mkfifo(tmp_path / "pipe")  # reading it would wait for a writer
+    with pytest.raises(ValueError, match="no plain file"):
+        read_limited(tmp_path / place, 10)
+
+
+def test_a_file_that_is_missing_is_told_from_one_that_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_limited(tmp_path / "none", 10)
 
 
 def test_json_keeps_the_order_and_reads_well() -> None:

@@ -140,8 +140,13 @@ def test_an_answer_that_differs_is_seed_noise(
     )
 
 
-@pytest.mark.parametrize("kind", ["curves", "metrics"])
-@pytest.mark.parametrize("value", [1_000_000, 0.99, "many", 10**400])
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        *(("curves", value) for value in (1_000_000, 0.99, "many", 10**400)),
+        *(("metrics", value) for value in (1_000_000, 0.99, None)),
+    ],
+)
 def test_committed_numbers_that_contradict_the_committed_answers_are_not_seed_noise(
     net: Variant, committed: Paths, repeated: Paths, kind: str, value: Any
 ) -> None:
@@ -207,7 +212,7 @@ def test_records_that_make_no_sense_are_no_records(
     record(committed, **changes)
     mistake(repeated)
     (said,) = verification.compare(net, committed, repeated).circumstances
-    assert ("not on record" if "provenance" in changes else "look at what changed") in said
+    assert "not on record" in said
 
 
 def test_weights_that_differ_are_seen_by_the_hash_that_git_holds(
@@ -238,7 +243,7 @@ def test_a_lock_that_makes_no_sense_is_named(
 ) -> None:
     text = yaml.safe_dump({"stages": {"train@tiny-net": stage}})
     (committed.root / "dvc.lock").write_text(text)
-    with pytest.raises(ProjectError, match=r"dvc\.lock says nothing .* `git restore dvc\.lock"):
+    with pytest.raises(ProjectError, match=r"dvc\.lock (says|cannot).*`git restore dvc\.lock"):
         verification.compare(net, committed, repeated)
 
 
@@ -372,7 +377,7 @@ def grown(committed: Paths) -> Plan:
 def took(paths: Paths, group: str, variant: str, *seconds: float) -> None:
     file = paths.timings(group, variant)
     seeds = {
-        str(seed): {"train_seconds": time, "evaluate_seconds": 1.0}
+        str(seed): {"train_seconds": time, "evaluate_seconds": 1.0, "peak_memory_mb": 1}
         for seed, time in enumerate(seconds)
     }
     file.write_bytes(json_bytes({"seeds": seeds, "provenance": []}))

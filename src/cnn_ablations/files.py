@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and fingerprints of what they hold."""
+"""Files that appear whole or not at all, that are read up to a limit, and their fingerprints."""
 
 import hashlib
 import json
@@ -6,10 +6,14 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.faults import reach
+
+T = TypeVar("T")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -36,6 +40,39 @@ def write_atomically(path: Path, content: bytes) -> None:
             f"cannot write {path}: {error.strerror}; free space or change its permissions, "
             "then run the same command again"
         ) from None
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """The content of a file of at most `limit` bytes.
+
+    Raises:
+        ValueError: where it is larger, or no plain file (a device has no end).
+        OSError: where it cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no plain file")
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(min(limit, size) + 1)  # Python makes room for all that is asked for
+    if len(content) > limit:
+        raise ValueError(f"it is larger than {limit:,} bytes")
+    return content
+
+
+def read_json(path: Path, limit: int, form: TypeAdapter[T]) -> T:
+    """The JSON in a file of at most `limit` bytes.
+
+    Raises:
+        ValueError: as `read_limited` does, and where it is not of this form.
+        OSError: where it cannot be read.
+    """
+    content = read_limited(path, limit)
+    try:
+        return form.validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{place}: {first['msg']}".removeprefix(": ")) from None
 
 
 def remove(path: Path) -> None:

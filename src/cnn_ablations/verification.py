@@ -9,10 +9,9 @@ the same variant removes. Nothing else is written but a lock beside it.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -30,6 +29,7 @@ from cnn_ablations.analysis.agreement import (
     worst,
 )
 from cnn_ablations.analysis.results import load_result
+from cnn_ablations.analysis.timings import Timings, load_timings
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import load_arrays
@@ -115,6 +115,7 @@ def plan(
     chosen = [variant.model_copy(update={"seeds": variant.seeds[:seeds]}) for variant in found]
     if quick:
         chosen = _cheapest(chosen, paths)
+    locked_stages(paths)  # what is wrong with it is better said before training than after
     for variant in chosen:
         result = load_result(paths, variant.group, variant.name)
         if missing := [seed for seed in variant.seeds if seed not in result.seeds]:
@@ -124,7 +125,6 @@ def plan(
             )
     for dataset in {variant.dataset for variant in chosen}:
         load_arrays(paths.arrays(dataset))
-    locked_stages(paths)  # what is wrong with it is better said before training than after
     return chosen
 
 
@@ -273,43 +273,34 @@ def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def _circumstances(timings: Mapping[str, Any], identical: bool) -> list[str]:
-    recorded = timings.get("provenance")
-    if not (isinstance(recorded, list) and recorded and all(map(_is_provenance, recorded))):
+def _circumstances(timings: Timings | None, identical: bool) -> list[str]:
+    if timings is None or not timings.provenance:
         return ["the machine that trained it is not on record"]
-    if differences := machine_differences(recorded, circumstances()):
+    if differences := machine_differences(timings.provenance, circumstances()):
         return [f"other than the machine that trained it: {text}" for text in differences]
     if identical:
         return []
-    revision = timings.get("revision")
-    commit = revision.get("commit") if isinstance(revision, dict) else None
-    since = f" since commit {commit:.12}" if isinstance(commit, str) else ""
+    commit = timings.revision.commit
+    since = f" since commit {commit:.12}" if commit else ""
     return [
         f"nothing that is recorded of machine and libraries differs: look at what changed in code, "
         f"parameters or data{since}"
     ]
 
 
-def _is_provenance(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
-
-
-def _timings(variant: Variant, paths: Paths) -> dict[str, Any]:
-    """The recorded times and provenance; nothing where there is no readable record."""
+def _timings(variant: Variant, paths: Paths) -> Timings | None:
+    """The recorded times and provenance; None where there is no readable record."""
     try:
-        timings = json.loads(paths.timings(variant.group, variant.name).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return timings if isinstance(timings, dict) else {}
+        return load_timings(paths.timings(variant.group, variant.name))
+    except ProjectError:
+        return None
 
 
 def _seconds(variant: Variant, paths: Paths) -> float:
-    try:
-        by_seed = _timings(variant, paths)["seeds"]
-        measured = [by_seed[str(seed)] for seed in variant.seeds]
-        return math.fsum(m["train_seconds"] + m["evaluate_seconds"] for m in measured)
-    except (KeyError, TypeError):
-        return math.inf
+    timings = _timings(variant, paths)
+    known = timings.seeds if timings else {}
+    measured = [known.get(str(seed)) for seed in variant.seeds]
+    return math.fsum(times.seconds if times else math.inf for times in measured)
 
 
 def _cheapest(variants: Sequence[Variant], paths: Paths) -> list[Variant]:

@@ -86,7 +86,7 @@ def test_a_table_without_seeds_is_named(
 def test_metrics_that_are_a_list_are_named(paths: Paths, write: Callable[..., None]) -> None:
     write("a", [0.9])
     paths.metrics("g", "a").write_bytes(b"[]")
-    with pytest.raises(ProjectError, match=r"a\.json cannot be read \(it is no table of metrics"):
+    with pytest.raises(ProjectError, match=r"a\.json cannot be read \(Input should be an object"):
         load_result(paths, "g", "a")
 
 
@@ -156,8 +156,11 @@ def test_predictions_with_bytes_changed_are_read_or_named(
 def test_metrics_too_deep_and_predictions_that_would_fill_the_memory_are_refused(
     paths: Paths, write: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write("a", [0.9])
-    size = len(load_result(paths, "g", "a").predicted["test"].tobytes())
+    write("a", [0.9], examples=10_000)
+    predictions = paths.predictions("g", "a")
+    with np.load(predictions, allow_pickle=False) as file:
+        np.savez_compressed(predictions, **file)
+    size = predictions.stat().st_size
     with monkeypatch.context() as patch:
         patch.setattr("cnn_ablations.analysis.results.PREDICTIONS_LIMIT", size)
         with pytest.raises(ProjectError, match=r"a\.npz cannot be read \(it would grow to \d"):

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,16 +95,16 @@ def laughs() -> str:
         (b"variants: !<tag:yaml.org,2002:python/tuple> [1]", "python/tuple"),
         (b"%TAG ! tag:yaml.org,2002:python/\n---\nvariants: !name:os.mkdir ''", "python/name"),
         (b"variants: !secret {}", "!secret"),
-        (laughs().encode(), "stands for more than 100,000 values"),
-        (b"variants: &v\n  a: *v", "stands for more than 100,000 values"),
-        (b"variants: {<<: &v {<<: *v}}", "stands for more than 100,000 values"),
+        (laughs().encode(), "stands for more than 200,000 values"),
+        (b"variants: &v\n  a: *v", "stands for more than 200,000 values"),
+        (b"variants: {<<: &v {<<: *v}}", "stands for more than 200,000 values"),
         (b"{a: " * 200_000, "levels deep"),
         (b"- " * 500_000, "levels deep"),
         (b"variants: 0x" + b"f" * 900_000, "a number of 900002 characters"),
         (b"variants: 1" + b":1" * 400_000, "a number of 800001 characters"),
         (b"variants: {a: {epochs: 1, epochs: 2}}", "'epochs' a second time"),
         (b"variants: !!timestamp soon", "not valid YAML"),
-        (b"variants: " + b"x" * 2**24, "larger than 1 MiB"),
+        (b"variants: " + b"x" * 2**24, "larger than 8,388,608 bytes"),
         (b"\xff\xfe\x00", "not valid YAML"),
         (b"variants: {a: [}", "not valid YAML"),
         (b"", "must be a mapping"),
@@ -119,6 +120,72 @@ def laughs() -> str:
 def test_params(paths: Paths, refused: Any, content: bytes, words: str) -> None:
     paths.params.write_bytes(content)
     refused("check", words=words)
+
+
+# Results and dvc.lock, as a stranger's branch has them
+
+
+def zipped(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name.replace("__", "."), content)
+    return buffer.getvalue()
+
+
+def array_with_header(header: bytes) -> bytes:
+    return b"\x93NUMPY\x02\x00" + struct.pack("<I", len(header)) + header
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "words"),
+    [
+        ("metrics", b"[" * 10**6, "quickstart-none.json cannot be read"),
+        ("metrics", b'{"seeds": 1e999}', "quickstart-none.json cannot be read"),
+        ("metrics", b'{"flops": 1' + b"0" * 400 + b"}", "quickstart-none.json cannot be read"),
+        ("metrics", 15 * 10**8, "larger than 1,048,576 bytes"),
+        ("metrics", "/dev/zero", "no plain file"),
+        ("curves", 2 * 10**8, "larger than 8,388,608 bytes"),
+        ("curves", b"seed" + b"," * 8 * 10**6, "a line of more than 65,536 bytes"),
+        ("predictions", zipped(seeds__npy=bytes(9 * 10**8)), "grow to 900,000,000 bytes"),
+        ("predictions", zipped(seeds__npy=array_with_header(b" " * 10**8)), "cannot be read"),
+        ("predictions", zipped(seeds__npy=array_with_header(b" " * 20_000)), "cannot be read"),
+        ("predictions", zipped(README__txt=b""), "'README.txt' besides"),
+        ("predictions", zipped(own__npy=array_with_header(b"{'descr': '|O'}")), "'own' besides"),
+        ("lock", b"- " * 500_000, "dvc.lock cannot be read"),
+        ("lock", b"stages: !!timestamp soon", "dvc.lock cannot be read"),
+        ("lock", b"stages: 1" + b":1" * 400_000, "dvc.lock cannot be read"),
+        ("lock", b"stages: {train@quickstart-none: 5}", "dvc.lock cannot be read"),
+        ("lock", "/dev/zero", "dvc.lock cannot be read"),
+    ],
+    ids=[
+        *("deep", "infinite", "long number", "1.5 GB", "endless", "200 MB", "columns"),
+        *("bomb", "long header", "header", "no array", "objects", "deep lock", "no date"),
+        *("long base 60", "no stage", "endless lock"),
+    ],
+)
+def test_results(
+    paths: Paths, checkout: Paths, refused: Any, kind: str, content: Any, words: str
+) -> None:
+    own = ("quickstart", "quickstart-none")
+    for needed in (
+        checkout.params,
+        *(getattr(checkout, k)(*own) for k in ("metrics", "curves", "predictions", "weights")),
+        checkout.features(*own),
+    ):
+        copy = paths.root / needed.relative_to(checkout.root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(needed.read_bytes())
+    file = paths.root / "dvc.lock" if kind == "lock" else getattr(paths, kind)(*own)
+    file.unlink(missing_ok=True)
+    if isinstance(content, str):
+        file.symlink_to(content)
+    elif isinstance(content, int):
+        with file.open("wb") as sparse:
+            sparse.truncate(content)
+    else:
+        file.write_bytes(content)
+    refused("verify", own[1], words=words)
 
 
 # Data sets

@@ -52,7 +52,7 @@ def lock(document: dict[str, Any], params: Params) -> dict[str, Any]:
 def record(paths: Paths, seconds: list[float], flops: int = 1000) -> None:
     write_atomically(paths.metrics("tiny", "tiny-net"), json_bytes({"flops": flops}))
     seeds = {
-        str(seed): {"train_seconds": spent, "evaluate_seconds": 1.0}
+        str(seed): {"train_seconds": spent, "evaluate_seconds": 1.0, "peak_memory_mb": 1}
         for seed, spent in enumerate(seconds)
     }
     write_atomically(paths.timings("tiny", "tiny-net"), json_bytes({"seeds": seeds}))
@@ -136,6 +136,12 @@ def test_a_record_counts_for_the_recipe_that_it_was_made_with(
     assert found is not None
     assert (found.flops, found.seed_seconds) == (1000, 12)
     assert recorded(variant, project, {}) is None
+    for damaged in (project.metrics, project.timings):
+        whole = damaged("tiny", "tiny-net").read_bytes()
+        for content in (b"[" * 100_000, b"{}", b'{"flops": "x"}'):
+            damaged("tiny", "tiny-net").write_bytes(content)
+            assert recorded(variant, project, lock) is None
+        damaged("tiny", "tiny-net").write_bytes(whole)
 
     document["protocols"]["tiny"]["seeds"] = [0, 1, 2, 3]  # another seed takes as long
     assert recorded(parse_params(document).variant("tiny-net"), project, lock) is not None

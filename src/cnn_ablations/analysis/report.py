@@ -4,10 +4,10 @@ It reads the tables that `compare` wrote, study by study in the order of params.
 without tables was not run yet, and says so.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 
 import pandas as pd
 
@@ -26,6 +26,7 @@ from cnn_ablations.analysis.tables import (
     variants_markdown,
     variants_table,
 )
+from cnn_ablations.analysis.timings import load_timings
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.studies import Study
 from cnn_ablations.errors import ProjectError
@@ -106,16 +107,15 @@ def timings_text(params: Params, paths: Paths) -> str:
     }
     rows = []
     for variant in params.variants.values():
-        path = paths.timings(variant.group, variant.name)
-        if not path.is_file():
+        measured = load_timings(paths.timings(variant.group, variant.name))
+        if measured is None:
             continue
-        measured = json.loads(path.read_bytes())
-        seeds = pd.DataFrame(measured["seeds"].values())
-        minutes = (seeds["train_seconds"] + seeds["evaluate_seconds"]) / 60
+        seeds = measured.seeds.values()
+        minutes = [seed.seconds / 60 for seed in seeds]
         rows.append(
-            f"| {variant.name} | {len(seeds)} | {minutes.median():.2f} "
-            f"| {published.get(variant.name, '–')} | {minutes.sum():.1f} "
-            f"| {seeds['peak_memory_mb'].max():,} |"
+            f"| {variant.name} | {len(seeds)} | {median(minutes):.2f} "
+            f"| {published.get(variant.name, '–')} | {sum(minutes):.1f} "
+            f"| {max(seed.peak_memory_mb for seed in seeds):,} |"
         )
     head = (
         "| variant | seeds | minutes a seed (median) | published minutes | minutes in all "

@@ -1,25 +1,34 @@
 """What git holds of trained variants, read back: no run folder and no cache is needed."""
 
-import json
+import io
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field, FiniteFloat, TypeAdapter
 
 from cnn_ablations.analysis.statistics import Floats
 from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import read_json, read_limited
 from cnn_ablations.paths import Paths
 
 NAMES = ("seeds", "train_label_counts", "train_accuracy", "train_loss", "collapsed")
 """Of the arrays beside labels and predictions."""
-PREDICTIONS_LIMIT = 2**30
-"""Bytes, once decompressed: ten thousand seeds of ten thousand images have a tenth of it."""
+METRICS_LIMIT = 2**20
+"""Bytes, as are those below: two thousand times what there is."""
+TABLE_LIMIT = 2**23
+"""Of the longest of this project's tables more than a hundred times."""
+LINE_LIMIT = 2**16
+"""Of a table: pandas takes a column for each comma, and minutes for millions of them."""
+PREDICTIONS_LIMIT = 2**27
+"""Once decompressed: ten thousand seeds of ten thousand images."""
 T = TypeVar("T")
+_METRICS = TypeAdapter(dict[str, Annotated[int, Field(ge=0, le=10**18)] | FiniteFloat | None])
 
 
 @dataclass(frozen=True)
@@ -143,12 +152,13 @@ def load_result(paths: Paths, group: str, variant: str) -> VariantResult:
         except FileNotFoundError:
             raise ProjectError(f"{path} is missing; {again}") from None
         except Exception as error:  # a damaged archive or header is met in many ways
-            raise ProjectError(f"{path} cannot be read ({error}); {again}") from None
+            why = " ".join(str(error).split())[:300]
+            raise ProjectError(f"{path} cannot be read ({why}); {again}") from None
 
     arrays = read(paths.predictions(group, variant), _arrays)
     return VariantResult(
         name=variant,
-        metrics=read(paths.metrics(group, variant), _metrics),
+        metrics=read(paths.metrics(group, variant), load_metrics),
         curves=read(paths.curves(group, variant), _table),
         weights=read(paths.weights(group, variant), _table),
         features=read(paths.features(group, variant), _table),
@@ -156,28 +166,35 @@ def load_result(paths: Paths, group: str, variant: str) -> VariantResult:
     )
 
 
-def _metrics(path: Path) -> dict[str, float | None]:
-    metrics = json.loads(path.read_bytes())
-    if not isinstance(metrics, dict):
-        raise ValueError("it is no table of metrics by name")
-    return metrics
+def load_metrics(path: Path) -> dict[str, int | float | None]:
+    """The metrics of one variant, by name.
+
+    Raises ValueError where they are damaged, OSError where they cannot be read.
+    """
+    return read_json(path, METRICS_LIMIT, _METRICS)
 
 
 def _table(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(path)
+    content = read_limited(path, TABLE_LIMIT)
+    if max(map(len, content.splitlines()), default=0) > LINE_LIMIT:
+        raise ValueError(f"it has a line of more than {LINE_LIMIT:,} bytes")
+    table = pd.read_csv(io.BytesIO(content))
     if "seed" not in table:
         raise ValueError("it has no column 'seed'")
     return table
 
 
 def _arrays(path: Path) -> dict[str, Any]:
-    with zipfile.ZipFile(path) as members:
+    content = io.BytesIO(read_limited(path, PREDICTIONS_LIMIT))
+    with zipfile.ZipFile(content) as members:
         size = sum(member.file_size for member in members.infolist())
     if size > PREDICTIONS_LIMIT:
         raise ValueError(f"it would grow to {size:,} bytes")
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(content, allow_pickle=False) as file:
         splits = ["val", "test"] if "val_labels" in file else ["test"]
         of_splits = [f"{split}_{kind}" for split in splits for kind in ("labels", "predicted")]
+        if unknown := {*file.files} - {*NAMES, *of_splits}:
+            raise ValueError(f"it has {sorted(unknown)[0]!r} besides")
         arrays = {name: file[name] for name in (*NAMES, *of_splits)}
     seeds = arrays["seeds"].shape
     forms: dict[str, tuple[str, tuple[int, ...]]] = {

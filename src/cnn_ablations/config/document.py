@@ -6,13 +6,14 @@ from typing import Any
 import yaml
 
 from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import read_limited
 
-SIZE_LIMIT = 2**20
+SIZE_LIMIT = 2**23
 """Bytes."""
 DEPTH_LIMIT = 50
 """Mappings and lists within each other."""
-VALUE_LIMIT = 100_000
-"""A few lines of aliases can stand for billions."""
+VALUE_LIMIT = 200_000
+"""Six times those of this project's dvc.lock. A few lines of aliases can stand for billions."""
 NUMBER_LIMIT = 100
 """Characters: the longest numbers take minutes to convert, and cannot be printed."""
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
@@ -26,14 +27,13 @@ def read_document(path: Path) -> Any:
     larger than the limits above.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(SIZE_LIMIT + 1)
+        content = read_limited(path, SIZE_LIMIT)
     except OSError as error:
         raise ProjectError(f"cannot read {path}: {error.strerror}") from None
-    if len(content) > SIZE_LIMIT:
-        raise ProjectError(f"{path.name} is larger than {SIZE_LIMIT // 2**20} MiB")
+    except ValueError as error:
+        raise ProjectError(f"{path.name} is refused: {error}") from None
     try:
-        _check_depth(content)
+        _check_events(content)
         return yaml.load(content, Loader=_Loader)
     # PyYAML says YAMLError where the syntax is wrong, and anything where a value is.
     except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
@@ -47,10 +47,14 @@ class _Loader(yaml.CSafeLoader):
         return super().construct_document(node)
 
 
-def _check_depth(content: bytes) -> None:
-    """Before the parser builds anything: it calls itself, and a deep document is its end."""
+def _check_events(content: bytes) -> None:
+    """Before the parser builds anything: it calls itself, and a deep document is its end; and a
+    byte of a document becomes hundreds in memory.
+    """
     depth = 0
-    for event in yaml.parse(content, Loader=yaml.CSafeLoader):
+    for number, event in enumerate(yaml.parse(content, Loader=yaml.CSafeLoader)):
+        if number > 2 * VALUE_LIMIT:
+            raise yaml.YAMLError(f"it has more than {VALUE_LIMIT:,} values")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEPTH_LIMIT:

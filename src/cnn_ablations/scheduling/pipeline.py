@@ -5,8 +5,9 @@ from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from pydantic import BaseModel, ValidationError
 
+from cnn_ablations.config.document import read_document
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant, resolve_variant
 from cnn_ablations.errors import ProjectError
@@ -126,14 +127,21 @@ def reasons(stage: Stale, lock: Mapping[str, Any], params: Params) -> list[str]:
 
 
 def locked_stages(paths: Paths) -> dict[str, Any]:
-    """The stages of dvc.lock, by name; none where it does not exist yet."""
+    """The stages of dvc.lock, by name; none where it does not exist yet.
+
+    Raises ProjectError where it is damaged.
+    """
     lock = paths.root / "dvc.lock"
+    if not lock.exists():
+        return {}
     try:
-        content = yaml.load(lock.read_bytes(), yaml.CSafeLoader) if lock.is_file() else {}
-        stages: dict[str, Any] = dict(content["stages"]) if content else {}
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return dict(_Lock.model_validate(read_document(lock) or {}).stages)
+    except (ProjectError, ValidationError):
         raise ProjectError(f"{lock} cannot be read; `git restore dvc.lock` mends it") from None
-    return stages
+
+
+class _Lock(BaseModel):
+    stages: dict[str, dict[str, Any]] = {}
 
 
 def trained_as(name: str, stage: Mapping[str, Any]) -> Variant | None:

@@ -1,7 +1,6 @@
 """How long trainings will take, from what trainings took, and in which order to start them."""
 
 import heapq
-import json
 import math
 import multiprocessing
 import os
@@ -15,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_ablations.analysis.results import load_metrics
+from cnn_ablations.analysis.timings import load_timings
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import LastSplit, Variant
 from cnn_ablations.data.arrays import Arrays, load_arrays
@@ -234,12 +235,14 @@ def recorded(variant: Variant, paths: Paths, lock: Mapping[str, Any]) -> Recorde
         return None
     own = (variant.group, variant.name)
     try:
-        flops = json.loads(paths.metrics(*own).read_bytes())["flops"]
-        seeds = json.loads(paths.timings(*own).read_bytes())["seeds"].values()
-        seconds = median(seed["train_seconds"] + seed["evaluate_seconds"] for seed in seeds)
-    except (OSError, ValueError, KeyError, TypeError):  # no such files, or not what they were
+        metrics = load_metrics(paths.metrics(*own))
+        timings = load_timings(paths.timings(*own))
+    except (OSError, ValueError, ProjectError):  # no such files, or not what they were
         return None
-    return Recorded(flops, seconds)
+    flops = metrics.get("flops")
+    if timings is None or not flops:
+        return None
+    return Recorded(int(flops), median(seed.seconds for seed in timings.seeds.values()))
 
 
 def measured(

@@ -1,0 +1,62 @@
+"""What trainings took where they ran last, read back from reports/timings."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, TypeAdapter
+
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import read_json
+
+SIZE_LIMIT = 2**23
+"""Bytes: ten thousand seeds have a fifth of it."""
+CENTURY = 3.2e9
+"""Seconds; nothing takes longer."""
+Seconds = Annotated[float, Field(ge=0, le=CENTURY, allow_inf_nan=False)]
+
+
+class SeedTimes(BaseModel):
+    """Of one seed."""
+
+    train_seconds: Seconds
+    evaluate_seconds: Seconds
+    peak_memory_mb: Annotated[int, Field(ge=0, le=2**40)]
+
+    @property
+    def seconds(self) -> float:
+        """In all."""
+        return self.train_seconds + self.evaluate_seconds
+
+
+class Revision(BaseModel):
+    """The code that collected them."""
+
+    commit: str | None = None
+
+
+class Timings(BaseModel):
+    """Of one variant."""
+
+    seeds: Annotated[dict[str, SeedTimes], Field(min_length=1)]
+    provenance: list[dict[str, str]] = []
+    """The distinct circumstances in which the seeds were trained."""
+    revision: Revision = Revision()
+
+
+_TIMINGS = TypeAdapter(Timings)
+
+
+def load_timings(path: Path) -> Timings | None:
+    """The content of such a file; None where there is none.
+
+    Raises ProjectError where it is damaged.
+    """
+    try:
+        return read_json(path, SIZE_LIMIT, _TIMINGS)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        why = error.strerror
+    except ValueError as error:
+        why = str(error)
+    raise ProjectError(f"{path} cannot be read ({why}); `git restore` brings it back")
