@@ -301,6 +301,35 @@ def test_an_interruption_while_modules_are_loaded_is_one_clear_line(
     )
     command = [sys.executable, "-c", program, "check"]
     done = subprocess.run(command, cwd=project.root, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "interrupted (SIGINT): run the same command again; a training goes on from its last "
+        "checkpoint\n"
+    )
+
+
+def test_an_interruption_while_papermill_loads_modules_is_told_on_the_terminal(
+    project: Paths, write_template: Callable[..., None], tmp_path: Path
+) -> None:
+    """At that time file descriptor 2 leads into the kernel's log."""
+    write_template(project.template("dataset"), "name = ''\ndataset = None", "pass")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if os.readlink('/proc/self/fd/2').endswith('.log') and self in sys.meta_path:\n"
+        "            sys.meta_path.remove(self)\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "if os.path.basename(sys.argv[0]) == 'cnn-ablations':\n"
+        "    sys.meta_path.insert(0, Interrupts())\n"
+    )
+    done = subprocess.run(
+        [COMMAND, "explore", "digits"],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "interrupted (SIGINT): run the same command again; a training goes on from its last "

@@ -10,6 +10,9 @@ import signal
 import sys
 from types import FrameType
 
+PAUSE = 0.001
+"""Seconds."""
+
 
 def main() -> None:
     """Run the command line; a problem that the user can mend is one line and exit status 1."""
@@ -38,19 +41,24 @@ def _way_back(stage: str) -> str:
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
+    if _is_importing(frame):
+        # Python loses an exception that is raised at some moments of an import: ask again soon.
+        signal.signal(signal.SIGALRM, lambda _, then: _stop(signum, then))
+        signal.setitimer(signal.ITIMER_REAL, PAUSE)
+        return
     message = (
         f"interrupted ({signal.Signals(signum).name}): run the same command again; a training "
         f"goes on from its last checkpoint{_way_back(os.environ.get('DVC_STAGE', ''))}"
     )
-    while frame:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            # Python loses an exception that is raised at some moments of an import.
-            os.write(sys.stderr.fileno(), f"{message}\n".encode())
-            os._exit(1)
-        frame = frame.f_back
     # The kernel ends as well, which the tasks that wait for it would otherwise tell at length.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     sys.exit(message)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 if __name__ == "__main__":
