@@ -255,6 +255,13 @@ def test_seeds_that_agree_to_the_digit_leave_room_for_one_image(results: Results
     assert worst(compare_accuracies(committed, results([0.81]))) == DIFFERENT
 
 
+def test_an_interval_that_proves_little_says_so(results: Results) -> None:
+    wide, narrow = results([0.7, 0.8, 0.9]), results([0.80, 0.801, 0.802])
+    tell_little = "so wide that 3 committed seeds tell little"
+    assert all(tell_little in f.detail for f in compare_accuracies(wide, results([0.8])))
+    assert not any(tell_little in f.detail for f in compare_accuracies(narrow, results([0.801])))
+
+
 def test_a_repeated_seed_may_collapse_only_where_a_committed_one_did(results: Results) -> None:
     learned = results(COMMITTED)
     found = compare_accuracies(learned, results([0.1, 0.80]))

@@ -36,6 +36,8 @@ IDENTICAL, WITHIN, UNKNOWN, DIFFERENT = (
     "unknown",
     "different",
 )
+WIDE = 0.1
+"""An interval of accuracies in which much else but noise would fit."""
 _GRAVITY = (IDENTICAL, WITHIN, UNKNOWN, DIFFERENT)
 
 # What a row of a table is about, and what follows from the network alone.
@@ -149,6 +151,8 @@ def compare_accuracies(committed: VariantResult, repeated: VariantResult) -> lis
         detail = f"{found}, {_percent(low, high)} expected"
         if len(outside):
             detail += f"; outside: seed {_listed(outside)}"
+        elif high - low > WIDE:
+            detail += f", so wide that {len(known)} committed seeds tell little"
         agreements.append(Agreement(subject, DIFFERENT if len(outside) else WITHIN, detail))
     return agreements
 
