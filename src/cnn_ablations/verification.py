@@ -39,6 +39,7 @@ from cnn_ablations.notebooks import execute
 from cnn_ablations.paths import Paths
 from cnn_ablations.processes import alone
 from cnn_ablations.progress import shown
+from cnn_ablations.scheduling.display import counted
 from cnn_ablations.scheduling.pipeline import locked_stages
 from cnn_ablations.training.backend import circumstances
 
@@ -185,8 +186,8 @@ def announced(variants: Sequence[Variant], paths: Paths) -> str:
     recorded = sum(_seconds(variant, paths) for variant in variants)
     time = f" (recorded: {recorded / 60:.1f} minutes)" if math.isfinite(recorded) else ""
     return (
-        f"training {len(variants)} variants, {sum(len(v.seeds) for v in variants)} seeds, again "
-        f"in a temporary folder{time}"
+        f"training {counted(len(variants), 'variant')}, "
+        f"{counted(sum(len(v.seeds) for v in variants), 'seed')}, again in a temporary folder{time}"
     )
 
 
@@ -195,7 +196,8 @@ def summed_up(verifications: Sequence[Verification]) -> str:
     verdicts = [finding.verdict for v in verifications for finding in v.outputs]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
     return (
-        f"{len(verifications)} variants, {sum(len(v.seeds) for v in verifications)} seeds, "
+        f"{counted(len(verifications), 'variant')}, "
+        f"{counted(sum(len(v.seeds) for v in verifications), 'seed')}, "
         f"{len(verdicts)} outputs of {sum(v.compared_bytes for v in verifications):,} bytes: "
         f"{counts}"
     )

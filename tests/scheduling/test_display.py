@@ -35,6 +35,12 @@ def test_a_table_has_a_row_for_each_training_and_a_line_about_all() -> None:
     assert lines[3].strip() == "1 of 3 done"
 
 
+def test_after_the_last_epoch_a_row_is_finishing() -> None:
+    screen = console()
+    screen.print(table([Row("tiny-a", 90.0, {**PROGRESS, "seconds_left": 0})], "1 of 3 done"))
+    assert "finishing" in written(screen)
+
+
 def test_where_there_is_no_terminal_a_row_is_a_plain_line_now_and_then() -> None:
     screen = console()
     with Display(screen) as display:

@@ -1,5 +1,6 @@
 import copy
 import itertools
+import json
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from cnn_ablations.scheduling.prediction import (
     work,
 )
 from cnn_ablations.scheduling.runner import seed_beside
+from cnn_ablations.training.backend import circumstances
 from cnn_ablations.training.variant import seed_folder
 
 
@@ -90,6 +92,18 @@ def test_the_makespan_is_within_grahams_bound_of_the_best(
     assert best - 1e-9 <= makespan(seconds, workers) <= (4 / 3 - 1 / (3 * workers)) * best + 1e-9
 
 
+def test_a_job_comes_in_parts_that_other_workers_can_take(tiny_variant: Variant) -> None:
+    variant = tiny_variant.model_copy(update={"seeds": [5, 6, 7, 8]})
+    whole = job(variant)
+    assert whole.pieces == [100 + 2 * STAGE_SECONDS, 100, 100, 100]
+    assert whole.seconds == sum(whole.pieces)
+    assert job(variant, seed_seconds=STAGE_SECONDS / 2).pieces == [4 * STAGE_SECONDS]
+    assert job(variant, seed_seconds=None).pieces is None
+    assert job(variant, seeds=[], seed_seconds=None).pieces == [2 * STAGE_SECONDS]
+    assert whole.ahead({}) == [6, 7, 8]
+    assert job(variant, seeds=[6, 8]).ahead({"number": 2}) == [8]
+
+
 def test_the_makespan_counts_who_is_busy() -> None:
     assert makespan([4, 3, 3], 2) == 6
     assert makespan([], 2) == 0
@@ -148,8 +162,31 @@ def test_a_record_counts_for_the_recipe_that_it_was_made_with(
     document["variants"]["tiny-net"]["dataset"] = "more-digits"
     document["datasets"]["more-digits"] = document["datasets"]["digits"]
     assert recorded(parse_params(document).variant("tiny-net"), project, lock) is None
-    document["variants"]["tiny-net"].update(dataset="digits", epochs=4)
+    document["variants"]["tiny-net"].update(dataset="digits", epochs=6)  # of 3
+    found = recorded(parse_params(document).variant("tiny-net"), project, lock)
+    assert found is not None
+    assert found.seed_seconds == 24
+    document["variants"]["tiny-net"].update(batch_size=7)
     assert recorded(parse_params(document).variant("tiny-net"), project, lock) is None
+
+
+def test_a_record_of_another_processor_is_told_from_one_of_this(
+    project: Paths, params: Params, lock: dict[str, Any]
+) -> None:
+    here = {key: circumstances()[key] for key in ("device", "cpu", "processor")}
+    file = project.timings("tiny", "tiny-net")
+    for provenance, elsewhere in (
+        ([here], False),
+        ([{"cpu": here["cpu"]}], False),  # of a time when less was recorded
+        ([{**here, "processor": "a slow one"}], True),
+        ([{**here, "processor": "a slow one"}, here], False),
+    ):
+        record(project, [10])
+        content = json.loads(file.read_bytes()) | {"provenance": provenance}
+        file.write_bytes(json_bytes(content))
+        found = recorded(params.variant("tiny-net"), project, lock)
+        assert found is not None
+        assert found.elsewhere == elsewhere
 
 
 def test_a_seed_in_scratch_is_not_trained_again(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
+import yaml
 
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
@@ -22,6 +24,7 @@ REPRO = ("cnn-ablations", "repro", "--workers", "2")
 SLEEP = "time.sleep(600)"
 SLEEP_THE_FIRST_TIME = f"{SLEEP} if len(open(runs.name).readlines()) == 1 else None"
 FAIL = "raise ProjectError('tiny-b is asked to fail')"
+ROOT = Path(__file__).parents[2]
 SECONDS = 300
 """What a whole `repro` may take, on a machine at work."""
 
@@ -108,7 +111,11 @@ def test_a_failure_stops_nothing_else_and_what_is_done_is_not_done_again(
     status, output = repro(stubs, start)
     assert status == 1
     assert "tiny-b failed; the others go on (data/scratch/logs/tiny/tiny-b.log" in output
-    assert "failed: tiny-b, error: tiny-b is asked to fail" in output
+    assert re.search(
+        r"failed: tiny-b, error: tiny-b is asked to fail .*\(data/scratch/logs/tiny/tiny-b.log\)\n"
+        "not up to date: after, ",
+        output,
+    )
     assert stubs.notebook("tiny", "tiny-a", "inspect").exists()
     assert "asked to fail" in stubs.scratch("logs", "tiny", "tiny-b.log").read_text()
     assert not (stubs.root / "after.txt").exists()
@@ -139,6 +146,74 @@ def test_no_child_outlives_the_runner(
             "checkpoint\n"
         )
     wait_for_end(children)
+
+
+def test_nobody_else_can_reach_the_runner(stubs: Paths, start: Start, wait_for: Wait) -> None:
+    ask(stubs, "tiny-a", SLEEP)
+    process = start(stubs.root, *REPRO, "inspect@tiny-a")
+    wait_for(lambda: runs(stubs, "tiny-a"), process)
+    tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    listening = [c for p in tree for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert {connection.laddr.ip for connection in listening} <= {"127.0.0.1", "::1"}
+
+
+def test_trainings_that_were_interrupted_and_shared_end_in_the_bytes_of_dvc(
+    stubs: Paths, start: Start, wait_for: Wait, tmp_path: Path
+) -> None:
+    """Real networks, on two workers and then on one; the second worker trains the last seed."""
+    shutil.copy(ROOT / "notebooks" / "train.ipynb", stubs.template("train"))
+    document = yaml.safe_load(stubs.params.read_bytes())
+    document["variants"]["tiny-a"]["seeds"] = [0, 1, 2]
+    stubs.params.write_text(yaml.safe_dump(document))
+    plain = Paths(tmp_path / "plain")
+    shutil.copytree(stubs.root, plain.root)
+
+    process = start(stubs.root, *REPRO, "inspect@tiny-a")
+    helper = stubs.progress("tiny", "tiny-a.seed-2")
+    wait_for(lambda: stubs.progress("tiny", "tiny-a").exists() and helper.exists(), process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 1
+    for paths, *command in (
+        (stubs, *REPRO, "inspect@tiny-a"),
+        (stubs, "cnn-ablations", "repro", "--workers", "1"),
+        (plain, "dvc", "repro", "inspect@tiny-a"),
+        (plain, "dvc", "repro"),
+    ):
+        process = start(paths.root, *command)
+        output, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, output
+    timings = {"reports/timings/tiny/tiny-a.json", "reports/timings/tiny/tiny-b.json"}
+    ours, theirs = (
+        {name: content for name, content in results(paths).items() if name not in timings}
+        for paths in (stubs, plain)
+    )
+    assert ours == theirs
+
+
+def test_what_cannot_be_done_stops_only_what_needs_it(stubs: Paths, start: Start) -> None:
+    """Data that nobody has, and a stage that is no training."""
+    document = yaml.safe_load(stubs.params.read_bytes())
+    mnist = yaml.safe_load((ROOT / "params.yaml").read_bytes())["datasets"]["mnist"]
+    document["datasets"]["gone"] = {**mnist, "urls": ["http://127.0.0.1:9/"]}
+    document["variants"]["tiny-c"] = {**document["variants"]["tiny-a"], "dataset": "gone"}
+    stubs.params.write_text(yaml.safe_dump(document))
+    pipeline = stubs.root / "dvc.yaml"
+    stages = yaml.safe_load(pipeline.read_bytes())["stages"]
+    stages["after"]["cmd"] = "false"
+    metrics = "reports/metrics/tiny/tiny-a.json"
+    stages["other"] = {"cmd": "echo > other", "deps": [metrics], "outs": ["other"]}
+    pipeline.write_text(yaml.safe_dump({"stages": stages}))
+    status, output = repro(stubs, start)
+    assert status == 1
+    assert (len(runs(stubs, "tiny-a")), len(runs(stubs, "tiny-b"))) == (1, 1)
+    assert (stubs.root / "other").exists()
+    assert runs(stubs, "tiny-c") == []
+    last = output.splitlines()[-1]
+    left = last.removeprefix("not up to date: ").removesuffix("; the words above say why")
+    lost = {f"{stage}@gone" for stage in ("download", "preprocess")}
+    lost |= {f"{stage}@tiny-c" for stage in ("train", "inspect")}
+    assert set(left.split(", ")) == {"after", *lost}
 
 
 def test_two_runners_at_once_do_the_work_once(stubs: Paths, plain: Paths, start: Start) -> None:
@@ -175,6 +250,25 @@ def test_results_come_home_from_clones_though_a_worker_is_killed(
     assert "Stage 'train@tiny-a' is cached" in output
     assert results(home) == results(plain)
     assert not list(home.scratch().glob("*.mark"))
+
+
+def test_a_worker_with_other_code_is_not_used(
+    clones: list[Paths],
+    plain: Paths,
+    cluster: tuple[str, list[Any]],
+    start: Start,
+) -> None:
+    home, _, two = clones
+    address, _ = cluster
+    with two.params.open("a") as params:
+        params.write("# changed here only\n")
+    process = start(home.root, "cnn-ablations", "repro", "--scheduler", address)
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, output
+    assert f"in {two.root} on" in output
+    assert output.count("not used: the worker") == 1
+    assert results(home) == results(plain)
+    assert not (two.root / "data" / "runs").exists()
 
 
 def test_a_worker_must_have_the_same_code_and_the_same_cache(project: Paths) -> None:

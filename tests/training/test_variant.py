@@ -179,19 +179,26 @@ def test_the_progress_is_that_of_the_last_epoch(finished: Finished) -> None:
     assert progress == {"seed": 1, "number": 2, "seeds": 2, "epoch": 2, "epochs": 2}
 
 
-def test_the_time_left_counts_the_epochs_of_all_seeds(
+def test_the_time_left_counts_the_epochs_of_all_seeds_without_a_result(
     tiny_variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    report = reporter(tiny_variant, 0, tmp_path / "progress.json")
-    now = 110.0
+    ahead = [tmp_path / name for name in ("a", "b")]
+    report = reporter(tiny_variant, 0, tmp_path / "progress.json", ahead)
+
+    def told() -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((tmp_path / "progress.json").read_bytes())
+        return content
+
+    now = 140.0  # the first epoch compiles
     report(1, {"running_train_accuracy": 0.5})
-    told = json.loads((tmp_path / "progress.json").read_bytes())
-    assert told["accuracy"] == 0.5
-    assert (
-        told["seconds_left"] == 50
-    )  # two epochs of this seed, three of the next, ten seconds each
+    assert told()["accuracy"] == 0.5
+    assert told()["seconds_left"] == (2 + 3 + 3) * 40  # nothing else is known yet
+    (ahead[1] / "result").mkdir(parents=True)  # by somebody else
+    now = 150.0
+    report(2, {"running_train_accuracy": 0.5})
+    assert told()["seconds_left"] == (1 + 3) * 10
 
 
 def test_named_weights_are_kernels_and_biases_in_order(keras: ModuleType) -> None:

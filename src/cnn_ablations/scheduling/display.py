@@ -100,8 +100,15 @@ def table(rows: Iterable[Row], total: str) -> Table:
             if p
             else ("", "", "")
         )
-        grid.add_row(row.name, *cells, duration(row.seconds_left))
+        # After the last epoch a stage evaluates, writes and inspects.
+        left = "finishing" if p and not p["seconds_left"] else duration(row.seconds_left)
+        grid.add_row(row.name, *cells, left)
     return grid
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def duration(seconds: float | None) -> str:

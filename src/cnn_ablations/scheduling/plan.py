@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cnn_ablations.config.params import Params
 from cnn_ablations.paths import Paths
-from cnn_ablations.scheduling.display import duration
+from cnn_ablations.scheduling.display import counted, duration
 from cnn_ablations.scheduling.pipeline import (
     DATA_STAGES,
     VARIANT_STAGES,
@@ -26,7 +26,10 @@ def plan_of(targets: Sequence[str], params: Params, paths: Paths, workers: int) 
     lock = locked_stages(paths)
     needed = needed_stages(paths, targets)
     jobs = predicted(jobs_of(stale, needed, params, paths, lock), params, paths, lock)
-    data = [stage.name for stage in stale if stage.verb in DATA_STAGES]
+    data = sorted(
+        (stage.name for stage in stale if stage.verb in DATA_STAGES),
+        key=lambda name: (DATA_STAGES.index(name.partition("@")[0]), name),
+    )
     others = [s.name for s in stale if s.verb not in (*DATA_STAGES, *VARIANT_STAGES)]
     lines = []
     if data:
@@ -66,9 +69,10 @@ def _row(job: Job) -> tuple[str, ...]:
 
 
 def _summary(jobs: Sequence[Job], workers: int) -> str:
-    seconds = [job.seconds or 0.0 for job in jobs]
+    seconds = [piece for job in jobs for piece in job.pieces or ()]
+    seeds = sum(len(job.seeds) for job in jobs)
     return (
-        f"{len(jobs)} variants, {sum(len(job.seeds) for job in jobs)} seeds to train: "
+        f"{counted(len(jobs), 'variant')}, {counted(seeds, 'seed')} to train: "
         f"{duration(sum(seconds))} one after another, {duration(makespan(seconds, workers))} "
-        f"with {workers} worker{'s' * (workers != 1)}"
+        f"with {counted(workers, 'worker')}"
     )

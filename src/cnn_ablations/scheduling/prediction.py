@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import median
 from typing import Any
 
@@ -24,6 +25,7 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.notebooks import KERNEL_ENVIRONMENT
 from cnn_ablations.paths import Paths
 from cnn_ablations.scheduling.pipeline import VARIANT_STAGES, Stale, reasons, trained_as
+from cnn_ablations.training.backend import circumstances
 from cnn_ablations.training.fingerprint import LABELS
 from cnn_ablations.training.variant import seed_folder
 
@@ -52,7 +54,8 @@ class Job:
     seed_seconds: float | None
     """Predicted for the training of one seed."""
     basis: str
-    """What the prediction rests on: "recorded", "FLOPs", "measured", or "nothing"."""
+    """What the prediction rests on: "recorded", "recorded elsewhere" (on another processor),
+    "FLOPs", "measured", or "nothing"."""
 
     @property
     def seconds(self) -> float | None:
@@ -60,6 +63,27 @@ class Job:
         if self.seeds and self.seed_seconds is None:
             return None
         return len(self.seeds) * (self.seed_seconds or 0.0) + len(self.stages) * STAGE_SECONDS
+
+    @property
+    def pieces(self) -> list[float] | None:
+        """The same seconds in parts that different workers can do: idle ones take over seeds."""
+        if self.seconds is None:
+            return None
+        shared = (len(self.seeds) - 1) * [self.seed_seconds or 0.0]
+        if not worth_a_process(self.seed_seconds):
+            shared = []
+        return [self.seconds - sum(shared), *shared]
+
+    def ahead(self, progress: Mapping[str, Any]) -> list[int]:
+        """The seeds that its stage has not begun to train, by its progress file's content."""
+        if not progress:
+            return self.seeds[1:]
+        return [seed for seed in self.variant.seeds[progress["number"] :] if seed in self.seeds]
+
+
+def worth_a_process(seed_seconds: float | None) -> bool:
+    """Whether a seed trains so long that another process may be started for it."""
+    return seed_seconds is None or seed_seconds >= STAGE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -69,6 +93,8 @@ class Recorded:
     flops: int
     seed_seconds: float
     """Median over seeds, training and evaluation."""
+    elsewhere: bool
+    """Whether that was on another processor than this machine's."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +144,7 @@ def jobs_of(
                 else [],
                 flops=record.flops if record else None,
                 seed_seconds=record.seed_seconds if record else None,
-                basis="recorded" if record else "nothing",
+                basis=_basis(record),
             )
         )
     return jobs
@@ -228,7 +254,9 @@ def training_images(variant: Variant, available: int) -> int:
 
 
 def recorded(variant: Variant, paths: Paths, lock: Mapping[str, Any]) -> Recorded | None:
-    """What earlier runs of this very variant took; None where it never ran as it is today."""
+    """What earlier runs of this very variant took, by epoch; None where it never ran as it is
+    today but for the number of epochs.
+    """
     stage = lock.get(f"train@{variant.name}")
     before = trained_as(variant.name, stage) if stage else None
     if before is None or _recipe(before) != _recipe(variant):
@@ -242,7 +270,12 @@ def recorded(variant: Variant, paths: Paths, lock: Mapping[str, Any]) -> Recorde
     flops = metrics.get("flops")
     if timings is None or not flops:
         return None
-    return Recorded(int(flops), median(seed.seconds for seed in timings.seeds.values()))
+    seconds = median(seed.seconds for seed in timings.seeds.values())
+    return Recorded(
+        flops=int(flops),
+        seed_seconds=seconds * variant.epochs / before.epochs,
+        elsewhere=not any(map(_is_here, timings.provenance or [{}])),
+    )
 
 
 def measured(
@@ -302,7 +335,23 @@ def _silence() -> None:
 
 
 def _recipe(variant: Variant) -> dict[str, Any]:
-    return variant.model_dump(exclude=LABELS - {"dataset"})
+    return variant.model_dump(exclude=(LABELS - {"dataset"}) | {"epochs"})
+
+
+@cache
+def _processors() -> dict[str, str]:
+    return {key: circumstances()[key] for key in ("device", "cpu", "processor")}
+
+
+def _is_here(provenance: Mapping[str, str]) -> bool:
+    """Whether what is on record of a machine's processors is true of this machine's, too."""
+    return all(provenance.get(key, here) == here for key, here in _processors().items())
+
+
+def _basis(record: Recorded | None) -> str:
+    if record is None:
+        return "nothing"
+    return "recorded elsewhere" if record.elsewhere else "recorded"
 
 
 def _untrained(variant: Variant, arrays: Arrays | None, paths: Paths) -> list[int]:

@@ -6,6 +6,7 @@ Everything else is left to plain `dvc repro`, before and after.
 """
 
 import logging
+import signal
 import subprocess
 import time
 import uuid
@@ -31,7 +32,14 @@ from cnn_ablations.scheduling.pipeline import (
     sort_lock,
     stale_stages,
 )
-from cnn_ablations.scheduling.prediction import STAGE_SECONDS, Job, jobs_of, makespan, predicted
+from cnn_ablations.scheduling.prediction import (
+    STAGE_SECONDS,
+    Job,
+    jobs_of,
+    makespan,
+    predicted,
+    worth_a_process,
+)
 from cnn_ablations.scheduling.worker import (
     Checkout,
     Outcome,
@@ -68,7 +76,7 @@ def repro(
         scheduler: the address of a Dask scheduler whose workers to use instead.
 
     Returns:
-        Whether everything is up to date now. A variant that fails does not stop the others.
+        Whether everything is up to date now. A stage that fails stops only what needs it.
 
     Raises:
         ProjectError: where nothing can be started.
@@ -80,12 +88,15 @@ def repro(
         if not stale:
             display.say("everything is up to date")
             return True
+        lost: set[str] = set()
         if data := [stage.name for stage in stale if stage.verb in DATA_STAGES]:
-            if not _dvc_repro(paths, data):
-                raise ProjectError("the data could not be prepared; DVC's words above say why")
+            prepared = _dvc_repro(paths, data)
             stale = stale_stages(paths, targets)
+            if not prepared:
+                lost = {stage.name for stage in stale if stage.verb in DATA_STAGES}
         lock = locked_stages(paths)
-        needed = needed_stages(paths, targets)
+        needed = needed_stages(paths, targets, lost)
+        stale = [stage for stage in stale if stage.name in needed]
         jobs = jobs_of(stale, needed, params, paths, lock)
         failed: dict[str, Outcome] = {}
         if jobs:
@@ -94,16 +105,20 @@ def repro(
             connect = _remote(scheduler, paths, display) if scheduler else _local(workers)
             with connect as (client, admit), display:
                 failed = _run(client, jobs, paths, display, admit)
-        lost: set[str] = set()
         if failed:
             left = {stage.name for stage in stale_stages(paths, targets)}
-            lost = {f"{verb}@{name}" for verb in VARIANT_STAGES for name in failed} & left
+            lost |= {f"{verb}@{name}" for verb in VARIANT_STAGES for name in failed} & left
             needed = needed_stages(paths, targets, lost)
         rest = not needed or _dvc_repro(paths, needed if lost else targets)
         sort_lock(paths, list(lock), needed)
+        if rest and not lost and not failed:
+            return True
         for name, outcome in failed.items():
-            display.say(f"failed: {name}, {_last_words(outcome)}")
-        return rest and not failed
+            log = paths.scratch("logs", params.variants[name].group, f"{name}.log")
+            display.say(f"failed: {name}, {_last_words(outcome)} ({log.relative_to(paths.root)})")
+        left_over = [stage.name for stage in stale_stages(paths, targets)]
+        display.say(f"not up to date: {', '.join(left_over)}; the words above say why")
+        return False
 
 
 def seed_beside(
@@ -123,13 +138,9 @@ def seed_beside(
     """
     best: tuple[float, Job, int] | None = None
     for job, progress in running:
-        seconds = STAGE_SECONDS if job.seed_seconds is None else job.seed_seconds
-        ahead = job.seeds[1:]
-        if progress:
-            ahead = [s for s in job.variant.seeds[progress["number"] :] if s in job.seeds]
-        ahead = [seed for seed in ahead if (job.variant.name, seed) not in given]
-        to_train = len(ahead) * seconds
-        if ahead and seconds >= STAGE_SECONDS and (best is None or to_train > best[0]):
+        ahead = [s for s in job.ahead(progress) if (job.variant.name, s) not in given]
+        to_train = len(ahead) * (job.seed_seconds or STAGE_SECONDS)
+        if ahead and worth_a_process(job.seed_seconds) and (best is None or to_train > best[0]):
             best = to_train, job, ahead[-1]
     return best and best[1:]
 
@@ -143,12 +154,13 @@ def require_same(name: str, worker: Checkout, sources: str) -> None:
     if worker.sources != sources:
         raise ProjectError(
             f"{where} has other code or parameters than this checkout; bring both to the same "
-            "commit, then run the same command again"
+            "commit, then start it again"
         )
     if not worker.sees_cache:
         raise ProjectError(
             f"{where} does not share DVC's cache with this checkout, so its results would not "
-            "come home; set `dvc config --local cache.dir` to the same folder in both"
+            "come home; set `dvc config --local cache.dir` to the same folder in both, then start "
+            "it again"
         )
 
 
@@ -207,13 +219,27 @@ def _run(
 
     def total(slots: int) -> str:
         failures = sum(outcome.status != 0 for outcome in ended.values())
-        left = [job.seconds for job in waiting]
-        busy = [row.seconds_left for row in rows.values()]
         text = f"{len(ended)} of {len(jobs)} variants done"
         text += f", {failures} of them failed" if failures else ""
-        if slots and None not in (*left, *busy):
-            text += f", {duration(makespan(left, max(slots, len(busy)), busy))} left"  # type: ignore[arg-type]
+        if slots and (seconds := seconds_left(slots)) is not None:
+            text += f", {duration(seconds)} left"
         return text
+
+    def seconds_left(slots: int) -> float | None:
+        left, busy = [], []
+        for job in waiting:
+            if job.pieces is None:
+                return None
+            left += job.pieces
+        for task, job in running.values():
+            row = rows[task.key]
+            if row.seconds_left is None:
+                return None
+            ahead = job.ahead(row.progress) if task.seed is None else []
+            seed_seconds = job.seed_seconds or 0.0
+            busy.append(max(row.seconds_left - len(ahead) * seed_seconds, 0.0))
+            left += [seed_seconds for seed in ahead if (task.variant, seed) not in given]
+        return makespan(left, max(slots, len(busy)), busy)
 
     client.subscribe_topic(topic, hear)
     try:
@@ -258,6 +284,8 @@ def _bring_home(outcome: Outcome, task: Task, paths: Paths) -> None:
 
 
 def _last_words(outcome: Outcome) -> str:
+    if outcome.status < 0:
+        return f"ended by {signal.Signals(-outcome.status).name}"
     lines = [line.strip() for line in outcome.log.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
     return (errors or lines or [f"exit status {outcome.status}, without a word"])[-1]
@@ -274,7 +302,9 @@ def _local(workers: int) -> Iterator[tuple[Client, Admit]]:
             processes=False,
             resources={"slot": 1},
             memory_limit=0,
-            dashboard_address=None,
+            # Its servers of HTTP cannot be switched off: where nobody else reaches them.
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -292,24 +322,32 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
         raise ProjectError(f"no Dask scheduler answers at {address}: {error}") from None
     mine = sources_hash(paths)
     known: dict[str, Checkout] = {}
+    refused: dict[str, ProjectError] = {}
 
     def admit() -> tuple[int, bool]:
         if client.status != "running":
             raise ProjectError(f"the scheduler at {address} went away; run the same command again")
         workers = client.scheduler_info()["workers"]
         slots = {name: int(worker["resources"].get("slot", 0)) for name, worker in workers.items()}
-        new = [name for name in slots if slots[name] and name not in known]
-        if new:
-            known.update(client.run(checkout, mark, workers=new))
-            for name in new:
-                require_same(name, known[name], mine)
-        present = [known[name] for name in slots if slots[name]]
+        new = [name for name in slots if slots[name] and name not in {*known, *refused}]
+        for name, found in client.run(checkout, mark, workers=new).items() if new else ():
+            try:
+                require_same(name, found, mine)
+                known[name] = found
+            except ProjectError as error:
+                client.run(_take_slots, workers=[name])
+                refused[name] = error
+                display.say(f"not used: {error}")
+        present = [known[name] for name in slots if slots[name] and name in known]
         if not present:
+            if refused and not known:
+                raise next(iter(refused.values()))
             display.say_once(
                 "the scheduler has no worker with a slot yet; start one in a clone of this "
                 f"checkout: dask worker {address} --nthreads 1 --resources slot=1"
             )
-        return sum(slots.values()), all(worker.sees_scratch for worker in present)
+        usable = sum(slots[name] for name in slots if name in known)
+        return usable, all(worker.sees_scratch for worker in present)
 
     try:
         for file in marks:
@@ -322,6 +360,11 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
             file.unlink(missing_ok=True)
 
 
+async def _take_slots(dask_worker: Any) -> None:
+    """In a worker: so that its scheduler gives it no more of our tasks."""
+    await dask_worker.set_resources(slot=0)
+
+
 def _dvc_repro(paths: Paths, targets: Sequence[str]) -> bool:
-    command = mortal(dvc_repro(*targets))
+    command = mortal(dvc_repro("--keep-going", *targets))
     return subprocess.run(command, cwd=paths.root, env=environment()).returncode == 0

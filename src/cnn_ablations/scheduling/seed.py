@@ -20,7 +20,7 @@ def main(name: str, seed: int) -> None:
     variant = load_params(paths.params).variant(name)
     arrays = load_arrays(paths.arrays(variant.dataset))
     progress = paths.progress(variant.group, f"{name}.seed-{seed}")
-    report = reporter(variant, seed, progress, alone=True)
+    report = reporter(variant, seed, progress)
     train_seed(variant, seed, arrays, seed_folder(variant, seed, arrays, paths), report)
 
 

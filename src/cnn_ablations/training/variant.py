@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,9 +58,10 @@ def train_variant(variant: Variant, paths: Paths) -> Trained:
     arrays = load_arrays(paths.arrays(variant.dataset))
     folders = {}
     progress = paths.progress(variant.group, variant.name)
-    for seed in variant.seeds:
-        folder = seed_folder(variant, seed, arrays, paths)
-        folders[seed] = train_seed(variant, seed, arrays, folder, reporter(variant, seed, progress))
+    places = {seed: seed_folder(variant, seed, arrays, paths) for seed in variant.seeds}
+    for number, (seed, folder) in enumerate(places.items(), start=1):
+        report = reporter(variant, seed, progress, list(places.values())[number:])
+        folders[seed] = train_seed(variant, seed, arrays, folder, report)
     try:
         _write_run(folders, paths.run(variant.group, variant.name))
         return _write_reports(variant, arrays, folders, paths)
@@ -162,19 +164,20 @@ def _measurements(folders: dict[int, Path], root: Path) -> dict[str, Any]:
     }
 
 
-def reporter(variant: Variant, seed: int, path: Path, *, alone: bool = False) -> OnEpoch:
+def reporter(variant: Variant, seed: int, path: Path, ahead: Sequence[Path] = ()) -> OnEpoch:
     """Keeps a file that says how far the variant is, for whoever waits for it.
 
-    The seeds after this one count as left to do, unless it is `alone`.
+    Of the seeds after this one, whose scratch folders are `ahead`, those without a result count
+    as left to do. The first epoch compiles the network: the others tell how long one takes.
     """
     number = variant.seeds.index(seed) + 1
-    seeds_left = 0 if alone else len(variant.seeds) - number
-    started = time.monotonic()
-    epochs_here = 0
+    times = [time.monotonic()]
 
     def report(epoch: int, row: dict[str, float]) -> None:
-        nonlocal epochs_here
-        epochs_here += 1
+        times.append(time.monotonic())
+        first = min(1, len(times) - 2)
+        epoch_seconds = (times[-1] - times[first]) / (len(times) - 1 - first)
+        seeds_left = sum(not (folder / "result").is_dir() for folder in ahead)
         epochs_left = variant.epochs - epoch + seeds_left * variant.epochs
         line = {
             "seed": seed,
@@ -183,7 +186,7 @@ def reporter(variant: Variant, seed: int, path: Path, *, alone: bool = False) ->
             "epoch": epoch,
             "epochs": variant.epochs,
             "accuracy": row.get("val_accuracy", row["running_train_accuracy"]),
-            "seconds_left": round(epochs_left * (time.monotonic() - started) / epochs_here),
+            "seconds_left": round(epochs_left * epoch_seconds),
         }
         write_atomically(path, json_bytes(line))
 
