@@ -7,6 +7,7 @@ from typing import Any
 
 from cnn_ablations.training.loop import CHECKPOINT_SECONDS
 
+UNSTEADY = 1.5
 R1 = ("r1-mnist-base", "r1-cifar10-stride1")
 INTRODUCTION = """\
 # Benchmarks
@@ -120,13 +121,17 @@ def aims(results: Mapping[str, Any]) -> list[Aim]:
         found.append(
             Aim("d", text, overhead["stage_seconds"], 20, at_most=True, form="{:.1f} s", why=why)
         )
-    memory = _memory_ratios(results)
+    held = {n: v for measured in results.get("memory", {}).values() for n, v in measured.items()}
+    memory = {name: v["project"] / v["plain"] for name, v in held.items()}
     if memory:
         name = max(memory, key=lambda name: memory[name])
         text = "a training holds no more memory than the plain script"
+        found_e = held[name]
         why = (
-            "images are mapped from files, a permuted copy of those trained on lies beside them, "
-            "and a notebook's kernel holds modules that a script never imports."
+            f"{found_e['project_own']:,} MiB of it are its own against {found_e['plain_own']:,}, "
+            "a permuted copy of the training images and a notebook's kernel among them; "
+            f"{found_e['project'] - found_e['project_own']:,} against "
+            f"{found_e['plain'] - found_e['plain_own']:,} are mapped from files."
         )
         found.append(
             Aim("e", text, memory[name], 1, at_most=True, form="{:.2f} of it", note=name, why=why)
@@ -142,7 +147,7 @@ def _of_an_epoch(t: Mapping[str, Any]) -> str:
     project, plain = (t["epoch_seconds"][f"{name}, 1 thread"] for name in ("project", "plain"))
     return (
         f"of {project['total']:.2f} s an epoch, fit takes {project['fit']:.2f} against "
-        f"{plain['total'] - plain['evaluate']:.2f}, evaluation {project['evaluate']:.2f} against "
+        f"{plain['rest']:.2f}, evaluation {project['evaluate']:.2f} against "
         f"{plain['evaluate']:.2f}."
     )
 
@@ -198,9 +203,9 @@ def _throughput(trained: Sequence[Mapping[str, Any]]) -> str:
         (
             _name(t),
             *(_images(t, name) for name in ("project, 1 thread", "plain, 1 thread")),
-            f"{t['thread_for_thread']:.2f}",
+            f"{t['thread_for_thread']:.2f}{_unsteady(t, 'project, 1 thread', 'plain, 1 thread')}",
             *(_images(t, name) for name in ("project, workers", "plain, default")),
-            f"{t['machine']:.2f}",
+            f"{t['machine']:.2f}{_unsteady(t, 'project, workers', 'plain, default')}",
             f"{t['checkpoint_seconds']:.3f} s",
         )
         for t in trained
@@ -211,7 +216,9 @@ def _throughput(trained: Sequence[Mapping[str, Any]]) -> str:
         "machine: the project with a training a core, plain Keras with TensorFlow's default of "
         "threads. An epoch is one of a part of the data set, with training, validation and test "
         "images in the proportions of the whole. No checkpoint fell into these turns: the ratios "
-        f"are lowered by what one each {CHECKPOINT_SECONDS:.0f} s costs.\n\n"
+        f"are lowered by what one each {CHECKPOINT_SECONDS:.0f} s costs. A question mark is "
+        f"beside ratios of rates of which the highest is more than {UNSTEADY} times the lowest: "
+        "the machine did something else as well.\n\n"
     ) + "\n\n".join([table(heading, rows), *_against_float32(trained)])
 
 
@@ -239,15 +246,12 @@ def _profile(trained: Sequence[Mapping[str, Any]]) -> str:
     for t in trained:
         project = t["epoch_seconds"]["project, 1 thread"]
         plain = t["epoch_seconds"]["plain, 1 thread"]
-        rest = project["total"] - project["fit"] - project["evaluate"]
         rows.append(
             (
                 _name(t),
                 *(f"{project[key]:.2f}" for key in ("total", "fit", "evaluate")),
-                f"{rest:.3f}",
-                f"{plain['total']:.2f}",
-                f"{plain['total'] - plain['evaluate']:.2f}",
-                f"{plain['evaluate']:.2f}",
+                f"{project['rest']:.3f}",
+                *(f"{plain[key]:.2f}" for key in ("total", "rest", "evaluate")),
             )
         )
     heading = ("variant", "project", "fit", "evaluation", "rest", "plain", "fit", "evaluation")
@@ -373,23 +377,14 @@ def _memory(memory: Mapping[str, Mapping[str, int]]) -> str:
     ) + table(("variant", "project", "plain", "ratio", "own", "plain, own", "ratio"), rows)
 
 
-def _memory_ratios(results: Mapping[str, Any]) -> dict[str, float]:
-    by_epoch = {
-        name: v["project"] / v["plain"]
-        for measured in results.get("memory", {}).values()
-        for name, v in measured.items()
-    }
-    by_study = {
-        name: v["project_memory_mb"] / v["plain_memory_mb"]
-        for study in results.get("study", {}).values()
-        for name, v in study["variants"].items()
-    }
-    return by_epoch | by_study
-
-
 def _name(trained: Mapping[str, Any]) -> str:
     bfloat16 = ", bfloat16" if trained["precision"] != "float32" else ""
     return f"{trained['variant']}{bfloat16}"
+
+
+def _unsteady(trained: Mapping[str, Any], *arrangements: str) -> str:
+    rates = [trained["images_per_second"][arrangement] for arrangement in arrangements]
+    return " ?" if any(max(each) > UNSTEADY * min(each) for each in rates) else ""
 
 
 def _images(trained: Mapping[str, Any], arrangement: str) -> str:

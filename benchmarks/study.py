@@ -18,6 +18,7 @@ from benchmarks.gate import environment
 from benchmarks.machine import cores
 from benchmarks.plain import RECIPES
 from benchmarks.progress import Say
+from cnn_ablations.analysis.timings import load_timings
 from cnn_ablations.paths import Paths
 
 VARIANTS = tuple(name for name in RECIPES if name.startswith("r2-"))
@@ -36,7 +37,7 @@ def measure(
     Returns:
         `project_seconds` and `plain_seconds` by round, `ratio`, the median of theirs, and by
         variant medians of what each reports of itself: seconds of training and of the whole
-        script, and peak memory.
+        script.
     """
     halves: dict[str, list[Half]] = {"project": [], "plain": []}
     for number in range(rounds):
@@ -62,8 +63,7 @@ def summary(halves: Mapping[str, Sequence[Half]], seeds: Sequence[int]) -> dict[
             variant: {
                 f"{name}_{key}": median(half["variants"][variant][key] for half in made)
                 for name, made in halves.items()
-                for key in ("training_seconds", "seconds", "memory_mb")
-                if key in made[0]["variants"][variant]
+                for key in made[0]["variants"][variant]
             }
             for variant in halves["project"][0]["variants"]
         },
@@ -88,18 +88,13 @@ def _project(paths: Paths, variants: Sequence[str], seeds: Sequence[int]) -> Hal
         began = time.monotonic()
         run([command, "repro", *(f"train@{name}" for name in variants)], checkout.root)
         seconds = time.monotonic() - began
-        trained = {
-            name: list(json.loads(checkout.timings("r2", name).read_bytes())["seeds"].values())
-            for name in variants
-        }
+        timings = {name: load_timings(checkout.timings("r2", name)) for name in variants}
     return {
         "seconds": seconds,
         "variants": {
-            name: {
-                "training_seconds": sum(s["train_seconds"] + s["evaluate_seconds"] for s in of),
-                "memory_mb": max(s["peak_memory_mb"] for s in of),
-            }
-            for name, of in trained.items()
+            name: {"training_seconds": sum(seed.seconds for seed in recorded.seeds.values())}
+            for name, recorded in timings.items()
+            if recorded
         },
     }
 
@@ -108,7 +103,6 @@ def _plain(paths: Paths, variants: Sequence[str], seeds: Sequence[int]) -> Half:
     scripts = {}
     for name in variants:
         began = time.monotonic()
-        answer = plain(name, paths.arrays(DATASET), "--seeds", *seeds)
-        seconds = time.monotonic() - began
-        scripts[name] = {"seconds": seconds, "memory_mb": answer["peak_memory_mb"]}
+        plain(name, paths.arrays(DATASET), "--seeds", *seeds)
+        scripts[name] = {"seconds": time.monotonic() - began}
     return {"seconds": sum(s["seconds"] for s in scripts.values()), "variants": scripts}

@@ -1,7 +1,9 @@
 """Parts a, c and f: images trained a second, by the project and by plain Keras, taking turns.
 
 All that is compared with each other is loaded at the same time and trains epochs in turn, the
-order reversed every other round, so that a machine that changes its speed changes it for all.
+order reversed every other round, so that a machine that changes its speed changes it for all. A
+turn begins with an epoch that is not timed: whoever had the cores before left them to caches,
+clocks and page tables of its own.
 Epochs are those of a part of the data set: training, validation and test images in the
 proportions of the whole.
 """
@@ -123,10 +125,7 @@ def measure(
             for name in list(turns) if number % 2 == 0 else reversed(turns):
                 measured, answers = turns[name]()
                 rates[name].append(measured)
-                phases[name].append(
-                    {"total": answers[0]["seconds"] / epochs}
-                    | {k: v / epochs for k, v in answers[0]["phases"].items()}
-                )
+                phases[name].append(_by_epoch(answers[0], epochs))
     return {
         "variant": variant.name,
         "precision": precision,
@@ -136,11 +135,8 @@ def measure(
         **told,
         "images_per_second": rates,
         "epoch_seconds": {
-            name: {key: median(turn.get(key, 0.0) for turn in phases[name]) for key in keys}
-            for name, keys in (
-                ("project, 1 thread", ("total", "fit", "evaluate")),
-                ("plain, 1 thread", ("total", "evaluate")),
-            )
+            name: {key: median(turn[key] for turn in phases[name]) for key in phases[name][0]}
+            for name in ("project, 1 thread", "plain, 1 thread")
         },
         **derived(rates, told["checkpoint_seconds"], told["forward_flops"], cores),
     }
@@ -184,11 +180,19 @@ Turn = tuple[float, list[dict[str, Any]]]
 
 def _side_by_side(children: Sequence[Child], epochs: int, each: float) -> Turn:
     """Let children go on at the same time by so many epochs, in each of which `each` is done."""
-    for child in children:
-        child.ask(epochs)
-    answers = [child.answer() for child in children]
+    for number in (1, epochs):
+        for child in children:
+            child.ask(number)
+        answers = [child.answer() for child in children]
     slowest = max(answer["seconds"] for answer in answers)
     return len(children) * epochs * each / slowest, answers
+
+
+def _by_epoch(answer: Mapping[str, Any], epochs: int) -> dict[str, float]:
+    """Seconds of an epoch: the `total`, by phase, and the `rest` that is in no phase."""
+    phases = {name: seconds / epochs for name, seconds in answer["phases"].items()}
+    total = answer["seconds"] / epochs
+    return {"total": total, **phases, "rest": total - sum(phases.values())}
 
 
 def _write_sample(paths: Paths, variant: Variant, sample: Sample, folder: Path) -> Path:
