@@ -18,7 +18,7 @@ import yaml
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 from cnn_ablations.scheduling.runner import require_same
-from cnn_ablations.scheduling.worker import Checkout, sources_hash
+from cnn_ablations.scheduling.worker import Checkout, Mark, sources_hash
 
 REPRO = ("cnn-ablations", "repro", "--workers", "2")
 SLEEP = "time.sleep(600)"
@@ -269,6 +269,16 @@ def test_a_worker_with_other_code_is_not_used(
     assert output.count("not used: the worker") == 1
     assert results(home) == results(plain)
     assert not (two.root / "data" / "runs").exists()
+
+
+def test_a_folder_is_known_again_by_the_mark_of_this_run(project: Paths, tmp_path: Path) -> None:
+    killed, mark = Mark.of(project), Mark.of(project)
+    assert not mark.is_in(tmp_path)
+    (tmp_path / killed.name).write_text(killed.content)
+    assert not mark.is_in(tmp_path)
+    (tmp_path / mark.name).write_text(mark.content)
+    assert mark.is_in(tmp_path)
+    assert len(list(tmp_path.glob("*.mark"))) == 1
 
 
 def test_a_worker_must_have_the_same_code_and_the_same_cache(project: Paths) -> None:

@@ -42,6 +42,7 @@ from cnn_ablations.scheduling.prediction import (
 )
 from cnn_ablations.scheduling.worker import (
     Checkout,
+    Mark,
     Outcome,
     Task,
     cache_folder,
@@ -314,8 +315,8 @@ def _local(workers: int) -> Iterator[tuple[Client, Admit]]:
 @contextmanager
 def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Client, Admit]]:
     """The workers of a scheduler elsewhere, each in a checkout of its own."""
-    mark = f".{uuid.uuid4().hex}.mark"
-    marks = [cache_folder(paths) / mark, paths.scratch(mark)]
+    mark = Mark.of(paths)
+    marks = [cache_folder(paths) / mark.name, paths.scratch(mark.name)]
     try:
         client = Client(address, name="cnn-ablations")
     except (OSError, ValueError) as error:
@@ -325,9 +326,13 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
     refused: dict[str, ProjectError] = {}
 
     def admit() -> tuple[int, bool]:
-        if client.status != "running":
+        try:
+            # Not `scheduler_info`, which at times answers from before, or without workers.
+            workers = client.sync(client.scheduler.identity, n_workers=-1)["workers"]  # type: ignore[union-attr]
+        except OSError:
+            workers = None
+        if workers is None or client.status != "running":
             raise ProjectError(f"the scheduler at {address} went away; run the same command again")
-        workers = client.scheduler_info()["workers"]
         slots = {name: int(worker["resources"].get("slot", 0)) for name, worker in workers.items()}
         new = [name for name in slots if slots[name] and name not in {*known, *refused}]
         for name, found in client.run(checkout, mark, workers=new).items() if new else ():
@@ -352,7 +357,7 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
     try:
         for file in marks:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
+            file.write_text(mark.content)
         with client:
             yield client, admit
     finally:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,14 +79,33 @@ class Outcome:
     """The file with the times of the seeds, which neither git nor DVC brings home."""
 
 
-def checkout(mark: str) -> Checkout:
-    """The checkout of this process. `mark` is the name of a file in the caller's."""
+@dataclass(frozen=True)
+class Mark:
+    """A file by which a caller's folder is known again."""
+
+    name: str
+    """Always the same for a checkout: what a killed caller left, the next one removes."""
+    content: str
+    """Another each time."""
+
+    @classmethod
+    def of(cls, paths: Paths) -> "Mark":
+        place = hashlib.sha256("\0".join(here(paths)).encode()).hexdigest()
+        return cls(f".{place[:16]}.mark", uuid.uuid4().hex)
+
+    def is_in(self, folder: Path) -> bool:
+        file = folder / self.name
+        return file.is_file() and file.read_text() == self.content
+
+
+def checkout(mark: Mark) -> Checkout:
+    """The checkout of this process. `mark` lies in the caller's folders."""
     paths = find_project()
     return Checkout(
         place=here(paths),
         sources=sources_hash(paths),
-        sees_cache=(cache_folder(paths) / mark).exists(),
-        sees_scratch=paths.scratch(mark).exists(),
+        sees_cache=mark.is_in(cache_folder(paths)),
+        sees_scratch=mark.is_in(paths.scratch()),
     )
 
 
