@@ -504,6 +504,36 @@ def test_an_interruption_leaves_no_folder_for_long(
     assert content(committed) == before
 
 
+def test_of_two_at_once_the_second_waits(
+    committed: Paths,
+    tmp_path: Path,
+    write_template: Callable[..., None],
+    wait_for: Callable[..., None],
+) -> None:
+    at_work, go = tmp_path / "at work", tmp_path / "go"
+    write_template(
+        committed.template("train"),
+        "variant = None",
+        "import pathlib, time\n"
+        f"pathlib.Path({str(at_work)!r}).open('a').write('x')\n"
+        f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.1)\n"
+        "1 / 0",
+    )
+    with (tmp_path / "first").open("w") as file:
+        first = subprocess.Popen([COMMAND, "verify"], cwd=committed.root, stderr=file)
+    wait_for(at_work.exists, first)
+    said = tmp_path / "second"
+    with said.open("w") as file:
+        second = subprocess.Popen([COMMAND, "verify"], cwd=committed.root, stderr=file)
+    waiting = "another process verifies tiny-net; waiting for its end"
+    wait_for(lambda: waiting in said.read_text(), second)
+    go.touch()
+    assert [first.wait(120), second.wait(120)] == [1, 1]
+    assert waiting not in (tmp_path / "first").read_text()
+    assert "division by zero" in said.read_text()
+    assert at_work.read_text() == "xx"
+
+
 def test_a_place_where_it_cannot_work_is_named(net: Variant, committed: Paths) -> None:
     place = committed.scratch("verify")
     remove(place)
