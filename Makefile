@@ -35,7 +35,7 @@ test: setup ## Lint, check types, run the tests
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest --numprocesses 2 --dist loadfile
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-faults
 test-faults: setup ## Kill trainings at random moments, starve and lie to them: a quarter of an hour

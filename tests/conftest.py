@@ -53,6 +53,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("CNN_ABLATIONS_MIRROR is not set")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first: processes share the files, and the last leaves one idle."""
+    items.sort(key=lambda item: item.path.parent.name not in ("scheduling", "training"))
+
+
 @pytest.fixture(scope="session")
 def checkout() -> Paths:
     """The project itself, to read from."""

@@ -140,6 +140,33 @@ def test_an_array_that_is_missing_is_named(paths: Paths, predictions: Path, name
         load_result(paths, "g", "a")
 
 
+def test_an_array_that_nobody_asked_for_is_named(paths: Paths, predictions: Path) -> None:
+    with np.load(predictions, allow_pickle=False) as file:
+        np.savez_compressed(predictions, **file, more=np.array([1]))
+    with pytest.raises(ProjectError, match=r"a\.npz cannot be read \(it has 'more' besides\)"):
+        load_result(paths, "g", "a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "words"),
+    [
+        ("metrics", '{"flops": 1e999}', "finite"),
+        ("metrics", '{"flops": "x"}', "flops"),
+        ("curves", "seed" + "," * 70_000, "a line of more than 65,536 bytes"),
+        ("curves", "seed\n" + "1\n" * 2**22, "larger than 8,388,608 bytes"),
+    ],
+    ids=["infinite", "no number", "columns", "rows"],
+)
+def test_what_no_training_writes_is_named(
+    paths: Paths, write: Callable[..., None], kind: str, content: str, words: str
+) -> None:
+    write("a", [0.9])
+    path = getattr(paths, kind)("g", "a")
+    path.write_text(content)
+    with pytest.raises(ProjectError, match=rf"{path.name} cannot be read \(.*{words}"):
+        load_result(paths, "g", "a")
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each starts from `content`
 @given(st.data())
 def test_predictions_with_bytes_changed_are_read_or_named(

@@ -137,6 +137,7 @@ def array_with_header(header: bytes) -> bytes:
     return b"\x93NUMPY\x02\x00" + struct.pack("<I", len(header)) + header
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("kind", "content", "words"),
     [
