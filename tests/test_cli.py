@@ -308,6 +308,28 @@ def test_an_interruption_while_modules_are_loaded_is_one_clear_line(
     )
 
 
+def test_what_an_interruption_makes_fail_is_no_news(project: Paths) -> None:
+    """A kernel gets Ctrl-C as well, and may end while its parent still imports a module."""
+    program = (
+        "import os, signal, sys\n"
+        "from cnn_ablations import __main__, cli\n"
+        "from cnn_ablations.errors import ProjectError\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        raise ProjectError('the kernel died')\n"
+        "def app():\n"
+        "    sys.meta_path.insert(0, Interrupts())\n"
+        "    import a_module_that_nobody_has\n"
+        "cli.app = app\n"
+        "__main__.main()"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("interrupted (SIGINT): run the same command again; ")
+
+
 def test_an_interruption_while_papermill_loads_modules_is_told_on_the_terminal(
     project: Paths, write_template: Callable[..., None], tmp_path: Path
 ) -> None:

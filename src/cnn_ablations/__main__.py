@@ -12,6 +12,8 @@ from types import FrameType
 
 PAUSE = 0.001
 """Seconds."""
+_interrupted = ""
+"""What there is to say of an interruption, once there was one."""
 
 
 def main() -> None:
@@ -29,7 +31,10 @@ def main() -> None:
     try:
         app()
     except ProjectError as error:
-        sys.exit(f"error: {error}{_way_back(os.environ.get('DVC_STAGE', ''))}")
+        # A kernel that was interrupted as well may end before this process can.
+        sys.exit(_interrupted or f"error: {error}{_way_back(os.environ.get('DVC_STAGE', ''))}")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # at the end of Python it would kill
 
 
 def _way_back(stage: str) -> str:
@@ -41,18 +46,19 @@ def _way_back(stage: str) -> str:
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
-    if _is_importing(frame):
-        # Python loses an exception that is raised at some moments of an import: ask again soon.
-        signal.signal(signal.SIGALRM, lambda _, then: _stop(signum, then))
-        signal.setitimer(signal.ITIMER_REAL, PAUSE)
-        return
-    message = (
+    global _interrupted
+    _interrupted = (
         f"interrupted ({signal.Signals(signum).name}): run the same command again; a training "
         f"goes on from its last checkpoint{_way_back(os.environ.get('DVC_STAGE', ''))}"
     )
     # The kernel ends as well, which the tasks that wait for it would otherwise tell at length.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    sys.exit(message)
+    if _is_importing(frame):
+        # Python loses an exception that is raised at some moments of an import: ask again soon.
+        signal.signal(signal.SIGALRM, lambda _, then: _stop(signum, then))
+        signal.setitimer(signal.ITIMER_REAL, PAUSE)
+        return
+    sys.exit(_interrupted)
 
 
 def _is_importing(frame: FrameType | None) -> bool:
