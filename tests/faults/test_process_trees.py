@@ -108,5 +108,12 @@ def kill(process: "subprocess.Popen[str]", victim: str) -> None:
     """Kill the process in the tree whose command line has the word; its head if none has."""
     head = psutil.Process(process.pid)
     tree = [head, *head.children(recursive=True)]
-    named = [p for p in tree if victim in " ".join(p.cmdline())] if victim else []
+    named = [p for p in tree if victim in _command_line(p)] if victim else []
     (named or [head])[-1].kill()
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return ""
