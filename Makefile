@@ -40,6 +40,7 @@ test: setup ## Lint, check types, run the tests
 .PHONY: test-faults
 test-faults: setup ## Kill trainings at random moments, starve and lie to them: a quarter of an hour
 	pytest --numprocesses 2 --dist worksteal -m "" tests/faults
+	pytest -m faults tests/scheduling
 
 .PHONY: lint
 lint: setup ## Format the code and mend what can be mended

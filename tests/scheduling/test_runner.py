@@ -159,6 +159,7 @@ def test_nobody_else_reaches_the_runner_and_no_child_outlives_it(
     wait_for_end(children)
 
 
+@pytest.mark.faults
 def test_trainings_that_were_interrupted_and_shared_end_in_the_bytes_of_dvc(
     stubs: Paths, start: Start, wait_for: Wait, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""What it trains is compared in test_runner.py."""
+"""What it trains is compared in test_runner.py, by `make test-faults`."""
 
 import subprocess
 import sys
