@@ -46,7 +46,6 @@ def main() -> None:
     variant = load_params(find_project(Path(__file__)).params).variant(options.variant)
     variant = resized(variant).model_copy(update={"precision": options.precision})
     backend.configure()
-    import keras
 
     arrays = load_arrays(options.arrays)
     network = build_network(variant, arrays.image_shape, len(arrays.classes), arrays.pixel_max)
@@ -81,9 +80,9 @@ def main() -> None:
         "CHECKPOINT_SECONDS": math.inf,
         "load_checkpoint": remember,
         "evaluate": timed("evaluate", evaluation.evaluate),
+        "_train_epoch": timed("fit", loop._train_epoch),
     }
-    fit = timed("fit", keras.Model.fit)
-    with patch.multiple(loop, **own), patch.object(keras.Model, "fit", fit):
+    with patch.multiple(loop, **own):
         loop.train_seed(variant, 0, arrays, scratch, on_epoch)
 
 

@@ -22,8 +22,3 @@ def reach(point: str) -> None:
     _reached += point.startswith(start)
     if _reached == int(count or 1):
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-def armed() -> bool:
-    """Whether a test has asked for a kill."""
-    return bool(os.environ.get("CNN_ABLATIONS_FAULT"))

@@ -18,13 +18,16 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from cnn_ablations.config.params import load_params
+from cnn_ablations.config.params import Params, load_params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays, load_arrays
+from cnn_ablations.data.splits import Subset
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import remove
 from cnn_ablations.paths import Paths
-from cnn_ablations.training.loop import train_seed
+from cnn_ablations.training import backend
+from cnn_ablations.training.loop import _train_epoch, train_seed
+from cnn_ablations.training.network import build_network, compile_network
 from cnn_ablations.training.variant import seed_folder
 
 Files = dict[str, bytes]
@@ -413,3 +416,33 @@ def test_scratch_that_cannot_be_written_is_named(
     (tmp_path / "blocked").write_text("a file where a folder should be")
     with pytest.raises(ProjectError, match="blocked"):
         trained(tiny_variant, arrays, tmp_path / "blocked" / "seed")
+
+
+@pytest.mark.parametrize("images", [400, 430], ids=["batches of one size", "a smaller last batch"])
+def test_an_epoch_ends_in_the_bits_of_keras_s_own_loop(images: int, real_params: Params) -> None:
+    import keras
+
+    backend.configure()
+    variant = real_params.variant("r2-1conv-batchnorm")
+    assert variant.batch_size == 100
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(256, size=(images, 28, 28, 1), dtype=np.uint8)
+    subset = Subset(pixels, generator.integers(10, size=images, dtype=np.uint8))
+    order = generator.permutation(images)
+
+    def network() -> Any:
+        keras.utils.set_random_seed(0)
+        model = build_network(variant, (28, 28, 1), 10, 255)
+        compile_network(model, variant, images)
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    ours, keras_s = network(), network()
+    step = backend.training_step(ours, subset.images, subset.labels, variant.batch_size)
+    for _ in range(2):
+        accuracy, loss, _ = _train_epoch(ours, step, subset, order, variant)
+        data = subset.images[order], subset.labels[order]
+        fitted = keras_s.fit(*data, batch_size=variant.batch_size, shuffle=False, verbose=0)
+        assert fitted.history == {"accuracy": [accuracy], "loss": [loss]}
+    for ours_then, keras_then in zip(ours.get_weights(), keras_s.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours_then, keras_then)

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, PositiveInt, ValidationError
 
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.files import json_bytes, sha256_of, write_atomically
+from cnn_ablations.files import json_bytes, read_limited, sha256_of, write_atomically
 
 UInt8s = NDArray[np.uint8]
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 META = "meta.json"
+META_LIMIT = 2**20
+"""Bytes."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def load_arrays(folder: Path) -> Arrays:
         if not (folder / name).is_file():
             raise ProjectError(f"{folder / name} is missing; {again}")
     try:
-        meta = _Meta.model_validate_json((folder / META).read_bytes())
+        meta = _Meta.model_validate_json(read_limited(folder / META, META_LIMIT))
         loaded = {name: _mapped(folder / f"{name}.npy", meta.arrays[name]) for name in NAMES}
     except ValidationError as error:
         first = error.errors()[0]

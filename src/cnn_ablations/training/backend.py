@@ -3,7 +3,15 @@
 import importlib.metadata
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import keras
 
 BACKEND = "tensorflow"
 THREADS = 1
@@ -48,6 +56,22 @@ def configure() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
     tf.config.experimental.enable_op_determinism()
+
+
+def training_step(
+    model: "keras.Model", images: NDArray[np.uint8], labels: NDArray[np.uint8], batch_size: int
+) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], Any]:
+    """A compiled step of the optimiser of `model` on a batch of the images and their labels."""
+    import tensorflow as tf
+
+    # Where TensorFlow knows the size beforehand it may end in other last bits. As in Keras's `fit`,
+    # it does where all batches have the same.
+    size = batch_size if len(labels) % batch_size == 0 else None
+    kinds = [tf.TensorSpec((size, *array.shape[1:]), array.dtype) for array in (images, labels)]
+    step: Callable[..., Any] = tf.function(
+        lambda *batch: model.train_step(batch), input_signature=kinds
+    )
+    return step
 
 
 def provenance() -> dict[str, str]:
