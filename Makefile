@@ -38,7 +38,7 @@ test: setup ## Lint, check types, run the tests
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-faults
-test-faults: setup ## Kill trainings at random moments, starve and lie to them: a quarter of an hour
+test-faults: setup ## Kill trainings at random moments, starve and lie to them: 20 minutes
 	pytest --numprocesses 2 --dist worksteal -m "" tests/faults
 	pytest -m faults tests/scheduling
 

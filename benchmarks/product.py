@@ -80,7 +80,7 @@ def main() -> None:
         "CHECKPOINT_SECONDS": math.inf,
         "load_checkpoint": remember,
         "evaluate": timed("evaluate", evaluation.evaluate),
-        "_train_epoch": timed("fit", loop._train_epoch),
+        "_train_epoch": timed("train", loop._train_epoch),
     }
     with patch.multiple(loop, **own):
         loop.train_seed(variant, 0, arrays, scratch, on_epoch)

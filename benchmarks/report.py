@@ -8,6 +8,7 @@ from typing import Any
 from cnn_ablations.training.loop import CHECKPOINT_SECONDS
 
 UNSTEADY = 1.5
+"""The highest rate over the lowest from which a ratio is marked."""
 R1 = ("r1-mnist-base", "r1-cifar10-stride1")
 INTRODUCTION = """\
 # Benchmarks
@@ -126,12 +127,12 @@ def aims(results: Mapping[str, Any]) -> list[Aim]:
     if memory:
         name = max(memory, key=lambda name: memory[name])
         text = "a training holds no more memory than the plain script"
-        found_e = held[name]
+        holds = held[name]
         why = (
-            f"{found_e['project_own']:,} MiB of it are its own against {found_e['plain_own']:,}, "
-            "a permuted copy of the training images and a notebook's kernel among them; "
-            f"{found_e['project'] - found_e['project_own']:,} against "
-            f"{found_e['plain'] - found_e['plain_own']:,} are mapped from files."
+            f"{holds['project_own']:,} MiB of it are its own against {holds['plain_own']:,}, "
+            "a notebook's kernel among it; "
+            f"{holds['project'] - holds['project_own']:,} against "
+            f"{holds['plain'] - holds['plain_own']:,} are mapped from files."
         )
         found.append(
             Aim("e", text, memory[name], 1, at_most=True, form="{:.2f} of it", note=name, why=why)
@@ -146,7 +147,7 @@ def aims(results: Mapping[str, Any]) -> list[Aim]:
 def _of_an_epoch(t: Mapping[str, Any]) -> str:
     project, plain = (t["epoch_seconds"][f"{name}, 1 thread"] for name in ("project", "plain"))
     return (
-        f"of {project['total']:.2f} s an epoch, fit takes {project['fit']:.2f} against "
+        f"of {project['total']:.2f} s an epoch, training takes {project['train']:.2f} against "
         f"{plain['rest']:.2f}, evaluation {project['evaluate']:.2f} against "
         f"{plain['evaluate']:.2f}."
     )
@@ -249,12 +250,13 @@ def _profile(trained: Sequence[Mapping[str, Any]]) -> str:
         rows.append(
             (
                 _name(t),
-                *(f"{project[key]:.2f}" for key in ("total", "fit", "evaluate")),
+                *(f"{project[key]:.2f}" for key in ("total", "train", "evaluate")),
                 f"{project['rest']:.3f}",
                 *(f"{plain[key]:.2f}" for key in ("total", "rest", "evaluate")),
             )
         )
-    heading = ("variant", "project", "fit", "evaluation", "rest", "plain", "fit", "evaluation")
+    phases = ("training", "evaluation")
+    heading = ("variant", "project", *phases, "rest", "plain", *phases)
     return (
         "### Where an epoch goes\n\nSeconds of an epoch on one thread. The project's *rest* is "
         "its permutation, the seeding of generators and the record of the epoch.\n\n"
@@ -373,7 +375,7 @@ def _memory(memory: Mapping[str, Mapping[str, int]]) -> str:
         "beside it in processes of their own. *Own* memory leaves out what is mapped from files: "
         "libraries, and the project's images, which the system may take back and which trainings "
         "side by side share; a script has a copy of its own. What the project holds besides "
-        "is a permuted copy of the training images, and the kernel of a notebook.\n\n"
+        "is the kernel of a notebook.\n\n"
     ) + table(("variant", "project", "plain", "ratio", "own", "plain, own", "ratio"), rows)
 
 

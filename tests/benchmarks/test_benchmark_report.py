@@ -39,7 +39,7 @@ def trained(variant: str, precision: str = "float32", **changes: Any) -> dict[st
         "forward_flops": 10**7,
         "images_per_second": RATES,
         "epoch_seconds": {
-            "project, 1 thread": {"total": 2.0, "fit": 1.5, "evaluate": 0.4, "rest": 0.1},
+            "project, 1 thread": {"total": 2.0, "train": 1.5, "evaluate": 0.4, "rest": 0.1},
             "plain, 1 thread": {"total": 2.0, "evaluate": 0.5, "rest": 1.5},
         },
         **derived(RATES, 0.0, 10**7, 2),
@@ -107,8 +107,8 @@ def test_rates_that_scatter_are_marked() -> None:
 
 
 def test_an_epochs_seconds_are_told_by_phase() -> None:
-    answer = {"seconds": 10.0, "phases": {"fit": 6.0, "evaluate": 3.0}}
-    assert _by_epoch(answer, 2) == {"total": 5.0, "fit": 3.0, "evaluate": 1.5, "rest": 0.5}
+    answer = {"seconds": 10.0, "phases": {"train": 6.0, "evaluate": 3.0}}
+    assert _by_epoch(answer, 2) == {"total": 5.0, "train": 3.0, "evaluate": 1.5, "rest": 0.5}
 
 
 class Echo:
@@ -202,14 +202,14 @@ def test_a_gate_opens_for_as_many_epochs_as_are_asked_for(
     monkeypatch.setattr("os._exit", sys.exit)
     gate = Gate()
     gate()  # warm
-    gate.spend("fit", 1.0)
+    gate.spend("train", 1.0)
     gate()
-    gate.spend("fit", 2.0)
+    gate.spend("train", 2.0)
     gate()
     with pytest.raises(SystemExit):
         gate()  # nobody asks any more
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [answer["phases"] for answer in answers] == [{}, {"fit": 3.0}, {}]
+    assert [answer["phases"] for answer in answers] == [{}, {"train": 3.0}, {}]
 
 
 def test_plain_scripts_get_the_default_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
