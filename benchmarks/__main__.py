@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,17 +13,16 @@ import typer
 from benchmarks import memory, overhead, study, throughput
 from benchmarks.machine import cores, load, machine
 from benchmarks.progress import Clock
-from benchmarks.report import markdown
+from benchmarks.report import SECTIONS, markdown
 from cnn_ablations.config.params import load_params
 from cnn_ablations.files import write_atomically
 from cnn_ablations.paths import Paths, find_project
 from cnn_ablations.revision import revision
 
-PARTS = {"a": "throughput", "b": "study", "c": "throughput", "d": "overhead", "e": "memory"}
-PARTS["f"] = "throughput"
+PARTS = {letter: section for section, letters in SECTIONS.items() for letter in letters}
 MEMORY_VARIANTS = ("r4-maxpool", "r1-cifar10-base", "r1-mnist-base", "r2-1conv-none")
 # Seconds on two cores, for the estimate of what is left.
-SETTING, OVERHEAD, MEMORY, STUDY = 110.0, 220.0, 120.0, 3900.0
+SETTING, OVERHEAD, MEMORY, STUDY = 270.0, 180.0, 120.0, 4500.0
 
 
 def bench(
@@ -33,37 +33,56 @@ def bench(
 ) -> None:
     """Measure, and write reports/benchmarks.md and the figures behind it, benchmarks.json.
 
-    A part that fails is named, and the others are measured all the same.
+    What is not asked for stays as it was measured before. A part that fails is named, and the
+    others are measured all the same.
     """
     asked = {part.strip() for part in only.split(",")}
     if unknown := asked - set(PARTS):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: the parts are a to f")
     chosen = {PARTS[part] for part in asked}
     paths = find_project()
-    whole = not quick and asked == set(PARTS)
     clock = Clock()
     steps = {name: step for name, step in _steps(paths, quick, clock).items() if name[0] in chosen}
     clock.expect({" ".join(name): seconds for name, (seconds, _) in steps.items()})
-    results: dict[str, Any] = {
-        "machine": machine(),
-        "revision": revision(paths.root),
-        "begun": datetime.now(UTC).isoformat(timespec="minutes"),
-        "quick": quick,
-        "load": [],
-        "failed": {},
-    }
+    results: dict[str, Any] = {"machine": machine(), "quick": quick, "parts": {}}
+    if not quick and asked != set(PARTS):
+        results["parts"] = _measured_before(paths)
+    for section in sorted(chosen):
+        results["parts"][section] = {
+            "revision": revision(paths.root),
+            "begun": datetime.now(UTC).isoformat(timespec="minutes"),
+            "load": [],
+            "failed": {},
+            "measured": {},
+        }
     for name, (_, step) in steps.items():
         clock.begin(" ".join(name))
-        results["load"].append(load())
+        part = results["parts"][name[0]]
+        part["load"].append(load())
         try:
-            results.setdefault(name[0], {})[" ".join(name[1:])] = step()
+            part["measured"][" ".join(name[1:])] = step()
         except Exception as error:
             traceback.print_exc()
-            results["failed"][" ".join(name)] = f"{type(error).__name__}: {error}"
-        if whole:  # what there is, should the rest be lost
+            part["failed"][" ".join(name[1:])] = f"{type(error).__name__}: {error}"
+        if not quick:  # what there is, should the rest be lost
             _write(results, paths)
     print(markdown(results))
-    sys.exit(bool(results["failed"]))
+    sys.exit(any(part["failed"] for part in results["parts"].values()))
+
+
+def _report(paths: Paths) -> Path:
+    return paths.root / "reports" / "benchmarks.md"
+
+
+def _measured_before(paths: Paths) -> dict[str, Any]:
+    """The parts in benchmarks.json, if there is one. They are not mixed with another machine's."""
+    path = _report(paths).with_suffix(".json")
+    if not path.exists():
+        return {}
+    before: dict[str, Any] = json.loads(path.read_bytes())
+    if before["machine"] != machine():
+        raise typer.BadParameter(f"{path} is of another machine or other versions: measure all")
+    return dict(before["parts"])
 
 
 Step = tuple[float, Callable[[], Any]]
@@ -107,9 +126,9 @@ def _steps(paths: Paths, quick: bool, clock: Clock) -> dict[tuple[str, ...], Ste
 
 
 def _write(results: dict[str, Any], paths: Paths) -> None:
-    report = paths.root / "reports" / "benchmarks.md"
+    report, results = _report(paths), _rounded(results)
     write_atomically(report, markdown(results).encode())
-    text = json.dumps(_rounded(results), indent=1)
+    text = json.dumps(results, indent=1)
     write_atomically(report.with_suffix(".json"), (text + "\n").encode())
 
 

@@ -9,6 +9,8 @@ from cnn_ablations.training.loop import CHECKPOINT_SECONDS
 
 UNSTEADY = 1.5
 """The highest rate over the lowest from which a ratio is marked."""
+SECTIONS = {"throughput": "acf", "study": "b", "overhead": "d", "memory": "e"}
+"""What is measured together, and the parts that it is shown in."""
 R1 = ("r1-mnist-base", "r1-cifar10-stride1")
 INTRODUCTION = """\
 # Benchmarks
@@ -17,9 +19,9 @@ What the project's determinism, checkpoints and documents cost, and what its way
 gains, against plain Keras: scripts that train the same networks by the same protocols as a course
 notebook does, with `model.fit(validation_data=...)`, a default of threads, and no word about
 determinism. `make bench` wrote this page; its figures are beside it in `benchmarks.json`. What is
-compared is measured in turns, in one run, and a ratio is the median over the turns of ratios
-within a turn. Seconds are this machine's; the ratios are what travels, and not far: the aims were
-set for two cores.
+compared is measured in turns, one right after the other, and a ratio is the median over the turns
+of ratios within a turn. Seconds are this machine's; the ratios are what travels, and not far: the
+aims were set for two cores.
 
 The project does more than the scripts: permutations of its own in each epoch, probabilities of
 every evaluated image instead of two sums, a checkpoint at most every {checkpoint:.0f} s, an
@@ -44,7 +46,9 @@ class Aim:
 
     @property
     def met(self) -> bool:
-        return self.measured <= self.limit if self.at_most else self.measured >= self.limit
+        """To the digits that are shown: what is less, no repetition would show again."""
+        measured = round(self.measured, 2)
+        return measured <= self.limit if self.at_most else measured >= self.limit
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -54,7 +58,7 @@ class Aim:
 
 def markdown(results: Mapping[str, Any]) -> str:
     """The page, from what there is of the results."""
-    trained = list(results.get("throughput", {}).values())
+    trained = _of(results, "throughput")
     parts = [INTRODUCTION.format(checkpoint=CHECKPOINT_SECONDS), _machine(results)]
     if found := aims(results):
         rows = [aim.cells for aim in found]
@@ -62,20 +66,30 @@ def markdown(results: Mapping[str, Any]) -> str:
         reasons = [f"- {aim.part}, {aim.aim}: {aim.why}" for aim in found if not aim.met]
         if reasons:
             parts.append("What the profiles below say of those missed:\n\n" + "\n".join(reasons))
-    if results.get("failed"):
-        failures = [f"- {name}: {words}" for name, words in results["failed"].items()]
+    failures = [
+        f"- {section} {name}: {words}"
+        for section, part in results["parts"].items()
+        for name, words in part["failed"].items()
+    ]
+    missing = [name for name in SECTIONS if name not in results["parts"]]
+    failures += [f"- {name}: not asked for" for name in missing]
+    if failures:
         parts.append("## Not measured\n\n" + "\n".join(failures))
     if trained:
         parts += [_throughput(trained), _profile(trained), _scaling(trained), _peak(trained)]
     for name, section in (("study", _study), ("overhead", _overhead), ("memory", _memory)):
-        for measured in results.get(name, {}).values():
-            parts.append(section(measured))
+        parts += [section(measured) for measured in _of(results, name)]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _of(results: Mapping[str, Any], section: str) -> list[Any]:
+    """What was measured for a section."""
+    return list(results["parts"].get(section, {"measured": {}})["measured"].values())
 
 
 def aims(results: Mapping[str, Any]) -> list[Aim]:
     """The aims of which there are figures; of several figures the worst counts, and is named."""
-    trained = list(results.get("throughput", {}).values())
+    trained = _of(results, "throughput")
     single = {t["variant"]: t for t in trained if t["precision"] == "float32"}
     half = {t["variant"]: t for t in trained if t["precision"] != "float32"}
     # Where an epoch takes a second or more: below, starting an epoch weighs too much.
@@ -91,7 +105,7 @@ def aims(results: Mapping[str, Any]) -> list[Aim]:
 
     thread = "thread for thread, the project trains at 0.97 of plain Keras or faster"
     worst("a", thread, "thread_for_thread", 0.97, slow, _of_an_epoch)
-    for study in results.get("study", {}).values():
+    for study in _of(results, "study"):
         text = "a whole study in float32 is 1.4 times as fast as scripts one after another"
         why = (
             f"training and evaluation took {_trained_share(study):.0%} of the cores' seconds, the "
@@ -114,7 +128,7 @@ def aims(results: Mapping[str, Any]) -> list[Aim]:
     worst("c", text, "workers_against_threads", 1.4, single.values(), _of_the_cores)
     text = "and 0.9 of as many times what one worker alone does"
     worst("c", text, "scaling", 0.9, single.values(), _of_the_cores)
-    for overhead in results.get("overhead", {}).values():
+    for overhead in _of(results, "overhead"):
         text = "a `train` stage takes at most 20 s besides training"
         shares = overhead["shares"]
         most = max(shares, key=lambda part: shares[part])
@@ -122,7 +136,7 @@ def aims(results: Mapping[str, Any]) -> list[Aim]:
         found.append(
             Aim("d", text, overhead["stage_seconds"], 20, at_most=True, form="{:.1f} s", why=why)
         )
-    held = {n: v for measured in results.get("memory", {}).values() for n, v in measured.items()}
+    held = {n: v for measured in _of(results, "memory") for n, v in measured.items()}
     memory = {name: v["project"] / v["plain"] for name, v in held.items()}
     if memory:
         name = max(memory, key=lambda name: memory[name])
@@ -173,17 +187,18 @@ def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _machine(results: Mapping[str, Any]) -> str:
-    code = results["revision"]
-    state = f"commit {(code['commit'] or 'unknown')[:12]}" + (
-        ", with changes" if code["modified"] else ""
-    )
-    loads = ", ".join(f"{load:.1f}" for load in results["load"])
-    rows = [
-        *results["machine"].items(),
-        ("code", f"{state}, {results['begun']}"),
-        ("load before each step", f"{loads} (this program's own among it)"),
-    ]
+    rows = list(results["machine"].items())
+    for section, letters in SECTIONS.items():
+        if not (part := results["parts"].get(section)):
+            continue
+        code = part["revision"]
+        state = f"commit {(code['commit'] or 'unknown')[:12]}" + (
+            ", with changes" if code["modified"] else ""
+        )
+        loads = ", ".join(f"{load:.1f}" for load in part["load"])
+        rows.append((f"code, {', '.join(letters)}", f"{state}, {part['begun']}; load {loads}"))
     text = "## Machine\n\n" + table(("", ""), rows)
+    text += "\n\nLoad is that of the minute before each step, this program's own among it."
     if results["quick"]:
         text += "\n\n**Quick: too few and too short turns to tell anything but that it works.**"
     return text

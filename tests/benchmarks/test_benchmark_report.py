@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from benchmarks import checkout
+from benchmarks import checkout as copies
 from benchmarks.gate import Gate, environment
 from benchmarks.overhead import shares
 from benchmarks.report import aims, markdown
@@ -47,15 +48,21 @@ def trained(variant: str, precision: str = "float32", **changes: Any) -> dict[st
     }
 
 
-def results(**parts: Any) -> dict[str, Any]:
+def results(**measured: Any) -> dict[str, Any]:
     return {
         "machine": {"CPU": "a CPU"},
-        "revision": {"commit": None, "modified": None},
-        "begun": "2026-01-01T00:00+00:00",
         "quick": False,
+        "parts": {name: part(of_it) for name, of_it in measured.items()},
+    }
+
+
+def part(measured: dict[str, Any], **failed: str) -> dict[str, Any]:
+    return {
+        "revision": {"commit": "0123456789abcdef", "modified": None},
+        "begun": "2026-01-01T00:00+00:00",
         "load": [0.5],
-        "failed": {},
-        **parts,
+        "failed": failed,
+        "measured": measured,
     }
 
 
@@ -158,8 +165,8 @@ def test_the_page_shows_what_there_is_and_names_what_failed() -> None:
         study={"R2": study},
         overhead={"of a stage": overhead},
         memory={"by variant": {"r4-maxpool": MEMORY, "r2-1conv-none": {**MEMORY, "plain": 400}}},
-        failed={"throughput r4-maxpool float32": "RuntimeError: no memory"},
     )
+    parts["parts"]["throughput"]["failed"] = {"r4-maxpool float32": "RuntimeError: no memory"}
     page = markdown(json.loads(json.dumps(parts)))
     assert "1.50 (seeds [0, 1]) | met" in page
     assert "21.0 s | **missed**" in page
@@ -172,6 +179,11 @@ def test_the_page_shows_what_there_is_and_names_what_failed() -> None:
     assert "| r4-maxpool | 500 | 600 | 0.83 | 300 | 400 | 0.75 |" in page
     for letter in "abcdef":
         assert f"\n## {letter}. " in page
+
+
+def test_the_committed_page_shows_the_committed_figures(checkout: Paths) -> None:
+    page = checkout.root / "reports" / "benchmarks.md"
+    assert page.read_text() == markdown(json.loads(page.with_suffix(".json").read_bytes()))
 
 
 def test_a_study_is_compared_within_its_rounds() -> None:
@@ -192,7 +204,10 @@ def test_a_study_is_compared_within_its_rounds() -> None:
 
 
 def test_a_page_of_nothing_names_the_failure() -> None:
-    assert "- study R2: OSError: full" in markdown(results(failed={"study R2": "OSError: full"}))
+    assert "- study R2: OSError: full" in markdown(
+        {**results(), "parts": {"study": part({}, R2="OSError: full")}}
+    )
+    assert "- memory: not asked for" in markdown(results(study={}))
 
 
 def test_a_gate_opens_for_as_many_epochs_as_are_asked_for(
@@ -224,7 +239,7 @@ def test_plain_scripts_get_the_default_of_threads(monkeypatch: pytest.MonkeyPatc
 def test_a_checkout_has_the_files_as_they_lie_there_and_no_scratch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkout, "dvc", lambda *_: None)
+    monkeypatch.setattr(copies, "dvc", lambda *_: None)
     origin = Paths(tmp_path / "origin")
     for path, text in (
         (origin.params, "variants: {one: {epochs: 5}, two: {epochs: 5}}"),
@@ -236,9 +251,9 @@ def test_a_checkout_has_the_files_as_they_lie_there_and_no_scratch(
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    checkout.run(["git", "init", "--quiet"], origin.root)
-    checkout.run(["git", "add", "params.yaml", ".dvc/config"], origin.root)
-    with checkout.temporary_checkout(origin, ["digits"], {"two": {"epochs": 1}}) as copy:
+    copies.run(["git", "init", "--quiet"], origin.root)
+    copies.run(["git", "add", "params.yaml", ".dvc/config"], origin.root)
+    with copies.temporary_checkout(origin, ["digits"], {"two": {"epochs": 1}}) as copy:
         assert (
             copy.params.read_text() == "variants:\n  one:\n    epochs: 5\n  two:\n    epochs: 1\n"
         )
@@ -273,4 +288,43 @@ def test_a_failing_part_does_not_lose_the_others(
     if not quick:
         assert "- throughput r4-maxpool float32: RuntimeError: no memory" in report.read_text()
         assert "| r4-maxpool | 500 | 600 | 0.83 |" in report.read_text()
-        assert json.loads(report.with_suffix(".json").read_bytes())["failed"]
+        written = json.loads(report.with_suffix(".json").read_bytes())
+        assert list(written["parts"]["throughput"]["failed"]) == ["r4-maxpool float32"]
+
+
+def test_parts_that_are_not_asked_for_stay_as_they_were_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from benchmarks import __main__ as program
+
+    (tmp_path / "params.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    written = tmp_path / "reports" / "benchmarks.json"
+
+    def measure(only: str, megabytes: int) -> dict[str, Any]:
+        held = {"r4-maxpool": {**MEMORY, "project": megabytes}}
+        steps = {
+            ("memory", "by variant"): (1.0, lambda: held),
+            ("throughput", "r4-maxpool"): (1.0, lambda: trained("r4-maxpool")),
+        }
+        monkeypatch.setattr(program, "_steps", lambda *_: steps)
+        with pytest.raises(SystemExit) as ended:
+            program.bench(only)
+        assert ended.value.code == 0
+        parts: dict[str, Any] = json.loads(written.read_bytes())["parts"]
+        return parts
+
+    first = measure("e", 500)
+    assert list(first) == ["memory"]
+    second = measure("a", 700)
+    assert second["memory"] == first["memory"]
+    assert list(second["throughput"]["measured"]) == ["r4-maxpool"]
+    third = measure("e", 700)
+    assert third["memory"]["measured"]["by variant"]["r4-maxpool"]["project"] == 700
+    assert third["throughput"] == second["throughput"]
+    assert list(measure("a,b,c,d,e,f", 500)) == ["memory", "overhead", "study", "throughput"]
+
+    written.write_text(json.dumps({"machine": {"CPU": "another"}, "parts": {}}))
+    with pytest.raises(typer.BadParameter, match="of another machine or other versions"):
+        program.bench("e")
+    assert "another" in written.read_text()
