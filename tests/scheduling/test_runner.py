@@ -254,6 +254,18 @@ def test_results_come_home_from_clones_though_a_worker_is_killed_and_one_is_of_n
     assert not (other.root / "data" / "runs").exists()
 
 
+def test_a_scheduler_that_does_not_answer_is_known_before_anything_is_done(
+    stubs: Paths, start: Start
+) -> None:
+    (stubs.arrays("digits") / "meta.json").unlink()
+    command = ["cnn-ablations", "repro", "--scheduler", "tcp://127.0.0.1:1"]
+    process = start(stubs.root, *command, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="1s")
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1
+    assert output.startswith("error: no Dask scheduler answers at tcp://127.0.0.1:1")
+    assert not (stubs.arrays("digits") / "meta.json").exists()
+
+
 def test_a_folder_is_known_again_by_the_mark_of_this_run(project: Paths, tmp_path: Path) -> None:
     killed, mark = Mark.of(project), Mark.of(project)
     assert not mark.is_in(tmp_path)

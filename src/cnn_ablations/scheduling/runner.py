@@ -89,6 +89,8 @@ def repro(
         if not stale:
             display.say("everything is up to date")
             return True
+        if scheduler:
+            _client(scheduler).close()  # before anything is downloaded for a mistyped address
         lost: set[str] = set()
         if data := [stage.name for stage in stale if stage.verb in DATA_STAGES]:
             prepared = _dvc_repro(paths, data)
@@ -317,13 +319,10 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
     """The workers of a scheduler elsewhere, each in a checkout of its own."""
     mark = Mark.of(paths)
     marks = [cache_folder(paths) / mark.name, paths.scratch(mark.name)]
-    try:
-        client = Client(address, name="cnn-ablations")
-    except (OSError, ValueError) as error:
-        raise ProjectError(f"no Dask scheduler answers at {address}: {error}") from None
+    client = _client(address)
     mine = sources_hash(paths)
     known: dict[str, Checkout] = {}
-    refused: dict[str, ProjectError] = {}
+    refused: set[str] = set()
 
     def admit() -> tuple[int, bool]:
         try:
@@ -341,12 +340,12 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
                 known[name] = found
             except ProjectError as error:
                 client.run(_take_slots, workers=[name])
-                refused[name] = error
+                refused.add(name)
                 display.say(f"not used: {error}")
         present = [known[name] for name in slots if slots[name] and name in known]
         if not present:
             if refused and not known:
-                raise next(iter(refused.values()))
+                raise ProjectError(f"the scheduler at {address} has no worker that can be used")
             display.say_once(
                 "the scheduler has no worker with a slot yet; start one in a clone of this "
                 f"checkout: dask worker {address} --nthreads 1 --resources slot=1"
@@ -363,6 +362,13 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
     finally:
         for file in marks:
             file.unlink(missing_ok=True)
+
+
+def _client(address: str) -> Client:
+    try:
+        return Client(address, name="cnn-ablations")
+    except (OSError, ValueError) as error:
+        raise ProjectError(f"no Dask scheduler answers at {address}: {error}") from None
 
 
 async def _take_slots(dask_worker: Any) -> None:
