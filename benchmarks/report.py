@@ -75,10 +75,13 @@ def markdown(results: Mapping[str, Any]) -> str:
     failures += [f"- {name}: not asked for" for name in missing]
     if failures:
         parts.append("## Not measured\n\n" + "\n".join(failures))
+    sections = []
     if trained:
-        parts += [_throughput(trained), _profile(trained), _scaling(trained), _peak(trained)]
+        throughput = f"{_throughput(trained)}\n\n{_profile(trained)}"
+        sections += [throughput, _scaling(trained), _peak(trained)]
     for name, section in (("study", _study), ("overhead", _overhead), ("memory", _memory)):
-        parts += [section(measured) for measured in _of(results, name)]
+        sections += [section(measured) for measured in _of(results, name)]
+    parts += sorted(sections)  # by the letters of their headings
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
@@ -111,7 +114,7 @@ def aims(results: Mapping[str, Any]) -> list[Aim]:
             f"training and evaluation took {_trained_share(study):.0%} of the cores' seconds, the "
             "fixed cost of stages (d) and the last ones' tail the others."
         )
-        note = f"seeds {study['seeds']}"
+        note = f"{len(study['seeds'])} seeds of each network"
         found.append(Aim("b", text, study["ratio"], 1.4, note=note, why=why))
     text = "and so is training alone, in the limit of many seeds"
     worst("b", text, "machine", 1.4, single.values(), _of_the_cores)

@@ -1,6 +1,7 @@
 """What is made of measurements."""
 
 import json
+import re
 import sys
 from io import StringIO
 from pathlib import Path
@@ -168,7 +169,7 @@ def test_the_page_shows_what_there_is_and_names_what_failed() -> None:
     )
     parts["parts"]["throughput"]["failed"] = {"r4-maxpool float32": "RuntimeError: no memory"}
     page = markdown(json.loads(json.dumps(parts)))
-    assert "1.50 (seeds [0, 1]) | met" in page
+    assert "1.50 (2 seeds of each network) | met" in page
     assert "21.0 s | **missed**" in page
     assert "- d, a `train` stage takes at most 20 s besides training: the largest part is" in page
     assert "- b, a whole study" not in page  # it is met: nothing to explain
@@ -177,8 +178,7 @@ def test_the_page_shows_what_there_is_and_names_what_failed() -> None:
     assert "300 MiB of it are its own against 400" in page
     assert "- throughput r4-maxpool float32: RuntimeError: no memory" in page
     assert "| r4-maxpool | 500 | 600 | 0.83 | 300 | 400 | 0.75 |" in page
-    for letter in "abcdef":
-        assert f"\n## {letter}. " in page
+    assert re.findall(r"^## (\w)\. ", page, re.MULTILINE) == list("abcdef")
 
 
 def test_the_committed_page_shows_the_committed_figures(checkout: Paths) -> None:
