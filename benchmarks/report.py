@@ -29,6 +29,15 @@ executed notebook, weights, predictions and summaries on disk. The scripts are s
 notebook adds to them: a kernel, progress bars, plots.
 """
 
+RATES = {
+    "thread_for_thread": ("project, 1 thread", "plain, 1 thread"),
+    "machine": ("project, workers", "plain, default"),
+    "machine_against_float32": ("project, workers", "plain float32, default"),
+    "workers_against_threads": ("project, workers", "project, threads"),
+    "scaling": ("project, workers", "project, 1 thread"),
+}
+"""The arrangements that each ratio compares."""
+
 
 @dataclass(frozen=True)
 class Aim:
@@ -41,6 +50,7 @@ class Aim:
     at_most: bool = False
     form: str = "{:.2f}"
     note: str = ""
+    unsteady: str = ""
     why: str = ""
     """What the profile says of it, for where it is missed."""
 
@@ -52,7 +62,8 @@ class Aim:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        figure = self.form.format(self.measured) + (f" ({self.note})" if self.note else "")
+        figure = self.form.format(self.measured) + self.unsteady
+        figure += f" ({self.note})" if self.note else ""
         return self.part, self.aim, figure, "met" if self.met else "**missed**"
 
 
@@ -63,6 +74,10 @@ def markdown(results: Mapping[str, Any]) -> str:
     if found := aims(results):
         rows = [aim.cells for aim in found]
         parts.append("## Aims\n\n" + table(("part", "aim", "measured", ""), rows))
+        parts.append(
+            "Of several networks the worst counts, to the two digits shown. A question mark is "
+            "beside a ratio of rates that were unsteady (part a)."
+        )
         reasons = [f"- {aim.part}, {aim.aim}: {aim.why}" for aim in found if not aim.met]
         if reasons:
             parts.append("What the profiles below say of those missed:\n\n" + "\n".join(reasons))
@@ -104,7 +119,10 @@ def aims(results: Mapping[str, Any]) -> list[Aim]:
     ) -> None:
         if among := list(among):
             t = min(among, key=lambda t: t[key])
-            found.append(Aim(part, aim, t[key], limit, note=_name(t), why=why(t)))
+            unsteady = _unsteady(t, *RATES[key])
+            found.append(
+                Aim(part, aim, t[key], limit, note=_name(t), unsteady=unsteady, why=why(t))
+            )
 
     thread = "thread for thread, the project trains at 0.97 of plain Keras or faster"
     worst("a", thread, "thread_for_thread", 0.97, slow, _of_an_epoch)
@@ -117,18 +135,18 @@ def aims(results: Mapping[str, Any]) -> list[Aim]:
         note = f"{len(study['seeds'])} seeds of each network"
         found.append(Aim("b", text, study["ratio"], 1.4, note=note, why=why))
     text = "and so is training alone, in the limit of many seeds"
-    worst("b", text, "machine", 1.4, single.values(), _of_the_cores)
+    worst("b", text, "machine", 1.4, single.values(), _of_default_threads)
     text = "bfloat16 trains R1's networks 2.5 times as fast as plain Keras in float32"
 
     def of_bfloat16(t: Mapping[str, Any]) -> str:
         float32 = single.get(t["variant"], t)
         gain = t["matmul_gflops"] / float32["matmul_gflops"]
-        return f"products of matrices gain {gain:.2f} on this core; {_of_the_cores(t)}"
+        return f"products of matrices gain {gain:.2f} on this core; {_of_default_threads(float32)}"
 
     of_r1 = [half[name] for name in R1 if name in half]
     worst("b", text, "machine_against_float32", 2.5, of_r1, of_bfloat16)
     text = "as many workers as cores train 1.4 times what one process with as many threads does"
-    worst("c", text, "workers_against_threads", 1.4, single.values(), _of_the_cores)
+    worst("c", text, "workers_against_threads", 1.4, single.values(), _of_own_threads)
     text = "and 0.9 of as many times what one worker alone does"
     worst("c", text, "scaling", 0.9, single.values(), _of_the_cores)
     for overhead in _of(results, "overhead"):
@@ -163,7 +181,10 @@ def aims(results: Mapping[str, Any]) -> list[Aim]:
 
 def _of_an_epoch(t: Mapping[str, Any]) -> str:
     project, plain = (t["epoch_seconds"][f"{name}, 1 thread"] for name in ("project", "plain"))
+    rates = (t["images_per_second"][arrangement] for arrangement in RATES["thread_for_thread"])
+    turns = [own / other for own, other in zip(*rates, strict=True)]
     return (
+        f"its turns went from {min(turns):.2f} to {max(turns):.2f}; "
         f"of {project['total']:.2f} s an epoch, training takes {project['train']:.2f} against "
         f"{plain['rest']:.2f}, evaluation {project['evaluate']:.2f} against "
         f"{plain['evaluate']:.2f}."
@@ -172,8 +193,25 @@ def _of_an_epoch(t: Mapping[str, Any]) -> str:
 
 def _of_the_cores(t: Mapping[str, Any]) -> str:
     return (
-        f"{t['cores']} trainings at a time do {t['scaling']:.2f} of {t['cores']} times what one "
-        f"does alone, products of matrices, which share nothing, {t['matmul_scaling']:.2f}."
+        f"Here {t['cores']} trainings at a time do {t['scaling']:.2f} of {t['cores']} times what "
+        f"one does alone, products of matrices, which share nothing, {t['matmul_scaling']:.2f}."
+    )
+
+
+def _of_default_threads(t: Mapping[str, Any]) -> str:
+    return f"{_of_threads(t, 'plain', 'plain, default', 'the script')} {_of_the_cores(t)}"
+
+
+def _of_own_threads(t: Mapping[str, Any]) -> str:
+    return f"{_of_threads(t, 'project', 'project, threads', 'one process')} {_of_the_cores(t)}"
+
+
+def _of_threads(t: Mapping[str, Any], way: str, threads: str, who: str) -> str:
+    rates = t["images_per_second"]
+    gain = median(rates[threads]) / median(rates[f"{way}, 1 thread"])
+    return (
+        f"{who} does {gain:.2f} times on {t['cores']} threads what it does on one, which leaves "
+        f"{t['cores'] / gain:.2f} for a training a core."
     )
 
 
@@ -222,9 +260,9 @@ def _throughput(trained: Sequence[Mapping[str, Any]]) -> str:
         (
             _name(t),
             *(_images(t, name) for name in ("project, 1 thread", "plain, 1 thread")),
-            f"{t['thread_for_thread']:.2f}{_unsteady(t, 'project, 1 thread', 'plain, 1 thread')}",
+            f"{t['thread_for_thread']:.2f}{_unsteady(t, *RATES['thread_for_thread'])}",
             *(_images(t, name) for name in ("project, workers", "plain, default")),
-            f"{t['machine']:.2f}{_unsteady(t, 'project, workers', 'plain, default')}",
+            f"{t['machine']:.2f}{_unsteady(t, *RATES['machine'])}",
             f"{t['checkpoint_seconds']:.3f} s",
         )
         for t in trained
@@ -247,7 +285,7 @@ def _against_float32(trained: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         (
             _name(t),
             *(_images(t, name) for name in ("project, workers", "plain float32, default")),
-            f"{t['machine_against_float32']:.2f}",
+            f"{t['machine_against_float32']:.2f}{_unsteady(t, *RATES['machine_against_float32'])}",
         )
         for t in trained
         if "machine_against_float32" in t
@@ -297,9 +335,9 @@ def _scaling(trained: Sequence[Mapping[str, Any]]) -> str:
             _name(t),
             _images(t, "project, 1 thread"),
             _images(t, "project, workers"),
-            f"{t['scaling']:.2f}",
+            f"{t['scaling']:.2f}{_unsteady(t, *RATES['scaling'])}",
             _images(t, "project, threads"),
-            f"{t['workers_against_threads']:.2f}",
+            f"{t['workers_against_threads']:.2f}{_unsteady(t, *RATES['workers_against_threads'])}",
             f"{t['matmul_scaling']:.2f}",
         )
         for t in trained
