@@ -20,7 +20,7 @@ from cnn_ablations.data.arrays import load_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 from cnn_ablations.scheduling.runner import require_same
-from cnn_ablations.scheduling.worker import Checkout, Mark, sources_hash
+from cnn_ablations.scheduling.worker import Checkout, Mark, software, sources_hash
 from cnn_ablations.training.variant import seed_folder
 
 REPRO = ("cnn-ablations", "repro", "--workers", "2")
@@ -71,9 +71,9 @@ def clones(stub: Paths, tmp_path: Path) -> list[Paths]:
 
 @pytest.fixture
 def cluster(
-    clones: list[Paths], start: Start, wait_for: Wait
+    clones: list[Paths], tmp_path: Path, start: Start, wait_for: Wait
 ) -> tuple[str, list["subprocess.Popen[str]"]]:
-    """The address of a scheduler on this machine, and its workers, each in a clone."""
+    """The address of a scheduler here, and its workers: each in a clone, but for the last."""
     home, *others = clones
     file = home.root / "scheduler.json"
     quiet = ("--no-dashboard", "--scheduler-file", str(file))
@@ -82,7 +82,8 @@ def cluster(
         start(home.root, "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", *quiet),
     )
     slot = ("--nthreads", "1", "--resources", "slot=1")
-    workers = [start(paths.root, "dask", "worker", *slot, *quiet) for paths in others]
+    folders = [*(paths.root for paths in others), tmp_path]
+    workers = [start(folder, "dask", "worker", *slot, *quiet) for folder in folders]
     return json.loads(file.read_text())["address"], workers
 
 
@@ -225,7 +226,7 @@ def test_two_runners_at_once_do_the_work_once(stubs: Paths, plain: Paths, start:
     assert f"{waited}everything is up to date\n" in outputs
 
 
-def test_results_come_home_from_clones_though_a_worker_is_killed_and_one_is_of_no_use(
+def test_results_come_home_from_clones_though_a_worker_is_killed_and_two_are_of_no_use(
     clones: list[Paths],
     plain: Paths,
     cluster: tuple[str, list[Any]],
@@ -249,7 +250,8 @@ def test_results_come_home_from_clones_though_a_worker_is_killed_and_one_is_of_n
     assert "Stage 'train@tiny-a' is cached" in output
     assert results(home) == results(plain)
     assert not list(home.scratch().glob("*.mark"))
-    assert output.count("not used: the worker") == 1
+    assert output.count("not used: the worker") == 2
+    assert f": no params.yaml in {home.root.parent} or above it" in output
     assert f"in {other.root} on" in output
     assert not (other.root / "data" / "runs").exists()
 
@@ -276,13 +278,16 @@ def test_a_folder_is_known_again_by_the_mark_of_this_run(project: Paths, tmp_pat
     assert len(list(tmp_path.glob("*.mark"))) == 1
 
 
-def test_a_worker_must_have_the_same_code_and_the_same_cache(project: Paths) -> None:
-    sources = sources_hash(project)
-    mine = Checkout(("host", "/clone"), sources, sees_cache=True, sees_scratch=False)
-    require_same("tcp://worker", mine, sources)
+def test_a_worker_must_have_the_same_code_versions_and_cache(project: Paths) -> None:
+    sources, versions = sources_hash(project), software()
+    mine = Checkout(("host", "/clone"), sources, versions, sees_cache=True, sees_scratch=False)
+    require_same("tcp://worker", mine, sources, versions)
     with pytest.raises(ProjectError, match=r"tcp://worker in /clone on host does not share DVC's"):
-        require_same("tcp://worker", replace(mine, sees_cache=False), sources)
+        require_same("tcp://worker", replace(mine, sees_cache=False), sources, versions)
+    older = versions | {"python": "3.11.2"}
+    with pytest.raises(ProjectError, match=r"has python 3\.11\.2 instead of \d.*, so its results"):
+        require_same("tcp://worker", replace(mine, software=older), sources, versions)
     with project.params.open("a") as params:
         params.write("# changed here only\n")
     with pytest.raises(ProjectError, match="has other code or parameters"):
-        require_same("tcp://worker", mine, sources_hash(project))
+        require_same("tcp://worker", mine, sources_hash(project), versions)

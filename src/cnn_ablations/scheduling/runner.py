@@ -51,6 +51,7 @@ from cnn_ablations.scheduling.worker import (
     here,
     log_file,
     perform,
+    software,
     sources_hash,
 )
 
@@ -148,16 +149,26 @@ def seed_beside(
     return best and best[1:]
 
 
-def require_same(name: str, worker: Checkout, sources: str) -> None:
+def require_same(name: str, worker: Checkout, sources: str, software: Mapping[str, str]) -> None:
     """Raise ProjectError where a worker would do other work, or its results not come home.
 
-    `sources` is the hash of the caller's code, templates and parameters.
+    `sources` is the hash of the caller's code, templates and parameters, `software` its versions.
     """
     where = f"the worker {name} in {worker.place[1]} on {worker.place[0]}"
     if worker.sources != sources:
         raise ProjectError(
             f"{where} has other code or parameters than this checkout; bring both to the same "
             "commit, then start it again"
+        )
+    if worker.software != software:
+        differing = ", ".join(
+            f"{part} {worker.software.get(part)} instead of {version}"
+            for part, version in software.items()
+            if worker.software.get(part) != version
+        )
+        raise ProjectError(
+            f"{where} has {differing}, so its results would have other bytes; install the same "
+            "versions there, then start it again"
         )
     if not worker.sees_cache:
         raise ProjectError(
@@ -320,7 +331,7 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
     mark = Mark.of(paths)
     marks = [cache_folder(paths) / mark.name, paths.scratch(mark.name)]
     client = _client(address)
-    mine = sources_hash(paths)
+    mine = sources_hash(paths), software()
     known: dict[str, Checkout] = {}
     refused: set[str] = set()
 
@@ -334,9 +345,14 @@ def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Clie
             raise ProjectError(f"the scheduler at {address} went away; run the same command again")
         slots = {name: int(worker["resources"].get("slot", 0)) for name, worker in workers.items()}
         new = [name for name in slots if slots[name] and name not in {*known, *refused}]
-        for name, found in client.run(checkout, mark, workers=new).items() if new else ():
+        answers = client.run(checkout, mark, workers=new, on_error="return") if new else {}
+        for name, found in answers.items():
+            if isinstance(found, OSError):
+                continue  # it went away; should it come back, it is asked again
             try:
-                require_same(name, found, mine)
+                if isinstance(found, Exception):
+                    raise ProjectError(f"the worker {name}: {found}")
+                require_same(name, found, *mine)
                 known[name] = found
             except ProjectError as error:
                 client.run(_take_slots, workers=[name])

@@ -25,9 +25,12 @@ from cnn_ablations.paths import Paths, find_project
 from cnn_ablations.processes import start, stop
 from cnn_ablations.revision import SOURCES
 from cnn_ablations.scheduling.pipeline import put_into_cache
+from cnn_ablations.training.backend import circumstances
 
 POLL_SECONDS = 0.5
 LOG_CHARACTERS = 20_000
+HARDWARE = ("cpu", "device", "processor")
+"""Of what a result records of the circumstances; the others are software."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Checkout:
     """Host and root."""
     sources: str
     """A hash of all that decides what its stages do."""
+    software: dict[str, str]
+    """Versions of Python and of the libraries that compute and write results."""
     sees_cache: bool
     """Whether it sees the mark that the caller left in DVC's cache."""
     sees_scratch: bool
@@ -104,6 +109,7 @@ def checkout(mark: Mark) -> Checkout:
     return Checkout(
         place=here(paths),
         sources=sources_hash(paths),
+        software=software(),
         sees_cache=mark.is_in(cache_folder(paths)),
         sees_scratch=mark.is_in(paths.scratch()),
     )
@@ -124,6 +130,11 @@ def sources_hash(paths: Paths) -> str:
                 digest.update(str(file.relative_to(paths.root)).encode() + b"\0")
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def software() -> dict[str, str]:
+    """Versions on which the bytes of results depend. Python's own: it writes the archives."""
+    return {name: v for name, v in circumstances().items() if name not in HARDWARE}
 
 
 def cache_folder(paths: Paths) -> Path:
