@@ -122,7 +122,8 @@ texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=25).map
 def test_any_file_is_parsed_or_refused(
     content: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    path = tmp_path_factory.getbasetemp() / "params.yaml"
+    # Of another name: all other tests' folders lie below, and must lie in no checkout.
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(content)
     with suppress(ProjectError):
         assert isinstance(load_params(path), Params)
