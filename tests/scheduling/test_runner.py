@@ -28,6 +28,8 @@ SLEEP = "time.sleep(600)"
 SLEEP_THE_FIRST_TIME = f"{SLEEP} if len(open(runs.name).readlines()) == 1 else None"
 FAIL = "raise ProjectError('tiny-b is asked to fail')"
 ROOT = Path(__file__).parents[2]
+EPOCHS = 150
+"""Of a tiny network, so that checkpoints fall into its training."""
 TIMINGS = "reports/timings/tiny/tiny-a.json"
 SECONDS = 300
 """What a whole `repro` may take, on a machine at work."""
@@ -187,6 +189,54 @@ def test_trainings_that_were_interrupted_and_shared_end_in_the_bytes_of_dvc(
         output, _ = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, output
     ours, theirs = results(stubs), results(plain)
+    assert ours.pop(TIMINGS) != theirs.pop(TIMINGS)
+    assert ours == theirs
+
+
+@pytest.mark.faults
+def test_a_training_outlives_its_killed_worker_from_its_last_checkpoint(
+    clones: list[Paths],
+    cluster: tuple[str, list[Any]],
+    start: Start,
+    wait_for: Wait,
+    wait_for_end: Wait,
+    tmp_path: Path,
+) -> None:
+    """A real network, on a cluster of clones that share scratch."""
+    home = clones[0]
+    address, workers = cluster
+    document = yaml.safe_load(home.params.read_bytes())
+    document["variants"]["tiny-a"]["epochs"] = EPOCHS
+    for paths in clones:
+        shutil.copy(ROOT / "notebooks" / "train.ipynb", paths.template("train"))
+        paths.params.write_text(yaml.safe_dump(document))
+    plain = Paths(tmp_path / "plain")
+    shutil.copytree(home.root, plain.root, ignore=shutil.ignore_patterns("scratch", "config.local"))
+    variant = load_params(home.params).variant("tiny-a")
+    folder = seed_folder(variant, 0, load_arrays(home.arrays("digits")), home)
+
+    command = ["cnn-ablations", "repro", "--scheduler", address, "train@tiny-a"]
+    process = start(home.root, *command)
+    wait_for(lambda: any(folder.glob("epoch-*.npz")), process)
+    (checkpoint,) = folder.glob("epoch-*.npz")
+    trees = [psutil.Process(worker.pid).children(recursive=True) for worker in workers]
+    (killed,) = (
+        (worker, tree)
+        for worker, tree in zip(workers, trees, strict=True)
+        if any("ipykernel_launcher" in child.cmdline() for child in tree)
+    )
+    os.killpg(killed[0].pid, signal.SIGKILL)
+    wait_for_end(killed[1])
+    progress = home.progress("tiny", "tiny-a")
+    progress.unlink(missing_ok=True)
+    wait_for(progress.is_file, process)
+    assert json.loads(progress.read_bytes())["epoch"] > int(checkpoint.stem.split("-")[1])
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, output
+    process = start(plain.root, "dvc", "repro", "train@tiny-a")
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, output
+    ours, theirs = results(home), results(plain)
     assert ours.pop(TIMINGS) != theirs.pop(TIMINGS)
     assert ours == theirs
 
