@@ -5,7 +5,7 @@ import os
 import platform
 from pathlib import Path
 
-from cnn_ablations.training.backend import NUMERIC_LIBRARIES, cpu_type
+from cnn_ablations.training.backend import NUMERIC_LIBRARIES, cpu_class
 
 
 def cores() -> int:
@@ -17,7 +17,7 @@ def machine() -> dict[str, str]:
     """Names and values, for people."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
-        "CPU": f"{_cpu_model()} ({cpu_type()})",
+        "CPU": f"{_cpu_model()} ({cpu_class()})",
         "cores": str(cores()),
         "memory": f"{memory:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",

@@ -18,9 +18,9 @@ from benchmarks.gate import Gate
 from cnn_ablations.config.params import load_params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import load_arrays
-from cnn_ablations.models.cost import layer_costs
 from cnn_ablations.paths import find_project
 from cnn_ablations.training import backend, checkpoint, evaluation, loop
+from cnn_ablations.training.cost import layer_costs
 from cnn_ablations.training.network import build_network
 
 CHECKPOINTS = 5

@@ -84,13 +84,13 @@ def tiny_document(checkout: Paths) -> dict[str, Any]:
                 "conv_dropout": 0.2,
                 "dense_dropout": 0.2,
                 "batch_norm": True,
-                "learning_rate": {"cosine": 0.01},
+                "learning_rate": {"peak": 0.01, "decay": "cosine"},
                 "augmentation": {
                     "rotation": 10.0,
                     "shift": 0.1,
                     "shear": 5.0,
                     "zoom": 0.1,
-                    "horizontal_flip": True,
+                    "mirror": "random",
                 },
                 "record_iterations": True,
             }

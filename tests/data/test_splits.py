@@ -12,15 +12,21 @@ from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays
 from cnn_ablations.data.idx import read_idx
-from cnn_ablations.data.splits import last_split, random_split, split_arrays
+from cnn_ablations.data.splits import (
+    Images,
+    last_split,
+    random_split,
+    split_arrays,
+    stratified_split,
+)
 from cnn_ablations.errors import ProjectError
 
 
-def numbered(train: int, test: int) -> Arrays:
-    """Images of one pixel and labels that both say where they stood, modulo 251."""
+def numbered(train: int, test: int, classes: int = 251) -> Arrays:
+    """Images of one pixel and labels that both say where they stood, modulo the classes."""
 
     def rows(count: int) -> Any:
-        return (np.arange(count) % 251).astype(np.uint8)
+        return (np.arange(count) % classes).astype(np.uint8)
 
     return Arrays(
         train_images=rows(train).reshape(-1, 1, 1, 1),
@@ -38,6 +44,7 @@ def having(variant: Variant, **changes: Any) -> Variant:
 
 
 RANDOM = {"method": "train_test_split", "held_out": 0.3, "random_state": 123}
+STRATIFIED = {"method": "stratified", "val": 0.2, "random_state": 1}
 
 
 def test_the_split_of_r2_is_scikit_learn_s() -> None:
@@ -77,13 +84,13 @@ def test_the_variants_of_r2_see_the_images_of_r2(real_params: Params) -> None:
         "test": 9_000,
     }
     for split, (x, y) in expected.items():
-        np.testing.assert_array_equal(subsets[split].images, x)
+        np.testing.assert_array_equal(subsets[split].images[:], x)
         np.testing.assert_array_equal(subsets[split].labels, y)
 
     retrained = split_arrays(arrays, real_params.variant("r2-1conv-batchnorm-retrained"))
     assert set(retrained) == {"train", "test"}
     assert len(retrained["train"].labels) == 51_000
-    np.testing.assert_array_equal(retrained["test"].images, x_test)
+    np.testing.assert_array_equal(retrained["test"].images[:], x_test)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +129,7 @@ def test_a_last_split_tests_on_the_test_images(tiny_variant: Variant) -> None:
     assert list(subsets) == ["train", "val", "test"]
     for split, expected in (("train", range(40)), ("val", range(40, 50)), ("test", range(7))):
         np.testing.assert_array_equal(subsets[split].labels, expected)
-        np.testing.assert_array_equal(subsets[split].images.ravel(), expected)
+        np.testing.assert_array_equal(subsets[split].images[:].ravel(), expected)
         assert subsets[split].images.dtype == np.uint8
 
 
@@ -139,20 +146,19 @@ def test_only_the_first_images_are_used_where_a_variant_says_so(tiny_variant: Va
     np.testing.assert_array_equal(np.sort(together), range(20))
 
 
-@pytest.mark.parametrize("split", [{"method": "last", "val": 0.2}, RANDOM])
+@pytest.mark.parametrize("split", [{"method": "last", "val": 0.2}, RANDOM, STRATIFIED])
 def test_retraining_takes_the_validation_images_in(
     tiny_variant: Variant, split: dict[str, Any]
 ) -> None:
-    arrays = numbered(train=50, test=7)
+    arrays = numbered(train=50, test=7, classes=5)
     apart = split_arrays(arrays, having(tiny_variant, split=split))
     together = split_arrays(arrays, having(tiny_variant, split=split, train_on="train+val"))
     assert set(together) == {"train", "test"}
     for kind in ("images", "labels"):
-        np.testing.assert_array_equal(
-            getattr(together["train"], kind),
-            np.concatenate([getattr(apart["train"], kind), getattr(apart["val"], kind)]),
-        )
-        np.testing.assert_array_equal(getattr(together["test"], kind), getattr(apart["test"], kind))
+        parts = {split: getattr(subset, kind)[:] for split, subset in apart.items()}
+        both = np.concatenate([parts["train"], parts["val"]])
+        np.testing.assert_array_equal(getattr(together["train"], kind)[:], both)
+        np.testing.assert_array_equal(getattr(together["test"], kind)[:], parts["test"])
 
 
 @pytest.mark.parametrize(
@@ -162,8 +168,9 @@ def test_retraining_takes_the_validation_images_in(
         ({"split": {"method": "last", "val": 50}}, "split"),
         ({"split": {"method": "last", "val": 60}}, "split"),
         ({"train_images": 1}, "split"),
-        ({"split": {**RANDOM, "held_out": 1}}, "split cannot hold out 1 of 50 images"),
-        ({"split": {**RANDOM, "held_out": 60}}, "split cannot hold out 60 of 50 images"),
+        ({"split": {**RANDOM, "held_out": 1}}, "split cannot be made of 50 images"),
+        ({"split": {**STRATIFIED, "val": 1}}, "split cannot be made of 50 images"),
+        ({"split": {**RANDOM, "held_out": 60}}, "split cannot be made of 50 images"),
     ],
 )
 def test_too_few_images_are_refused(
@@ -183,3 +190,26 @@ def test_the_same_state_draws_the_same_images_and_another_others() -> None:
 def test_a_number_of_images_can_be_held_out() -> None:
     train, val, test = random_split(100, 20, 1)
     assert (len(train), len(val), len(test)) == (80, 10, 10)
+
+
+@pytest.mark.parametrize(("val", "images"), [(0.25, 30), (24, 24)])
+def test_a_stratified_split_holds_out_the_same_share_of_each_class(val: float, images: int) -> None:
+    labels = np.repeat(np.array([0, 1, 2], np.uint8), [80, 30, 10])
+    train, held_out = stratified_split(labels, val, 1)
+    assert len(held_out) == images
+    share = np.array([80, 30, 10]) * images / 120
+    assert np.abs(np.bincount(labels[held_out]) - share).max() < 1
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, held_out])), np.arange(120))
+    assert (np.diff(train) > 0).all()
+    assert not np.array_equal(held_out, stratified_split(labels, val, 2)[1])
+
+
+def test_images_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
+    """More of them than fit in memory, as far as the file system tells."""
+    shape = (2**20, 1000, 1000, 1)
+    array = np.lib.format.open_memmap(tmp_path / "many.npy", "w+", np.uint8, shape)
+    array[7, 5, 5] = 3
+    images = Images(array, np.arange(len(array))[::-1])
+    assert (images.shape, len(images), images.dtype) == (shape, 2**20, np.uint8)
+    assert images[[-8, 0]].sum(axis=(1, 2, 3)).tolist() == [3, 0]
+    assert type(images[:2]) is np.ndarray

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.models import check_factors, factor_types
-from cnn_ablations.models.conv_net import LayerKind, check_conv_net, conv_net
+from cnn_ablations.models.conv_net import LayerKind, check, conv_net
 
 MNIST, CIFAR10 = (28, 28, 1), (32, 32, 3)
 DEFAULTS = {name: default for name, (_, default) in factor_types("conv_net").items()}
@@ -168,7 +168,7 @@ def test_the_check_knows_every_factor_that_it_takes() -> None:
     known = inspect.signature(conv_net).parameters.keys()
     taken = {
         name
-        for name, parameter in inspect.signature(check_conv_net).parameters.items()
+        for name, parameter in inspect.signature(check).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     assert taken <= known

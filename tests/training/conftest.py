@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cnn_ablations.paths import Paths
 
 Train = Callable[..., int]
-"""`train(paths, seeds, fault="")`: the status that the training's process ended with."""
+"""`train(paths, seeds, fault="", **changes)`: the status that the training's process ended with.
+The changes are keys of the variant that are other than those of `tiny-net`.
+"""
 
 
 @contextmanager
@@ -32,10 +35,11 @@ def training_process(hash_seed: int, checkpoint_seconds: float) -> Iterator[Trai
         },
     ) as process:
 
-        def train(paths: Paths, seeds: Sequence[int], fault: str = "") -> int:
+        def train(paths: Paths, seeds: Sequence[int], fault: str = "", **changes: Any) -> int:
             assert process.stdin is not None
             assert process.stdout is not None
-            job = {"root": str(paths.root), "seeds": list(seeds), "fault": fault}
+            root, seeds = str(paths.root), list(seeds)
+            job = {"root": root, "seeds": seeds, "fault": fault, "changes": changes}
             print(json.dumps(job), file=process.stdin, flush=True)
             return int(process.stdout.readline())
 

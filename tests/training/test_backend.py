@@ -42,23 +42,65 @@ CHOOSING = (
 
 
 @pytest.mark.parametrize("name", CHOOSING)
-def test_a_variable_that_chooses_other_code_is_part_of_the_cpu_s_type(
+def test_a_variable_that_chooses_other_code_is_part_of_the_provenance(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "x")
-    assert f"{name}=x" in backend.cpu_type().split()
+    assert f"{name}=x" in backend.provenance()["cpu"].split()
 
 
-def test_the_cpu_s_type_says_what_the_environment_takes_away(
+def test_the_provenance_says_what_the_environment_takes_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    whole = backend.cpu_type()
+    whole = backend.provenance()["cpu"]
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
     monkeypatch.setenv("TF_CLI_CONFIG_FILE", "/home/me/.terraformrc")  # TensorFlow is not alone
-    assert backend.cpu_type() == f"{whole} DNNL_MAX_CPU_ISA=AVX ONEDNN_MAX_CPU_ISA=AVX2"
+    taken = "DNNL_MAX_CPU_ISA=AVX ONEDNN_MAX_CPU_ISA=AVX2"
+    assert backend.provenance()["cpu"] == f"{whole} {taken}"
+
+
+FLAGS = {
+    "x86-64-v1": "fpu sse sse2",
+    "x86-64-v2": "sse sse2 cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3",
+    "x86-64-v3": "cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3 "
+    "abm avx avx2 bmi1 bmi2 f16c fma movbe xsave avx_vnni",
+    "x86-64-v4": "cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3 abm avx avx2 bmi1 bmi2 f16c fma movbe "
+    "xsave avx512bw avx512cd avx512dq avx512f avx512vl",
+}
+
+
+def of_processor(monkeypatch: pytest.MonkeyPatch, machine: str = "x86_64", **lines: str) -> None:
+    monkeypatch.setattr(backend.platform, "machine", lambda: machine)
+    monkeypatch.setattr(backend, "_cpuinfo", lambda name: lines.get(name.replace(" ", "_"), ""))
+
+
+@pytest.mark.parametrize("level", FLAGS)
+def test_a_processor_is_known_by_the_level_of_its_instructions(
+    level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_processor(monkeypatch, flags=FLAGS[level])
+    assert backend.cpu_class() == level
+
+
+def test_in_float32_it_does_not_matter_who_made_the_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    amd = FLAGS["x86-64-v4"] + " avx512_bf16 avx512_vnni sha_ni"
+    intel = FLAGS["x86-64-v4"] + " avx512_bf16 amx_bf16 amx_int8 amx_tile avx512_fp16"
+    for precision, same in (("float32", True), ("mixed_bfloat16", False)):
+        of_processor(monkeypatch, flags=amd, model_name="AMD EPYC")
+        first = backend.provenance(precision)
+        of_processor(monkeypatch, flags=intel, model_name="Intel Xeon")
+        assert (backend.provenance(precision) == first) == same
+    assert backend.cpu_class("mixed_bfloat16") == "x86-64-v4 amx_bf16 avx512_bf16"
+
+
+def test_of_other_architectures_all_instructions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_processor(monkeypatch, "aarch64", Features="sve asimd")
+    assert backend.cpu_class() == "aarch64 asimd sve"
 
 
 HOSTILE = [

@@ -1,6 +1,5 @@
 import dataclasses
 import importlib.metadata
-import inspect
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,7 @@ import pytest
 from cnn_ablations.config.params import parse_params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays, load_arrays
-from cnn_ablations.models import ARCHITECTURES, Architecture
-from cnn_ablations.models.conv_net import conv_net
+from cnn_ablations.models import model_names
 from cnn_ablations.paths import Paths
 from cnn_ablations.training import backend
 from cnn_ablations.training import fingerprint as module
@@ -67,9 +65,16 @@ CHANGES: dict[str, dict[str, Any]] = {
     "pixels": {"pixels": "raw"},
     "augmentation": {"augmentation": None},
     "optimizer": {"optimizer": "sgd"},
+    "momentum": {"optimizer": "sgd", "momentum": 0.9},
+    "nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
+    "weight_decay": {"optimizer": "adamw", "weight_decay": 0.1},
     "learning_rate": {"learning_rate": 0.002},
     "batch_size": {"batch_size": 31},
     "epochs": {"epochs": 4},
+    "label_smoothing": {"label_smoothing": 0.1},
+    "class_weights": {"class_weights": "balanced"},
+    "weight_average": {"weight_average": 0.9},
+    "evaluate_mirrored": {"evaluate_mirrored": True},
     "evaluate_each_epoch": {"evaluate_each_epoch": ["test"]},
     "record_iterations": {"record_iterations": False},
     "precision": {"precision": "mixed_bfloat16"},
@@ -86,7 +91,7 @@ def test_each_key_of_the_recipe_makes_another_training(
 
 def test_no_key_of_the_recipe_was_forgotten_above() -> None:
     labels = {"name", "protocol", "dataset", "differences", "seeds"}
-    assert set(Variant.model_fields) == labels | {"architecture", "factors"} | set(CHANGES)
+    assert set(Variant.model_fields) == labels | {"model", "factors"} | set(CHANGES)
 
 
 def test_each_factor_makes_another_training(tiny_variant: Variant, arrays: Arrays) -> None:
@@ -133,12 +138,12 @@ def test_another_version_of_a_numeric_library_makes_another_training(
     assert fingerprint(tiny_variant, 0, arrays) != before
 
 
-@pytest.mark.parametrize("name", ["cpu_type", "gpus"])
+@pytest.mark.parametrize("name", ["cpu_class", "gpus"])
 def test_another_device_makes_another_training(
     tiny_variant: Variant, arrays: Arrays, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = fingerprint(tiny_variant, 0, arrays)
-    monkeypatch.setattr(backend, name, lambda: ["another"])
+    monkeypatch.setattr(backend, name, lambda *_: "another")
     assert fingerprint(tiny_variant, 0, arrays) != before
 
 
@@ -160,20 +165,21 @@ def test_another_line_of_training_code_makes_another_training(
     assert fingerprint(tiny_variant, 0, arrays) != before
 
 
-def test_another_architecture_s_code_is_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A new one, in a file of its own, leaves the old one's trainings as they are."""
-    before = code_hash("conv_net")
-    monkeypatch.setitem(ARCHITECTURES, "other", Architecture(tmp_path.joinpath))
-    getfile = inspect.getfile
-    monkeypatch.setattr(inspect, "getfile", lambda f: getfile(f) if f is conv_net else __file__)
-    assert code_hash("other") != before
-    assert code_hash("conv_net") == before
+def test_each_model_s_code_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {model: code_hash(model) for model in ("conv_net", "res_net")}
+    copy = tmp_path / "package"
+    shutil.copytree(module.PACKAGE, copy)
+    monkeypatch.setattr(module, "PACKAGE", copy)
+    (copy / "models" / "new.py").write_text("def new(): ...")
+    assert {model: code_hash(model) for model in before} == before
+    with (copy / "models" / "res_net.py").open("a") as lines:
+        lines.write("\n")
+    assert code_hash("conv_net") == before["conv_net"]
+    assert code_hash("res_net") != before["res_net"]
 
 
 # Decides no bit of a result: files, errors, the schema of what is written out in a variant anyway.
-# An architecture's file is hashed with the variants that use it.
+# A model's file is hashed with the variants that use it.
 NOT_HASHED = {
     "config/base.py",
     "config/variants.py",
@@ -181,11 +187,12 @@ NOT_HASHED = {
     "faults.py",
     "files.py",
     "models/__init__.py",
-    "models/conv_net.py",
 }
 
 
 def test_the_hashed_code_is_what_the_loop_imports(imports: Callable[..., set[str]]) -> None:
-    assert imports([module.PACKAGE / "training" / "loop.py"], without=NOT_HASHED) == set(CODE)
-    everything = imports([module.PACKAGE / "training" / "loop.py"])
-    assert everything == set(CODE) | NOT_HASHED
+    entries = [module.PACKAGE / "training" / "loop.py"]
+    entries += [module.PACKAGE / "models" / f"{model}.py" for model in model_names()]
+    models = {f"models/{model}.py" for model in model_names()}
+    assert imports(entries, without=NOT_HASHED) - models == set(CODE)
+    assert imports(entries) - models == set(CODE) | NOT_HASHED

@@ -21,18 +21,25 @@ from filelock import FileLock
 from cnn_ablations.config.params import Params, load_params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays, load_arrays
-from cnn_ablations.data.splits import Subset
+from cnn_ablations.data.splits import Images, Subset
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import remove
+from cnn_ablations.models import factor_types
 from cnn_ablations.paths import Paths
 from cnn_ablations.training import backend
+from cnn_ablations.training.batches import epoch_batches
 from cnn_ablations.training.loop import _seed_generators, _train_epoch, train_seed
-from cnn_ablations.training.network import build_network, compile_network
+from cnn_ablations.training.network import build_network
+from cnn_ablations.training.optimiser import compile_network
 from cnn_ablations.training.variant import seed_folder
 
 Files = dict[str, bytes]
 Train = Callable[..., int]
 KILLED = -signal.SIGKILL
+RES_NET = {
+    **{name: default for name, (_, default) in factor_types("res_net").items()},
+    **{"stages": 2, "blocks": 1, "width": 4},
+}
 
 
 def files(folder: Path) -> Files:
@@ -165,6 +172,42 @@ def test_a_kill_loses_no_epoch_with_a_checkpoint_and_a_damaged_one_is_passed_ove
     assert epochs_done() == 3
     assert train(project, [1]) == 0
     assert outputs(project) == grown.first
+
+
+PLAIN = {"augmentation": None, "record_iterations": False, "learning_rate": 0.01}
+SGD = {**PLAIN, "optimizer": "sgd"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {**SGD, "momentum": 0.9},
+        {**SGD, "momentum": 0.9, "nesterov": True},
+        {**PLAIN, "optimizer": "adamw", "weight_decay": 0.1},
+        {**SGD, "learning_rate": {"peak": 0.1, "warm_up": 1.5, "decay": "linear"}},
+        {**SGD, "learning_rate": {"peak": 0.1, "decay": {"after": [1, 2], "factor": 0.5}}},
+        {**SGD, "label_smoothing": 0.1},
+        {**SGD, "class_weights": "balanced"},
+        {**PLAIN, "weight_average": 0.9},
+        {**SGD, "evaluate_mirrored": True},
+        {**SGD, "augmentation": {"mirror": "random"}},
+        {**SGD, "augmentation": {"mirror": "alternating"}},
+        {**SGD, "augmentation": {"crop": 2}},
+        {**SGD, "augmentation": {"cutout": 3}},
+        {**SGD, "split": {"method": "stratified", "val": 0.2, "random_state": 0}},
+        {**SGD, "model": "res_net", "factors": RES_NET},
+    ],
+    ids=lambda changes: json.dumps({k: v for k, v in changes.items() if v != SGD.get(k)}),
+)
+def test_each_key_of_the_recipe_survives_a_kill(
+    train: Train, make_project: Callable[[Path], Paths], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    undisturbed, killed = make_project(tmp_path / "undisturbed"), make_project(tmp_path / "killed")
+    assert train(undisturbed, [0], **changes) == 0
+    assert train(killed, [0], "epoch:2", **changes) == KILLED
+    assert len(list(killed.scratch("seeds").glob("*/epoch-*.npz"))) == 2
+    assert train(killed, [0], **changes) == 0
+    assert outputs(killed) == outputs(undisturbed)
 
 
 @pytest.fixture
@@ -437,13 +480,13 @@ def test_an_epoch_ends_in_the_bits_of_keras_s_own_loop(
     images, channels = 2 * variant.batch_size + rest, 3 if size == 32 else 1
     generator = np.random.default_rng(0)
     pixels = generator.integers(256, size=(images, size, size, channels), dtype=np.uint8)
-    subset = Subset(pixels, generator.integers(10, size=images, dtype=np.uint8))
-    order = generator.permutation(images)
+    labels = generator.integers(10, size=images, dtype=np.uint8)
+    subset = Subset(Images(pixels, np.arange(images)), labels)
 
     def network() -> Any:
         keras.utils.set_random_seed(0)
         model = build_network(variant, pixels.shape[1:], 10, 255)
-        compile_network(model, variant, images)
+        compile_network(model, variant, labels)
         model.optimizer.build(model.trainable_variables)
         return model
 
@@ -451,9 +494,10 @@ def test_an_epoch_ends_in_the_bits_of_keras_s_own_loop(
     step = backend.training_step(ours, subset.images, subset.labels, variant.batch_size)
     for epoch in (1, 2):
         _seed_generators(ours, 0, epoch)
-        accuracy, loss, _ = _train_epoch(ours, step, subset, order, variant)
+        batches = list(epoch_batches(subset, variant, 0, epoch))
+        accuracy, loss, _ = _train_epoch(ours, step, batches, record=False)
         _seed_generators(keras_s, 0, epoch)
-        data = subset.images[order], subset.labels[order]
+        data = [np.concatenate(arrays) for arrays in zip(*batches, strict=True)]
         fitted = keras_s.fit(*data, batch_size=variant.batch_size, shuffle=False, verbose=0)
         assert fitted.history == {"accuracy": [accuracy], "loss": [loss]}
     for ours_then, keras_then in zip(

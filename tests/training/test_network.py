@@ -6,7 +6,7 @@ import pytest
 
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.training.network import build_network, compile_network
+from cnn_ablations.training.network import build_network
 
 IMAGES = np.random.default_rng(0).integers(0, 17, (4, 8, 8, 1), np.uint8)
 
@@ -38,44 +38,6 @@ def test_images_go_in_as_they_are_stored_and_logits_come_out(
     assert logits.shape == (4, 10)
     assert logits.dtype == np.float32
     assert not np.allclose(logits.sum(axis=1), 1)
-
-
-@pytest.mark.parametrize(("optimizer", "name"), [("sgd", "SGD"), ("adam", "Adam")])
-def test_it_learns_by_the_variant_s_optimiser(
-    keras: ModuleType, tiny_variant: Variant, optimizer: str, name: str
-) -> None:
-    changes = {"optimizer": optimizer, "learning_rate": 0.125}
-    variant = Variant.model_validate({**tiny_variant.model_dump(), **changes})
-    model = build_network(variant, (8, 8, 1), 10, 16)
-    compile_network(model, variant, 240)
-    assert type(model.optimizer).__name__ == name
-    assert float(model.optimizer.learning_rate) == 0.125
-
-
-def test_a_cosine_takes_the_learning_rate_to_0_over_all_batches(
-    keras: ModuleType, tiny_variant: Variant
-) -> None:
-    changes = {"learning_rate": {"cosine": 0.125}, "epochs": 3, "batch_size": 32}
-    variant = Variant.model_validate({**tiny_variant.model_dump(), **changes})
-    model = build_network(variant, (8, 8, 1), 10, 16)
-    compile_network(model, variant, 100)  # four batches an epoch, the last a small one
-    rates = []
-    for batches in (0, 4, 6, 12):
-        model.optimizer.iterations.assign(batches)
-        rates.append(float(model.optimizer.learning_rate))
-    assert rates == pytest.approx([0.125, 0.125 * 0.75, 0.125 * 0.5, 0.0])
-
-
-def test_the_loss_is_the_cross_entropy_of_the_logits(
-    keras: ModuleType, tiny_variant: Variant
-) -> None:
-    model = network(tiny_variant, augmentation=None)
-    compile_network(model, tiny_variant, 240)
-    labels = np.array([3, 1, 4, 1], np.uint8)
-    loss, _ = model.evaluate(IMAGES, labels, verbose=0)
-    logits = np.asarray(model(IMAGES), np.float64)
-    expected = np.log(np.exp(logits).sum(axis=1)) - logits[range(4), labels]
-    assert loss == pytest.approx(expected.mean(), rel=1e-5)
 
 
 def test_with_mixed_precision_layers_compute_in_it_and_logits_do_not(

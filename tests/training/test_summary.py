@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from cnn_ablations.models.cost import LayerCost
 from cnn_ablations.training import summary
+from cnn_ablations.training.cost import LayerCost
 from cnn_ablations.training.summary import SeedResult
 
 COSTS = [

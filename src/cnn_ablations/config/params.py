@@ -1,6 +1,6 @@
 """params.yaml as a whole: read, checked and cross-checked before any work begins."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,10 +68,10 @@ def parse_params(document: Any) -> Params:
             raise ProjectError(
                 f"{location}.dataset: there is no data set '{variant.dataset}'{hint}"
             )
+        shape = datasets[variant.dataset].image_shape
+        _check_augmentation(variant, shape)
         try:
-            check_factors(
-                variant.architecture, datasets[variant.dataset].image_shape, variant.factors
-            )
+            check_factors(variant.model, shape, variant.factors)
         except ProjectError as error:
             raise ProjectError(f"{location}: {error}") from None
     studies = {}
@@ -80,6 +80,19 @@ def parse_params(document: Any) -> Params:
         _check_study(name, study, variants)
         studies[name] = study
     return Params(datasets, protocols, variants, studies)
+
+
+def _check_augmentation(variant: Variant, image_shape: Sequence[int]) -> None:
+    smallest = min(image_shape[:2])
+    if variant.augmentation is None:
+        return
+    for key, most in (("crop", smallest - 1), ("cutout", 2 * smallest)):
+        pixels = getattr(variant.augmentation, key)
+        if pixels > most:
+            raise ProjectError(
+                f"params.yaml: variants.{variant.name}.augmentation.{key} is {pixels}, but at most "
+                f"{most} makes sense for images of {smallest} pixels"
+            )
 
 
 def _check_study(name: str, study: Study, variants: Mapping[str, Variant]) -> None:

@@ -1,13 +1,14 @@
 """The `protocols` and `variants` sections of params.yaml, and a variant resolved from both.
 
-A variant is a protocol with its differences. Both write the keys of `Recipe` and the keyword
-arguments of the architecture side by side; resolved, the latter are the variant's `factors`.
+A variant is a protocol with its differences. Both write the keys of `Recipe` and the factors of
+the model side by side; resolved, the latter are the variant's `factors`.
 """
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
+from annotated_types import Ge, Gt, Lt
 from pydantic import (
     AfterValidator,
     Field,
@@ -16,11 +17,14 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     create_model,
+    model_validator,
 )
 
 from cnn_ablations.config.base import ClosedModel, nearest, validated
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.models import ARCHITECTURES, factor_types
+from cnn_ablations.models import factor_types, model_names
+
+Share = Annotated[float, Ge(0), Lt(1)]
 
 
 def _images_or_fraction(value: float) -> float:
@@ -46,6 +50,16 @@ class LastSplit(ClosedModel):
     val: ImagesOrFraction
 
 
+class StratifiedSplit(ClosedModel):
+    """Training images drawn at random are held out for validation, of each class the same share
+    (scikit-learn's `train_test_split` with `stratify`).
+    """
+
+    method: Literal["stratified"]
+    val: ImagesOrFraction
+    random_state: NonNegativeInt
+
+
 class RandomSplit(ClosedModel):
     """Only the training images are used: `held_out` of them are drawn with scikit-learn's
     `train_test_split` and halved in the same way; the first half is test, the second validation.
@@ -56,39 +70,66 @@ class RandomSplit(ClosedModel):
     random_state: NonNegativeInt
 
 
-Split = Annotated[LastSplit | RandomSplit, Field(discriminator="method")]
+Split = Annotated[LastSplit | StratifiedSplit | RandomSplit, Field(discriminator="method")]
 
 
 class Augmentation(ClosedModel):
-    """Random changes to each training image, drawn anew in every epoch; edges are repeated."""
+    """Random changes to each training image, drawn anew in every epoch.
 
+    First whole pixels are moved or blanked: `mirror`, then `crop`, then `cutout`. Then one affine
+    map is applied, which interpolates pixels and repeats the image's edges.
+    """
+
+    mirror: Literal["random", "alternating"] | None = None
+    """Exchange left and right: of each image by chance in each epoch, or by chance in the first
+    epoch and from then on in every other (Jordan 2024, arXiv:2404.00498).
+    """
+    crop: NonNegativeInt = 0
+    """Add so many pixels of 0 on each side, then cut a part of the image's size out of it anywhere
+    (He et al. 2016, arXiv:1512.03385, section 4.2, with 4 pixels).
+    """
+    cutout: NonNegativeInt = 0
+    """Set a square of this side, in pixels, to 0; its centre is any pixel of the image, so that
+    parts of it may lie outside (DeVries and Taylor 2017, arXiv:1708.04552).
+    """
     rotation: NonNegativeFloat = 0.0
     """Up to this many degrees either way."""
     shift: NonNegativeFloat = 0.0
     """Up to this fraction of the height and of the width, either way."""
     shear: NonNegativeFloat = 0.0
     """Up to this many degrees either way."""
-    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    zoom: Share = 0.0
     """Up to this fraction in or out, of the height and of the width."""
-    horizontal_flip: bool = False
 
 
-class CosineDecay(ClosedModel):
-    """A learning rate that falls with every batch along half a cosine, to 0 after the last one
-    (Loshchilov and Hutter 2017, SGDR, without restarts).
+class Steps(ClosedModel):
+    """A learning rate that is multiplied by `factor` at the end of each epoch in `after`."""
+
+    after: Annotated[list[PositiveInt], Field(min_length=1)]
+    factor: Annotated[float, Gt(0), Lt(1)] = 0.1
+
+
+class Schedule(ClosedModel):
+    """A learning rate that changes with every batch.
+
+    It rises in a straight line during `warm_up` (Goyal et al. 2017, arXiv:1706.02677, section 2.2)
+    to `peak`. Then it falls to 0 after the last batch, in a straight line or along half a cosine
+    (Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts), or in steps, or stays.
     """
 
-    cosine: PositiveFloat
-    """Where it starts."""
+    peak: PositiveFloat
+    warm_up: NonNegativeFloat = 0.0
+    """Epochs."""
+    decay: Literal["linear", "cosine"] | Steps | None = None
 
 
 SplitName = Literal["train", "val", "test"]
 
 
 class Recipe(ClosedModel):
-    """All that determines a training besides the architecture's own factors."""
+    """All that determines a training besides the model's own factors."""
 
-    architecture: str = "conv_net"
+    model: str = "conv_net"
     split: Split
     train_images: PositiveInt | None = None
     """Use only the first so many training images, before the split."""
@@ -97,16 +138,76 @@ class Recipe(ClosedModel):
     pixels: Literal["raw", "unit"]
     """`raw` leaves pixels at 0..maximum, `unit` divides them by the maximum."""
     augmentation: Augmentation | None = None
-    optimizer: Literal["sgd", "adam"]
-    learning_rate: PositiveFloat | CosineDecay
+    optimizer: Literal["sgd", "adam", "adamw"]
+    """`adamw` has weight decay of its own (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+    momentum: Share = 0.0
+    """Of `sgd`."""
+    nesterov: bool = False
+    """Nesterov's momentum (Sutskever et al. 2013, ICML, section 2), with `momentum`."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Of `adamw`: each batch takes this share times the learning rate off the kernels (biases and
+    normalisation are free).
+    """
+    learning_rate: PositiveFloat | Schedule
     batch_size: PositiveInt
     epochs: PositiveInt
+    label_smoothing: Share = 0.0
+    """Train towards labels of which this share is spread evenly over all classes (Szegedy et al.
+    2016, arXiv:1512.00567, section 7).
+    """
+    class_weights: Literal["balanced"] | None = None
+    """`balanced` weights the loss of each training image by images / (classes * images of its
+    class), as scikit-learn does (King and Zeng 2001, Political Analysis 9).
+    """
+    weight_average: Share = 0.0
+    """Evaluate an exponential moving average of the trained weights, which keeps this share of
+    itself with every batch (Polyak and Juditsky 1992; Tarvainen and Valpola 2017,
+    arXiv:1703.01780). The statistics of batch normalisation are averages of their own.
+    """
     evaluate_each_epoch: list[SplitName] = ["val"]
     """Splits evaluated after every epoch; all of them are evaluated after the last."""
+    evaluate_mirrored: bool = False
+    """Evaluate with the mean of the logits of an image and of its mirror image (Jordan 2024,
+    arXiv:2404.00498).
+    """
     record_iterations: bool = False
     """Keep accuracy and loss of every batch."""
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    """`float32` ends in the same bytes on every x86-64 processor with AVX-512. `mixed_bfloat16`
+    does so only where processors have the same instructions for bfloat16 (AVX512-BF16, AMX).
+    """
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_distinct)]
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(
+                f"momentum is of the optimizer sgd, not of {self.optimizer}; set it to 0"
+            )
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum greater than 0")
+        if bool(self.weight_decay) != (self.optimizer == "adamw"):
+            raise ValueError(
+                "weight_decay is of the optimizer adamw, which needs one greater than 0; "
+                "any other needs it to be 0"
+            )
+        if isinstance(self.learning_rate, Schedule):
+            _check_schedule(self.learning_rate, self.epochs)
+        return self
+
+
+def _check_schedule(schedule: Schedule, epochs: int) -> None:
+    if schedule.warm_up >= epochs:
+        raise ValueError(
+            f"learning_rate.warm_up takes {schedule.warm_up:g} epochs, but there are {epochs}"
+        )
+    if isinstance(schedule.decay, Steps):
+        after = schedule.decay.after
+        if after != sorted(set(after)) or not schedule.warm_up <= after[0] <= after[-1] < epochs:
+            raise ValueError(
+                f"learning_rate.decay.after is {after}, but must name epochs in ascending order, "
+                f"after the warm-up and before the last of {epochs}"
+            )
 
 
 class Variant(Recipe):
@@ -117,7 +218,7 @@ class Variant(Recipe):
     """The name of the protocol and so of the group."""
     dataset: str
     factors: dict[str, Any]
-    """The keyword arguments of the architecture."""
+    """The keyword arguments of the model."""
     differences: list[str]
     """The keys, factors among them, that the variant sets otherwise than its protocol."""
 
@@ -148,9 +249,12 @@ def resolve_variant(name: str, values: Any, protocols: Mapping[str, Any]) -> Var
             f"params.yaml: {location}.protocol: there is no protocol '{values['protocol']}'{hint}"
         )
     own = {key: value for key, value in values.items() if key not in ("protocol", "dataset")}
-    base = resolve_protocol(values["protocol"], protocols[values["protocol"]])
-    resolved = _resolve({**protocols[values["protocol"]], **own}, location)
-    factors = {key: resolved.pop(key) for key in factor_types(resolved["architecture"])}
+    shared = protocols[values["protocol"]]
+    base = resolve_protocol(values["protocol"], shared)
+    if own.get("model", base["model"]) != base["model"]:  # the factors are of another model
+        shared = {key: value for key, value in shared.items() if key in Recipe.model_fields}
+    resolved = _resolve({**shared, **own}, location)
+    factors = {key: resolved.pop(key) for key in factor_types(resolved["model"])}
     return Variant(
         name=name,
         protocol=values["protocol"],
@@ -164,18 +268,22 @@ def resolve_variant(name: str, values: Any, protocols: Mapping[str, Any]) -> Var
 
 
 def _resolve(values: Any, location: str) -> dict[str, Any]:
-    architecture = values.get("architecture", "conv_net") if isinstance(values, Mapping) else None
-    if isinstance(architecture, str) and architecture not in ARCHITECTURES:
-        hint = nearest(architecture, ARCHITECTURES)
-        raise ProjectError(
-            f"params.yaml: {location}.architecture: there is no '{architecture}'{hint}"
-        )
-    schema = _schema(architecture if isinstance(architecture, str) else "conv_net")
+    model = values.get("model", "conv_net") if isinstance(values, Mapping) else None
+    known = model_names()
+    if isinstance(model, str) and model not in known:
+        hint = nearest(model, known)
+        raise ProjectError(f"params.yaml: {location}.model: there is no '{model}'{hint}")
+    schema = _schema(model if isinstance(model, str) else "conv_net")
     return validated(schema.model_validate, values, location).model_dump()
 
 
 @cache
-def _schema(architecture: str) -> type[Recipe]:
-    """What a protocol or variant may write: a recipe and the factors of its architecture."""
-    factors: dict[str, Any] = factor_types(architecture)
+def _schema(model: str) -> type[Recipe]:
+    """What a protocol or variant may write: a recipe and the factors of its model."""
+    factors: dict[str, Any] = factor_types(model)
+    taken = sorted(set(factors) & set(Variant.model_fields))
+    if taken:
+        raise ProjectError(
+            f"models/{model}.py: a factor cannot be called '{taken[0]}': every variant has that key"
+        )
     return create_model("Recipe", __base__=Recipe, **factors)

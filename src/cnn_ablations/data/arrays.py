@@ -14,6 +14,7 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import json_bytes, read_limited, sha256_of, write_atomically
 
 UInt8s = NDArray[np.uint8]
+Labels = NDArray[np.uint8] | NDArray[np.uint16]
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 META = "meta.json"
 META_LIMIT = 2**20

@@ -1,23 +1,43 @@
 """Which images a variant trains on, validates on and tests on."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_ablations.config.variants import LastSplit, Variant
-from cnn_ablations.data.arrays import Arrays, UInt8s
+from cnn_ablations.config.variants import LastSplit, StratifiedSplit, Variant
+from cnn_ablations.data.arrays import Arrays, Labels, UInt8s
 from cnn_ablations.errors import ProjectError
 
 Indices = NDArray[np.intp]
 
 
+class Images:
+    """Some images of an array, which is read where they are asked for: it may not fit in memory."""
+
+    def __init__(self, array: UInt8s, chosen: Indices) -> None:
+        """The images (n, height, width, channels) of the array at `chosen`, (n,)."""
+        self.array = np.asarray(array)  # a memory-mapped array would wrap every answer
+        self.chosen = chosen
+        self.shape = (len(chosen), *array.shape[1:])
+        self.dtype = array.dtype
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, positions: Any) -> UInt8s:
+        """The images at these positions: a copy."""
+        taken: UInt8s = self.array[self.chosen[positions]]
+        return taken
+
+
 @dataclass(frozen=True)
 class Subset:
-    """Images as uint8 (n, height, width, channels) and labels as uint8 (n,)."""
+    """The images of one split, and their labels (n,) in memory."""
 
-    images: UInt8s
-    labels: UInt8s
+    images: Images
+    labels: Labels
 
 
 def split_arrays(arrays: Arrays, variant: Variant) -> dict[str, Subset]:
@@ -32,18 +52,20 @@ def split_arrays(arrays: Arrays, variant: Variant) -> dict[str, Subset]:
             f"params.yaml: variants.{variant.name}.train_images is {wanted}, but "
             f"{variant.dataset} has {available} training images"
         )
-    if isinstance(variant.split, LastSplit):
-        train, val = last_split(wanted, variant.split.val)
-        test = None
-    else:
-        held_out, random_state = variant.split.held_out, variant.split.random_state
-        try:
-            train, val, test = random_split(wanted, held_out, random_state)
-        except ValueError as error:
-            raise ProjectError(
-                f"params.yaml: variants.{variant.name}.split cannot hold out {held_out:g} of "
-                f"{wanted} images: {error}"
-            ) from None
+    split = variant.split
+    test = None
+    try:
+        if isinstance(split, LastSplit):
+            train, val = last_split(wanted, split.val)
+        elif isinstance(split, StratifiedSplit):
+            labels = arrays.train_labels[:wanted]
+            train, val = stratified_split(labels, split.val, split.random_state)
+        else:
+            train, val, test = random_split(wanted, split.held_out, split.random_state)
+    except ValueError as error:
+        raise ProjectError(
+            f"params.yaml: variants.{variant.name}.split cannot be made of {wanted} images: {error}"
+        ) from None
     if not len(train) or not len(val):
         raise ProjectError(
             f"params.yaml: variants.{variant.name}.split leaves no images to train on or to "
@@ -55,7 +77,8 @@ def split_arrays(arrays: Arrays, variant: Variant) -> dict[str, Subset]:
     else:
         subsets["val"] = _take(arrays, val)
     if test is None:
-        subsets["test"] = Subset(arrays.test_images, arrays.test_labels)
+        every = np.arange(len(arrays.test_labels))
+        subsets["test"] = Subset(Images(arrays.test_images, every), arrays.test_labels[every])
     else:
         subsets["test"] = _take(arrays, test)
     return {"train": _take(arrays, train), **subsets}
@@ -68,6 +91,27 @@ def last_split(images: int, val: float) -> tuple[Indices, Indices]:
     """
     boundary = int(images * (1 - val)) if val < 1 else max(images - int(val), 0)
     return np.arange(boundary), np.arange(boundary, images)
+
+
+def stratified_split(labels: Labels, val: float, random_state: int) -> tuple[Indices, Indices]:
+    """Indices of training and of validation images, each in ascending order.
+
+    Args:
+        labels: (images,).
+        val: a fraction of the images or a number of them, of each class the same share.
+        random_state: of scikit-learn's `train_test_split`.
+
+    Raises ValueError where a class has a single image, or a part has fewer images than classes.
+    """
+    from sklearn.model_selection import train_test_split
+
+    train, held_out = train_test_split(
+        np.arange(len(labels)),
+        test_size=val if val < 1 else int(val),
+        random_state=random_state,
+        stratify=labels,
+    )
+    return np.sort(train), np.sort(held_out)
 
 
 def random_split(images: int, held_out: float, random_state: int) -> tuple[Indices, ...]:
@@ -87,4 +131,4 @@ def random_split(images: int, held_out: float, random_state: int) -> tuple[Indic
 
 
 def _take(arrays: Arrays, indices: Indices) -> Subset:
-    return Subset(arrays.train_images[indices], arrays.train_labels[indices])
+    return Subset(Images(arrays.train_images, indices), arrays.train_labels[indices])

@@ -1,45 +1,72 @@
-"""Architectures: functions from factors to networks.
+"""Models: functions from factors to networks, one file each.
 
-To add one, write a function like `conv_net` (an input tensor and the number of classes first,
-then its factors as typed keyword arguments; it returns the logits) and enter it here. The schema
-of params.yaml takes the factors from its signature.
+`models/NAME.py` defines a function NAME(inputs, classes, *, factors...): an input tensor and the
+number of classes first, then its factors as typed keyword arguments; it returns the logits. The
+schema of params.yaml takes the factors from its signature. Beside it the file may define
+`check(image_shape, **factors)`, which raises ProjectError where the network cannot be built, so
+that a mistake is found before Keras is imported.
 """
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from cnn_ablations.models.conv_net import check_conv_net, conv_net
+from cnn_ablations.errors import ProjectError
 
-
-class Architecture(NamedTuple):
-    """A network's definition and, where there is one, a check of its factors without Keras."""
-
-    build: Callable[..., Any]
-    """`build(inputs, classes, **factors)` returns the tensor of logits, (batch, classes)."""
-    check: Callable[..., None] | None = None
-    """`check(image_shape, **factors)` raises ProjectError where a layer cannot be built."""
+FOLDER = Path(__file__).parent
 
 
-ARCHITECTURES: dict[str, Architecture] = {"conv_net": Architecture(conv_net, check_conv_net)}
+def model_names() -> list[str]:
+    """The models that there are."""
+    return sorted(file.stem for file in FOLDER.glob("*.py") if not file.name.startswith("_"))
 
 
-def factor_types(architecture: str) -> dict[str, tuple[Any, Any]]:
-    """The type and default (`...` where there is none) of each factor of an architecture."""
-    return {
-        name: (
-            parameter.annotation,
-            ... if parameter.default is inspect.Parameter.empty else parameter.default,
-        )
-        for name, parameter in inspect.signature(
-            ARCHITECTURES[architecture].build
-        ).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+def build_function(model: str) -> Callable[..., Any]:
+    """The function of a model: `build(inputs, classes, **factors)` returns its logits.
+
+    Raises ProjectError where its file cannot be imported or defines no such function.
+    """
+    build: Callable[..., Any] | None = getattr(_module(model), model, None)
+    if not callable(build):
+        raise ProjectError(f"models/{model}.py defines no function {model}(inputs, classes, ...)")
+    return build
 
 
-def check_factors(architecture: str, image_shape: Sequence[int], factors: dict[str, Any]) -> None:
+def factor_types(model: str) -> dict[str, tuple[Any, Any]]:
+    """The type and default (`...` where there is none) of each factor of a model.
+
+    Raises ProjectError where a factor has no type.
+    """
+    build = build_function(model)
+    types = {}
+    for name, parameter in inspect.signature(build).parameters.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            continue
+        annotation = parameter.annotation
+        if isinstance(annotation, str):  # of a file that imports annotations from __future__
+            annotation = eval(annotation, vars(_module(model)))
+        if annotation is inspect.Parameter.empty:
+            raise ProjectError(
+                f"models/{model}.py: the factor '{name}' has no type; write {name}: int, say"
+            )
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        types[name] = annotation, default
+    return types
+
+
+def check_factors(model: str, image_shape: Sequence[int], factors: dict[str, Any]) -> None:
     """Raise ProjectError where the factors make a network that this image does not fit through."""
-    check = ARCHITECTURES[architecture].check
+    check = getattr(_module(model), "check", None)
     if check is not None:
         check(tuple(image_shape), **factors)
+
+
+def _module(model: str) -> ModuleType:
+    try:
+        return import_module(f"{__name__}.{model}")
+    except Exception as error:  # a user's own file can fail in any way
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ProjectError(f"models/{model}.py cannot be imported: {what}") from None

@@ -51,7 +51,7 @@ def conv_net(
         conv_dropout: rate of the dropout after each pooling.
         dense: widths of the hidden dense layers.
         dense_dropout: rate of the dropout after each hidden dense layer.
-        activation: of all layers but the output.
+        activation: of all layers but the output; gelu in its form with tanh.
         l1: factor of the sum of absolute kernel weights in the loss (biases are free).
         l1_on: the kinds of layer that `l1` holds for.
         l2: factor of the sum of squared kernel weights in the loss (biases are free).
@@ -61,6 +61,9 @@ def conv_net(
         The logits, (batch, classes).
     """
     from keras import layers, regularizers
+
+    from cnn_ablations.layers import BatchNormalization
+    from cnn_ablations.layers import activation as activation_of
 
     def penalty(kind: LayerKind) -> "keras.regularizers.Regularizer | None":
         on_l1, on_l2 = l1 * (kind in l1_on), l2 * (kind in l2_on)
@@ -75,7 +78,7 @@ def conv_net(
             per_layer(kernel_size, depth)[i],
             strides=per_layer(strides, depth)[i],
             padding=padding,
-            activation=activation,
+            activation=activation_of(activation),
             kernel_regularizer=penalty("conv"),
             name=f"conv{i + 1}",
         )(x)
@@ -83,7 +86,7 @@ def conv_net(
         if pool > 1:
             x = layers.MaxPooling2D(pool, name=f"pool{i + 1}")(x)
         if batch_norm:
-            x = layers.BatchNormalization(name=f"conv{i + 1}_norm")(x)
+            x = BatchNormalization(name=f"conv{i + 1}_norm")(x)
         if rates[i]:
             x = layers.Dropout(rates[i], name=f"conv{i + 1}_dropout")(x)
     x = layers.Flatten(name="flatten")(x)
@@ -91,18 +94,18 @@ def conv_net(
     for i, width in enumerate(dense):
         x = layers.Dense(
             width,
-            activation=activation,
+            activation=activation_of(activation),
             kernel_regularizer=penalty("dense"),
             name=f"dense{i + 1}",
         )(x)
         if batch_norm:
-            x = layers.BatchNormalization(name=f"dense{i + 1}_norm")(x)
+            x = BatchNormalization(name=f"dense{i + 1}_norm")(x)
         if rates[i]:
             x = layers.Dropout(rates[i], name=f"dense{i + 1}_dropout")(x)
     return layers.Dense(classes, kernel_regularizer=penalty("output"), name="output")(x)
 
 
-def check_conv_net(
+def check(
     image_shape: tuple[int, ...],
     *,
     filters: list[int],

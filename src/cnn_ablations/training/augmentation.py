@@ -1,4 +1,4 @@
-"""Random changes to training images: each image goes through one affine map of its own.
+"""Random affine maps of training images, one for each.
 
 As Keras 2's ImageDataGenerator did it (`random_transform`, `apply_affine_transform`): rotation,
 shift, shear and zoom are multiplied into one matrix about the centre, so that pixels are
@@ -13,6 +13,13 @@ from cnn_ablations.config.variants import Augmentation
 
 if TYPE_CHECKING:
     import keras
+
+
+def is_affine(augmentation: Augmentation) -> bool:
+    """Whether it asks for an affine map at all, which `training.batches` does not make."""
+    return bool(
+        augmentation.rotation or augmentation.shift or augmentation.shear or augmentation.zoom
+    )
 
 
 def augmentation_layer(augmentation: Augmentation) -> "keras.layers.Layer":
@@ -43,7 +50,6 @@ def augmentation_layer(augmentation: Augmentation) -> "keras.layers.Layer":
                 shear=draw(math.radians(augmentation.shear)),
                 zoom_height=1 + draw(augmentation.zoom),
                 zoom_width=1 + draw(augmentation.zoom),
-                flip=ops.where(draw(float(augmentation.horizontal_flip)) < 0, -1.0, 1.0),
             )
             return ops.image.affine_transform(
                 images, transforms, interpolation="bilinear", fill_mode="nearest"
@@ -62,7 +68,6 @@ def affine_transforms(
     shear: Any,
     zoom_height: Any,
     zoom_width: Any,
-    flip: Any,
 ) -> Any:
     """What `keras.ops.image.affine_transform` takes, (n, 8), from numbers of each image, (n,).
 
@@ -75,17 +80,16 @@ def affine_transforms(
         shear: in radians.
         zoom_height: how much of the height is seen: more than 1 makes things smaller.
         zoom_width: likewise.
-        flip: -1 where left and right are exchanged at the end, else 1.
     """
     from keras import ops
 
     sine, cosine = ops.sin(angle), ops.cos(angle)
     # From the place (row, column) of a pixel in the result to that in the image, about the
-    # centre: rotation @ shift @ shear @ zoom @ flip.
+    # centre: rotation @ shift @ shear @ zoom.
     row_row = cosine * zoom_height
-    row_column = -ops.sin(angle + shear) * zoom_width * flip
+    row_column = -ops.sin(angle + shear) * zoom_width
     column_row = sine * zoom_height
-    column_column = ops.cos(angle + shear) * zoom_width * flip
+    column_column = ops.cos(angle + shear) * zoom_width
     row, column = (height - 1) / 2, (width - 1) / 2
     rows = cosine * down - sine * right + row - row_row * row - row_column * column
     columns = sine * down + cosine * right + column - column_row * row - column_column * column

@@ -22,6 +22,14 @@ OTHER_LIBRARIES = ("h5py", "pandas", "scikit-learn", "scipy")
 """They draw splits and write files, as they have for years: recorded, but a newer one makes no
 training stale."""
 
+LEVELS = {
+    2: {"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"},
+    3: {"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave"},
+    4: {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"},
+}
+"""What a level of x86-64 adds to the one before it, in the words of Linux."""
+BFLOAT16 = {"amx_bf16", "avx512_bf16"}
+
 # How the variables begin that choose among implementations of an operation.
 _CHOOSING = (
     "CUBLAS_WORKSPACE_CONFIG",
@@ -74,38 +82,51 @@ def training_step(
     return step
 
 
-def provenance() -> dict[str, str]:
-    """What decides the bits of a result besides code, parameters and data."""
+def provenance(precision: str = "float32") -> dict[str, str]:
+    """What decides the bits of a result besides code, parameters and data.
+
+    `precision` is the variant's: what else of the processor matters depends on it.
+    """
     return {
         "backend": BACKEND,
         "threads": str(THREADS),
         "device": ", ".join(gpus()) or "cpu",
-        "cpu": cpu_type(),
-        **{library: _version(library) for library in NUMERIC_LIBRARIES},
+        "cpu": " ".join([cpu_class(precision), *_choices()]),
+        **numeric_libraries(),
     }
 
 
-def circumstances() -> dict[str, str]:
+def numeric_libraries() -> dict[str, str]:
+    """The versions of the libraries that compute."""
+    return {library: _version(library) for library in NUMERIC_LIBRARIES}
+
+
+def circumstances(precision: str = "float32") -> dict[str, str]:
     """The provenance, and what is worth knowing where bits differ although it is the same."""
     return {
-        **provenance(),
+        **provenance(precision),
         **{library: _version(library) for library in OTHER_LIBRARIES},
         "python": platform.python_version(),
+        "c_library": " ".join(platform.libc_ver()).strip() or "unknown",
         "processor": _processor(),
     }
 
 
-def cpu_type() -> str:
-    """The architecture, its vector instructions, and what the environment says of using them."""
-    cpuinfo = Path("/proc/cpuinfo")
-    words = cpuinfo.read_text().split() if cpuinfo.is_file() else [platform.processor()]
-    vectors = {word for word in words if word.startswith(("avx", "amx", "fma", "sve", "arm"))}
-    choices = [
-        f"{name}={value}"
-        for name, value in sorted(os.environ.items())
-        if name.startswith(_CHOOSING)
-    ]
-    return " ".join([platform.machine(), *sorted(vectors), *choices])
+def cpu_class(precision: str = "float32") -> str:
+    """The class of processors that end in the same bits as this one, as far as is known.
+
+    In float32 that is the level of x86-64 by its ABI (https://gitlab.com/x86-psABIs/x86-64-ABI,
+    table 3.1), whoever made it; in bfloat16 the instructions for that come on top. Of other
+    architectures all vector instructions are named.
+    """
+    flags = set(_cpuinfo("flags").split() or _cpuinfo("Features").split())
+    if platform.machine() != "x86_64":
+        return " ".join([platform.machine(), *sorted(flags)])
+    level = 1
+    while level + 1 in LEVELS and LEVELS[level + 1] <= flags:
+        level += 1
+    wide = sorted(flag for flag in flags if flag in BFLOAT16) if precision != "float32" else []
+    return " ".join([f"x86-64-v{level}", *wide])
 
 
 def gpus() -> list[str]:
@@ -118,10 +139,20 @@ def gpus() -> list[str]:
 
 def _processor() -> str:
     """The name that the processor's maker gave it."""
+    return _cpuinfo("model name") or platform.processor() or "unknown"
+
+
+def _cpuinfo(name: str) -> str:
+    """What Linux says under this name of the first processor; empty elsewhere."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or "unknown")
+    values = (line.partition(":")[2].strip() for line in lines if line.split("\t")[0] == name)
+    return next(values, "")
+
+
+def _choices() -> list[str]:
+    """What the environment says of choosing among implementations."""
+    return [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith(_CHOOSING)]
 
 
 def _version(library: str) -> str:

@@ -1,29 +1,31 @@
 """The name under which a seed's training is kept: a hash of all that determines its result."""
 
 import hashlib
-import inspect
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import cnn_ablations
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays
-from cnn_ablations.models import ARCHITECTURES
 from cnn_ablations.training.backend import provenance
 
 PACKAGE = Path(cnn_ablations.__file__).parent
 # What computes a result from a resolved variant: `training.loop` and what it imports, less what
-# only moves files, checks parameters or reports errors. The variant's architecture comes on top.
+# only moves files, checks parameters or reports errors. The variant's model comes on top.
 # A test holds this list against the real imports.
 CODE = (
     "data/arrays.py",
     "data/splits.py",
+    "layers.py",
     "training/augmentation.py",
     "training/backend.py",
+    "training/batches.py",
     "training/checkpoint.py",
     "training/evaluation.py",
     "training/loop.py",
     "training/network.py",
+    "training/optimiser.py",
 )
 # Names and lists that say which trainings there are, not what one of them does.
 LABELS = {"name", "protocol", "dataset", "differences", "seeds"}
@@ -37,17 +39,21 @@ def fingerprint(variant: Variant, seed: int, arrays: Arrays) -> str:
         "arrays": arrays.sha256,
         "pixel_max": arrays.pixel_max,
         "classes": len(arrays.classes),
-        "code": code_hash(variant.architecture),
-        "provenance": provenance(),
+        "code": code_hash(variant.model),
+        "provenance": provenance(variant.precision),
     }
     content = json.dumps(determined_by, sort_keys=True).encode()
     return hashlib.sha256(content).hexdigest()
 
 
-def code_hash(architecture: str) -> str:
-    """A hash over the files in `CODE` and the one that defines the architecture."""
-    definition = Path(inspect.getfile(ARCHITECTURES[architecture].build))
+def code_hash(model: str) -> str:
+    """A hash over the files in `CODE` and the one that defines the model."""
+    return hash_of((*CODE, f"models/{model}.py"))
+
+
+def hash_of(files: Iterable[str]) -> str:
+    """A hash over the names and contents of files of this package."""
     digest = hashlib.sha256()
-    for file in [*(PACKAGE / name for name in CODE), definition]:
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    for name in files:
+        digest.update(name.encode() + b"\0" + PACKAGE.joinpath(name).read_bytes())
     return digest.hexdigest()

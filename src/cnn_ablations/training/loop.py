@@ -9,7 +9,8 @@ told from one that was never interrupted.
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,17 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from cnn_ablations.config.variants import Variant
-from cnn_ablations.data.arrays import Arrays
+from cnn_ablations.data.arrays import Arrays, Labels, UInt8s
 from cnn_ablations.data.splits import Subset, split_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.faults import reach
 from cnn_ablations.files import json_bytes, remove, sha256_of, write_atomically
 from cnn_ablations.training import backend
+from cnn_ablations.training.batches import epoch_batches
 from cnn_ablations.training.checkpoint import State, load_checkpoint, save_checkpoint
 from cnn_ablations.training.evaluation import Evaluation, evaluate, penalty
-from cnn_ablations.training.network import build_network, compile_network
+from cnn_ablations.training.network import build_network
+from cnn_ablations.training.optimiser import compile_network
 
 if TYPE_CHECKING:
     import keras
@@ -74,7 +77,7 @@ def train_seed(
                 backend.configure()
                 subsets = split_arrays(arrays, variant)
                 trained = _train(variant, seed, arrays, subsets, folder, on_epoch)
-                _write_result(*trained, subsets, folder, result)
+                _write_result(variant, *trained, subsets, folder, result)
     except OSError as error:
         raise ProjectError(
             f"{variant.name}, seed {seed}: cannot write to {folder}: {error.strerror}; "
@@ -98,7 +101,7 @@ def _train(
     keras.utils.set_random_seed(int(_derived(seed, 0)[0]))
     model = build_network(variant, arrays.image_shape, len(arrays.classes), arrays.pixel_max)
     train = subsets["train"]
-    compile_network(model, variant, len(train.labels))
+    compile_network(model, variant, train.labels)
     model.optimizer.build(model.trainable_variables)
     variables = [*model.weights, *model.optimizer.variables]
     step = backend.training_step(model, train.images, train.labels, variant.batch_size)
@@ -109,15 +112,17 @@ def _train(
     evaluations: dict[str, Evaluation] = {}
     for epoch in range(state.epoch + 1, variant.epochs + 1):
         _seed_generators(model, seed, epoch)
-        order = np.random.default_rng([seed, epoch]).permutation(len(train.labels))
-        accuracy, loss, batches = _train_epoch(model, step, train, order, variant)
+        accuracy, loss, batches = _train_epoch(
+            model, step, epoch_batches(train, variant, seed, epoch), variant.record_iterations
+        )
         state.iterations += [[epoch, i, *batch] for i, batch in enumerate(batches, start=1)]
         row = {"epoch": epoch, "running_train_accuracy": accuracy, "running_train_loss": loss}
-        for split in variant.evaluate_each_epoch:
-            if split in subsets:
-                evaluations[split] = evaluate(model, subsets[split])
-                row[f"{split}_accuracy"] = evaluations[split].accuracy
-                row[f"{split}_loss"] = evaluations[split].loss
+        with _averaged(model):
+            for split in variant.evaluate_each_epoch:
+                if split in subsets:
+                    evaluations[split] = evaluate(model, subsets[split], variant.evaluate_mirrored)
+                    row[f"{split}_accuracy"] = evaluations[split].accuracy
+                    row[f"{split}_loss"] = evaluations[split].loss
         state.history.append(row)
         state.epoch = epoch
         now = time.monotonic()
@@ -127,41 +132,53 @@ def _train(
             saved = now
         on_epoch(epoch, row)
         reach("epoch")
+    model.optimizer.finalize_variable_values(model.trainable_variables)  # averages, if it has them
     return state, model, evaluations
+
+
+@contextmanager
+def _averaged(model: "keras.Model") -> Iterator[None]:
+    """Give the network the averages of its weights, where its optimiser keeps them."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    trained = [np.asarray(variable) for variable in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    yield
+    for variable, value in zip(model.trainable_variables, trained, strict=True):
+        variable.assign(value)
 
 
 def _train_epoch(
     model: "keras.Model",
     step: Callable[..., Any],
-    train: Subset,
-    order: NDArray[np.int64],
-    variant: Variant,
+    batches: Iterable[tuple[UInt8s, Labels]],
+    record: bool,
 ) -> tuple[float, float, list[list[float]]]:
-    """Train on all images once, in this order.
+    """Train on each batch of images and labels once.
 
     To the same bits as Keras's `fit`, which takes up to twice the time: it makes a pipeline of data
     for each epoch, whose threads wait for each other in the deterministic mode.
 
     Returns:
         Accuracy and loss over the epoch, while the network changed, and those of each batch
-        where the variant records them.
+        where they are recorded.
     """
-    batches: list[list[float]] = []
-    starts = range(0, len(order), variant.batch_size)
-    for start in starts:
-        if start == 0 or variant.record_iterations:
+    recorded: list[list[float]] = []
+    sizes = []
+    model.reset_metrics()
+    for images, labels in batches:
+        step(images, labels)
+        if record:
+            recorded.append(_metrics(model))
+            sizes.append(len(labels))
             model.reset_metrics()
-        chosen = order[start : start + variant.batch_size]
-        step(train.images[chosen], train.labels[chosen])
-        if variant.record_iterations:
-            batches.append(_metrics(model))
         reach("batch")
-    if not batches:
+    if not record:
         accuracy, loss = _metrics(model)
-        return accuracy, loss, batches
-    sizes = [min(variant.batch_size, len(order) - start) for start in starts]
-    accuracy, loss = np.average(batches, axis=0, weights=sizes).tolist()
-    return accuracy, loss, batches
+    else:
+        accuracy, loss = np.average(recorded, axis=0, weights=sizes).tolist()
+    return accuracy, loss, recorded
 
 
 def _metrics(model: "keras.Model") -> list[float]:
@@ -212,6 +229,7 @@ def _ask_for_room(folder: Path, size: int) -> None:
 
 
 def _write_result(
+    variant: Variant,
     state: State,
     model: "keras.Model",
     evaluations: dict[str, Evaluation],
@@ -228,7 +246,7 @@ def _write_result(
     building.mkdir()
     final: dict[str, float] = {"penalty": penalty(model)}
     for split, subset in subsets.items():
-        evaluation = evaluations.get(split) or evaluate(model, subset)
+        evaluation = evaluations.get(split) or evaluate(model, subset, variant.evaluate_mirrored)
         final[f"{split}_accuracy"] = evaluation.accuracy
         final[f"{split}_loss"] = evaluation.loss
         if split == "train":
@@ -250,7 +268,7 @@ def _write_result(
         "train_seconds": round(state.seconds, 2),
         "evaluate_seconds": round(time.monotonic() - started, 2),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "provenance": backend.circumstances(),
+        "provenance": backend.circumstances(variant.precision),
     }
     write_atomically(building / "timing.json", json_bytes(timing))
     write_atomically(building / SUMS, _sums(building))

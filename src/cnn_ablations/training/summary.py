@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from cnn_ablations.models.cost import LayerCost
+from cnn_ablations.training.cost import LayerCost
 
 COLLAPSE_LEVEL = 0.001
 NEAR_ZERO = 0.01

@@ -18,11 +18,11 @@ from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays
 from cnn_ablations.data.splits import split_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import json_bytes, remove, write_atomically
-from cnn_ablations.models.cost import LayerCost, layer_costs
 from cnn_ablations.paths import Paths
 from cnn_ablations.revision import revision
 from cnn_ablations.training import summary
 from cnn_ablations.training.backend import configure
+from cnn_ablations.training.cost import LayerCost, layer_costs
 from cnn_ablations.training.fingerprint import fingerprint
 from cnn_ablations.training.loop import SUMS, OnEpoch, train_seed
 from cnn_ablations.training.network import build_network
@@ -144,7 +144,8 @@ def _write_reports(
     write_atomically(paths.predictions(*own), buffer.getvalue())
     write_atomically(paths.weights(*own), pd.concat(weights).to_csv(index=False).encode())
     write_atomically(paths.features(*own), pd.concat(features).to_csv(index=False).encode())
-    write_atomically(paths.timings(*own), json_bytes(_measurements(folders, paths.root)))
+    timings = {**_measurements(folders, paths.root), "variant": variant.model_dump()}
+    write_atomically(paths.timings(*own), json_bytes(timings))
     return trained
 
 

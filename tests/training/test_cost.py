@@ -2,7 +2,7 @@ from types import ModuleType
 from typing import Any
 
 from cnn_ablations.models.conv_net import conv_net
-from cnn_ablations.models.cost import layer_costs
+from cnn_ablations.training.cost import layer_costs
 
 
 def network(keras: ModuleType, **factors: Any) -> Any:
