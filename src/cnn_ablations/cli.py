@@ -46,8 +46,10 @@ Workers = Annotated[
 def check() -> None:
     """Check params.yaml and say what it holds."""
     from cnn_ablations.files import write_atomically
+    from cnn_ablations.inputs import write_inputs
 
     paths, params = _project()
+    write_inputs(params, paths)
     write_atomically(paths.checked, b"params.yaml is valid\n")
     seeds = sum(len(variant.seeds) for variant in params.variants.values())
     typer.echo(

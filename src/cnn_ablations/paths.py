@@ -25,6 +25,10 @@ class Paths:
         """Always the same words: that params.yaml is valid."""
         return self.root / "data" / "params-are-valid.txt"
 
+    def inputs(self, *parts: str) -> Path:
+        """What decides a variant's stages: `inputs("train", "r2-2conv-none.json")`."""
+        return self.root.joinpath("data", "inputs", *parts)
+
     def raw(self, dataset: str) -> Path:
         return self.root / "data" / "raw" / dataset
 

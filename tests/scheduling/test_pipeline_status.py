@@ -5,6 +5,7 @@ import yaml
 
 from cnn_ablations.config.params import Params, parse_params
 from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import json_bytes, write_atomically
 from cnn_ablations.paths import Paths
 from cnn_ablations.scheduling.pipeline import (
     Stale,
@@ -25,24 +26,21 @@ def params(document: dict[str, Any]) -> Params:
     return parse_params(document)
 
 
-def why(params: Params, lock: dict[str, Any], *changes: Any) -> list[str]:
-    return reasons(Stale("train@tiny-net", list(changes)), lock, params)
+def why(params: Params, paths: Paths, lock: dict[str, Any], *changes: Any) -> list[str]:
+    return reasons(Stale("train@tiny-net", list(changes)), lock, params, paths)
 
 
-def test_a_stage_that_dvc_lock_does_not_have_never_ran(params: Params) -> None:
-    assert why(params, {}, {"changed deps": {"params.yaml": {"variants.tiny-net": "new"}}}) == [
-        "never run"
-    ]
+def test_a_stage_that_dvc_lock_does_not_have_never_ran(params: Params, project: Paths) -> None:
+    change = {"changed deps": {"data/inputs/train/tiny-net.json": "new"}}
+    assert why(params, project, {}, change) == ["never run"]
 
 
-def test_each_kind_of_change_is_told_once(params: Params) -> None:
+def test_each_kind_of_change_is_told_once(params: Params, project: Paths) -> None:
     lock: dict[str, Any] = {"train@tiny-net": {}}
     dependencies = {
         "data/arrays/digits": "modified",
         "notebooks/train.ipynb": "modified",
-        "src/cnn_ablations/training": "modified",
-        "src/cnn_ablations/data/splits.py": "modified",
-        "pyproject.toml": {"project.optional-dependencies.cpu": "modified"},
+        "data/inputs/train/tiny-net.json": "modified",
     }
     outputs = {
         "data/runs/tiny/tiny-net": "not in cache",
@@ -50,29 +48,32 @@ def test_each_kind_of_change_is_told_once(params: Params) -> None:
         "reports/metrics/tiny/tiny-net.json": "modified",
     }
     changes = [{"changed deps": dependencies}, {"changed outs": outputs}, "changed command"]
-    assert why(params, lock, *changes) == [
+    assert why(params, project, lock, *changes) == [
         "changed data data/arrays",
         "changed notebook train.ipynb",
-        "changed code training, data/splits.py",
-        "changed libraries project.optional-dependencies.cpu",
+        "changed code",
         "missing data/runs, reports/curves",
         "changed output reports/metrics",
         "changed command",
     ]
     missing = {"changed deps": {"data/arrays/digits": "deleted"}}
-    assert why(params, lock, missing) == ["missing data/arrays"]
+    assert why(params, project, lock, missing) == ["missing data/arrays"]
 
 
-def test_a_changed_key_is_told_with_both_values(params: Params, document: dict[str, Any]) -> None:
-    ran_with = {
-        "variants.tiny-net": {**document["variants"]["tiny-net"], "conv_dropout": 0.5},
-        "protocols.tiny": {**document["protocols"]["tiny"], "epochs": 5},
-    }
-    lock = {"train@tiny-net": {"params": {"params.yaml": ran_with}}}
-    change = {"changed deps": {"params.yaml": {"protocols.tiny": "modified"}}}
-    assert why(params, lock, change) == ["changed key epochs 5 → 3, conv_dropout 0.5 → 0.2"]
-    del ran_with["variants.tiny-net"]["protocol"]  # what today's schema refuses
-    assert why(params, lock, change) == ["changed key protocols.tiny"]
+def test_a_changed_key_is_told_with_both_values(params: Params, project: Paths) -> None:
+    variant = params.variant("tiny-net")
+    factors = {**variant.factors, "conv_dropout": 0.5}
+    before = variant.model_copy(update={"epochs": 5, "factors": factors}).model_dump()
+    seed = {"train_seconds": 1.0, "evaluate_seconds": 1.0, "peak_memory_mb": 1}
+    file = project.timings("tiny", "tiny-net")
+    lock: dict[str, Any] = {"train@tiny-net": {}}
+    change = {"changed deps": {"data/inputs/train/tiny-net.json": "modified"}}
+    write_atomically(file, json_bytes({"seeds": {"0": seed}, "variant": before}))
+    told = ["changed key epochs 5 → 3, conv_dropout 0.5 → 0.2"]
+    assert why(params, project, lock, change) == told
+    for unknown in ({**before, "epochs": 0}, {}):  # what today's schema refuses
+        write_atomically(file, json_bytes({"seeds": {"0": seed}, "variant": unknown}))
+        assert why(params, project, lock, change) == ["changed code"]
 
 
 def test_dvc_is_asked_for_targets_and_what_they_need(stubs: Paths) -> None:

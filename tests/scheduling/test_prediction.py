@@ -1,4 +1,3 @@
-import copy
 import itertools
 import json
 from typing import Any
@@ -41,23 +40,14 @@ def params(project: Paths, document: dict[str, Any]) -> Params:
     return load_params(project.params)
 
 
-@pytest.fixture
-def lock(document: dict[str, Any], params: Params) -> dict[str, Any]:
-    """dvc.lock after `tiny-net` was trained."""
-    ran_with = {
-        "variants.tiny-net": document["variants"]["tiny-net"],
-        "protocols.tiny": document["protocols"]["tiny"],
-    }
-    return {"train@tiny-net": {"params": {"params.yaml": copy.deepcopy(ran_with)}}}
-
-
-def record(paths: Paths, seconds: list[float], flops: int = 1000) -> None:
+def record(paths: Paths, variant: Variant, seconds: list[float], flops: int = 1000) -> None:
     write_atomically(paths.metrics("tiny", "tiny-net"), json_bytes({"flops": flops}))
     seeds = {
         str(seed): {"train_seconds": spent, "evaluate_seconds": 1.0, "peak_memory_mb": 1}
         for seed, spent in enumerate(seconds)
     }
-    write_atomically(paths.timings("tiny", "tiny-net"), json_bytes({"seeds": seeds}))
+    timings = {"seeds": seeds, "variant": variant.model_dump()}
+    write_atomically(paths.timings("tiny", "tiny-net"), json_bytes(timings))
 
 
 def job(variant: Variant, **changes: Any) -> Job:
@@ -118,6 +108,8 @@ def test_the_makespan_counts_who_is_busy() -> None:
         {"method": "last", "val": 37},
         {"method": "train_test_split", "held_out": 0.3, "random_state": 1},
         {"method": "train_test_split", "held_out": 101, "random_state": 1},
+        {"method": "stratified", "val": 0.21, "random_state": 1},
+        {"method": "stratified", "val": 37, "random_state": 1},
     ],
 )
 @pytest.mark.parametrize("train_on", ["train", "train+val"])
@@ -141,37 +133,36 @@ def test_the_fit_finds_what_an_operation_and_a_step_take(tiny_variant: Variant) 
 
 
 def test_a_record_counts_for_the_recipe_that_it_was_made_with(
-    project: Paths, document: dict[str, Any], params: Params, lock: dict[str, Any]
+    project: Paths, document: dict[str, Any], params: Params
 ) -> None:
     variant = params.variant("tiny-net")
-    assert recorded(variant, project, lock) is None  # no files
-    record(project, [10, 30, 11])
-    found = recorded(variant, project, lock)
+    assert recorded(variant, project) is None  # no files
+    record(project, variant, [10, 30, 11])
+    found = recorded(variant, project)
     assert found is not None
     assert (found.flops, found.seed_seconds) == (1000, 12)
-    assert recorded(variant, project, {}) is None
     for damaged in (project.metrics, project.timings):
         whole = damaged("tiny", "tiny-net").read_bytes()
         for content in (b"[" * 100_000, b"{}", b'{"flops": "x"}'):
             damaged("tiny", "tiny-net").write_bytes(content)
-            assert recorded(variant, project, lock) is None
+            assert recorded(variant, project) is None
         damaged("tiny", "tiny-net").write_bytes(whole)
 
     document["protocols"]["tiny"]["seeds"] = [0, 1, 2, 3]  # another seed takes as long
-    assert recorded(parse_params(document).variant("tiny-net"), project, lock) is not None
+    assert recorded(parse_params(document).variant("tiny-net"), project) is not None
     document["variants"]["tiny-net"]["dataset"] = "more-digits"
     document["datasets"]["more-digits"] = document["datasets"]["digits"]
-    assert recorded(parse_params(document).variant("tiny-net"), project, lock) is None
+    assert recorded(parse_params(document).variant("tiny-net"), project) is None
     document["variants"]["tiny-net"].update(dataset="digits", epochs=6)  # of 3
-    found = recorded(parse_params(document).variant("tiny-net"), project, lock)
+    found = recorded(parse_params(document).variant("tiny-net"), project)
     assert found is not None
     assert found.seed_seconds == 24
     document["variants"]["tiny-net"].update(batch_size=7)
-    assert recorded(parse_params(document).variant("tiny-net"), project, lock) is None
+    assert recorded(parse_params(document).variant("tiny-net"), project) is None
 
 
 def test_a_record_of_another_processor_is_told_from_one_of_this(
-    project: Paths, params: Params, lock: dict[str, Any]
+    project: Paths, params: Params
 ) -> None:
     here = {key: circumstances()[key] for key in ("device", "cpu", "processor")}
     file = project.timings("tiny", "tiny-net")
@@ -181,39 +172,37 @@ def test_a_record_of_another_processor_is_told_from_one_of_this(
         ([{**here, "processor": "a slow one"}], True),
         ([{**here, "processor": "a slow one"}, here], False),
     ):
-        record(project, [10])
+        record(project, params.variant("tiny-net"), [10])
         content = json.loads(file.read_bytes()) | {"provenance": provenance}
         file.write_bytes(json_bytes(content))
-        found = recorded(params.variant("tiny-net"), project, lock)
+        found = recorded(params.variant("tiny-net"), project)
         assert found is not None
         assert found.elsewhere == elsewhere
 
 
-def test_a_seed_in_scratch_is_not_trained_again(
-    project: Paths, params: Params, lock: dict[str, Any]
-) -> None:
+def test_a_seed_in_scratch_is_not_trained_again(project: Paths, params: Params) -> None:
     variant = params.variant("tiny-net")
     arrays = load_arrays(project.arrays("digits"))
     (seed_folder(variant, 0, arrays, project) / "result").mkdir(parents=True)
-    record(project, [9])
-    (found,) = jobs_of([Stale("train@tiny-net", [])], ["inspect@tiny-net"], params, project, lock)
+    record(project, variant, [9])
+    (found,) = jobs_of([Stale("train@tiny-net", [])], ["inspect@tiny-net"], params, project, {})
     assert (found.variant.name, found.stages) == ("tiny-net", ("train", "inspect"))
     assert found.seeds == [1]
     assert found.seconds == 10 + 2 * STAGE_SECONDS
 
 
 def test_a_variant_without_times_is_predicted_from_those_that_have_them(
-    project: Paths, params: Params, lock: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    project: Paths, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record(project, [9, 9])
+    record(project, params.variant("tiny-net"), [9, 9])
     sizes = {"tiny-wide": Size(4000)}
     monkeypatch.setattr(
         "cnn_ablations.scheduling.prediction.measured", lambda variants, params, known: sizes
     )
     stale = [Stale(f"train@{name}", []) for name in params.variants]
-    jobs = jobs_of(stale, [], params, project, lock)
+    jobs = jobs_of(stale, [], params, project, {})
     assert [job.stages for job in jobs] == [("train",), ("train",)]
-    wide, net = predicted(jobs, params, project, lock)  # the longest first
+    wide, net = predicted(jobs, params, project)  # the longest first
     assert (net.variant.name, net.basis, net.seed_seconds) == ("tiny-net", "recorded", 10)
     assert (wide.variant.name, wide.basis, wide.flops) == ("tiny-wide", "FLOPs", 4000)
     assert wide.seed_seconds is not None
@@ -228,7 +217,7 @@ def test_where_nothing_is_on_record_a_measurement_says_how_long_it_takes(
         "cnn_ablations.scheduling.prediction.measured", lambda variants, params, known: sizes
     )
     stale = [Stale(f"train@{name}", []) for name in params.variants]
-    jobs = predicted(jobs_of(stale, [], params, project, {}), params, project, {})
+    jobs = predicted(jobs_of(stale, [], params, project, {}), params, project)
     assert [(job.variant.name, job.basis) for job in jobs] == [
         ("tiny-wide", "measured"),
         ("tiny-net", "measured"),

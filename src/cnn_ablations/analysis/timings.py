@@ -1,7 +1,7 @@
 """What trainings took where they ran last, read back from reports/timings."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter
 
@@ -41,6 +41,8 @@ class Timings(BaseModel):
     provenance: list[dict[str, str]] = []
     """The distinct circumstances in which the seeds were trained."""
     revision: Revision = Revision()
+    variant: dict[str, Any] = {}
+    """What was trained, with all its keys."""
 
 
 _TIMINGS = TypeAdapter(Timings)

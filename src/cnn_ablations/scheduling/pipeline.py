@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from cnn_ablations.analysis.timings import load_timings
 from cnn_ablations.config.document import read_document
 from cnn_ablations.config.params import Params
-from cnn_ablations.config.variants import Variant, resolve_variant
+from cnn_ablations.config.variants import Variant
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 
@@ -100,10 +101,10 @@ def put_into_cache(paths: Paths, stages: Iterable[str]) -> None:
                 repo.stage_cache.save(stage)
 
 
-def reasons(stage: Stale, lock: Mapping[str, Any], params: Params) -> list[str]:
+def reasons(stage: Stale, lock: Mapping[str, Any], params: Params, paths: Paths) -> list[str]:
     """Why a stage of a variant is out of date: a few words for each kind of change.
 
-    `lock` is the content of dvc.lock, which has the values that the stage ran with.
+    `lock` has the stages of dvc.lock.
     """
     if stage.name not in lock:
         return ["never run"]
@@ -118,9 +119,11 @@ def reasons(stage: Stale, lock: Mapping[str, Any], params: Params) -> list[str]:
         for path, how in change.get("changed outs", {}).items():
             kind = "changed output" if how == "modified" else "missing"
             kinds.setdefault(kind, []).append(_room(path))
-    if "changed key" in kinds:
-        variant = params.variants[stage.entry]
-        kinds["changed key"] = _changed_keys(variant, lock[stage.name]) or kinds["changed key"]
+    if "changed code" in kinds:
+        keys = _changed_keys(params.variants[stage.entry], paths)
+        if keys:
+            kinds = {"changed key" if k == "changed code" else k: v for k, v in kinds.items()}
+            kinds["changed key"] = keys
     return [
         f"{kind} {', '.join(dict.fromkeys(details))}".rstrip() for kind, details in kinds.items()
     ]
@@ -144,29 +147,22 @@ class _Lock(BaseModel):
     stages: dict[str, dict[str, Any]] = {}
 
 
-def trained_as(name: str, stage: Mapping[str, Any]) -> Variant | None:
-    """The variant that a `train` stage of dvc.lock trained; None if today's schema refuses it."""
-    values = stage.get("params", {}).get("params.yaml", {})
-    protocols = {
-        key.partition(".")[2]: value
-        for key, value in values.items()
-        if key.startswith("protocols.")
-    }
+def trained_as(variant: Variant, paths: Paths) -> Variant | None:
+    """What was trained last under the variant's name; None where that is not on record, or
+    today's schema refuses it.
+    """
     try:
-        return resolve_variant(name, values.get(f"variants.{name}"), protocols)
-    except ProjectError:
+        timings = load_timings(paths.timings(variant.group, variant.name))
+        return Variant.model_validate(timings.variant) if timings else None
+    except (ProjectError, ValidationError):
         return None
 
 
 def _dependency(path: str, how: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(how, Mapping):  # the keys of a file
-        for key in how:
-            kind = "changed key" if path == "params.yaml" else "changed libraries"
-            yield kind, key
+    if path.startswith("data/inputs/"):
+        yield ("missing" if how == "deleted" else "changed code"), ""
     elif path.startswith("data/"):
         yield ("missing" if how == "deleted" else "changed data"), _room(path)
-    elif path.startswith("src/"):
-        yield "changed code", path.removeprefix("src/cnn_ablations/")
     elif path.startswith("notebooks/"):
         yield "changed notebook", path.removeprefix("notebooks/")
     else:
@@ -178,9 +174,9 @@ def _room(path: str) -> str:
     return "/".join(path.split("/")[:2])
 
 
-def _changed_keys(variant: Variant, stage: Mapping[str, Any]) -> list[str]:
-    """`epochs 5 → 10` and the like, where the variant resolves otherwise than it did."""
-    before = trained_as(variant.name, stage)
+def _changed_keys(variant: Variant, paths: Paths) -> list[str]:
+    """`epochs 5 → 10` and the like, where the variant is otherwise than it was trained."""
+    before = trained_as(variant, paths)
     if before is None:
         return []
     then, now = (

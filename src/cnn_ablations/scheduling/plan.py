@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from cnn_ablations.config.params import Params
+from cnn_ablations.inputs import write_inputs
 from cnn_ablations.paths import Paths
 from cnn_ablations.scheduling.display import counted, duration
 from cnn_ablations.scheduling.pipeline import (
@@ -20,12 +21,13 @@ def plan_of(targets: Sequence[str], params: Params, paths: Paths, workers: int) 
 
     Raises ProjectError where DVC cannot tell.
     """
+    write_inputs(params, paths)  # as `check` would, so that DVC sees what they change
     stale = stale_stages(paths, targets)
     if not stale:
         return "everything is up to date"
     lock = locked_stages(paths)
     needed = needed_stages(paths, targets)
-    jobs = predicted(jobs_of(stale, needed, params, paths, lock), params, paths, lock)
+    jobs = predicted(jobs_of(stale, needed, params, paths, lock), params, paths)
     data = sorted(
         (stage.name for stage in stale if stage.verb in DATA_STAGES),
         key=lambda name: (DATA_STAGES.index(name.partition("@")[0]), name),

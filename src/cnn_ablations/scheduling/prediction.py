@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cnn_ablations.analysis.results import load_metrics
 from cnn_ablations.analysis.timings import load_timings
 from cnn_ablations.config.params import Params
-from cnn_ablations.config.variants import LastSplit, Variant
+from cnn_ablations.config.variants import LastSplit, StratifiedSplit, Variant
 from cnn_ablations.data.arrays import Arrays, load_arrays
 from cnn_ablations.data.splits import last_split
 from cnn_ablations.errors import ProjectError
@@ -129,7 +129,7 @@ def jobs_of(
     for name, stages in by_variant.items():
         variant = params.variants[name]
         first = stages.get("train") or stages["inspect"]
-        record = recorded(variant, paths, lock)
+        record = recorded(variant, paths)
         jobs.append(
             Job(
                 variant=variant,
@@ -138,7 +138,7 @@ def jobs_of(
                     for verb in VARIANT_STAGES
                     if verb in stages or ("train" in stages and f"{verb}@{name}" in needed)
                 ),
-                reasons=reasons(first, lock, params),
+                reasons=reasons(first, lock, params, paths),
                 seeds=_untrained(variant, arrays[variant.dataset], paths)
                 if "train" in stages
                 else [],
@@ -150,9 +150,7 @@ def jobs_of(
     return jobs
 
 
-def predicted(
-    jobs: Iterable[Job], params: Params, paths: Paths, lock: Mapping[str, Any]
-) -> list[Job]:
+def predicted(jobs: Iterable[Job], params: Params, paths: Paths) -> list[Job]:
     """The jobs, longest first, with a prediction for each.
 
     Where a variant has no recorded times, those of the others say what an operation and what a
@@ -165,7 +163,7 @@ def predicted(
     on_record = {
         variant.name: (work(variant, record.flops, images[variant.dataset]), record.seed_seconds)
         for variant in params.variants.values()
-        if (record := recorded(variant, paths, lock))
+        if (record := recorded(variant, paths))
     }
     rates = fitted_rates(on_record.values()) if on_record else GUESSED_RATES
     deviations: dict[str, list[float]] = {}
@@ -247,18 +245,18 @@ def training_images(variant: Variant, available: int) -> int:
     if isinstance(split, LastSplit):
         train, val = (len(part) for part in last_split(wanted, split.val))
     else:  # as scikit-learn's train_test_split counts
-        held_out = split.held_out
-        rest = math.ceil(wanted * held_out) if held_out < 1 else int(held_out)
-        train, val = wanted - rest, math.ceil(rest / 2)
+        share = split.val if isinstance(split, StratifiedSplit) else split.held_out
+        rest = math.ceil(wanted * share) if share < 1 else int(share)
+        val = rest if isinstance(split, StratifiedSplit) else math.ceil(rest / 2)
+        train = wanted - rest
     return train + val if variant.train_on == "train+val" else train
 
 
-def recorded(variant: Variant, paths: Paths, lock: Mapping[str, Any]) -> Recorded | None:
+def recorded(variant: Variant, paths: Paths) -> Recorded | None:
     """What earlier runs of this very variant took, by epoch; None where it never ran as it is
     today but for the number of epochs.
     """
-    stage = lock.get(f"train@{variant.name}")
-    before = trained_as(variant.name, stage) if stage else None
+    before = trained_as(variant, paths)
     if before is None or _recipe(before) != _recipe(variant):
         return None
     own = (variant.group, variant.name)
@@ -296,9 +294,9 @@ def measured(
 def _measured(
     variants: Sequence[Variant], datasets: Mapping[str, Any], known: Collection[str]
 ) -> dict[str, Size]:
-    from cnn_ablations.models.cost import layer_costs
     from cnn_ablations.training.backend import configure
-    from cnn_ablations.training.network import build_network, compile_network
+    from cnn_ablations.training.cost import layer_costs
+    from cnn_ablations.training.network import build_network
 
     configure()
     sizes = {}
@@ -312,16 +310,18 @@ def _measured(
         if variant.group not in known and flops >= largest.get(variant.group, (0,))[0]:
             largest[variant.group] = flops, variant, model
     for flops, variant, model in largest.values():
-        compile_network(model, variant, MEASURED_IMAGES)
-        sizes[variant.name] = Size(flops, _image_seconds(model, datasets[variant.dataset]))
+        sizes[variant.name] = Size(flops, _image_seconds(model, variant, datasets[variant.dataset]))
     return sizes
 
 
-def _image_seconds(model: Any, dataset: Any) -> float:
-    """Seconds that a compiled network takes to train on one image."""
+def _image_seconds(model: Any, variant: Variant, dataset: Any) -> float:
+    """Seconds that a network takes to train on one image."""
+    from cnn_ablations.training.optimiser import compile_network
+
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (MEASURED_IMAGES, *dataset.image_shape), np.uint8)
     labels = generator.integers(0, len(dataset.classes), MEASURED_IMAGES, np.uint8)
+    compile_network(model, variant, labels)
     model.train_on_batch(images, labels)  # the first step compiles
     began = time.monotonic()
     for _ in range(MEASURED_STEPS):

@@ -105,7 +105,7 @@ def repro(
         failed: dict[str, Outcome] = {}
         if jobs:
             if scheduler or len(jobs) > workers:  # else all start at once, in any order
-                jobs = predicted(jobs, params, paths, lock)
+                jobs = predicted(jobs, params, paths)
             connect = _remote(scheduler, paths, display) if scheduler else _local(workers)
             with connect as (client, admit), display:
                 failed = _run(client, jobs, paths, display, admit)
