@@ -12,6 +12,7 @@ from cnn_ablations.data.arrays import (
     NAMES,
     Piece,
     load_arrays,
+    load_file_names,
     write_arrays,
     write_pieces,
 )
@@ -126,6 +127,7 @@ def test_what_a_killed_run_left_is_not_in_the_way(folder: Path) -> None:
         (Piece(CONTENT["train_images"][:, 1:], CONTENT["train_labels"]), r"\(5, 2, 4, 2\) instead"),
         (Piece(CONTENT["train_images"] / 16, CONTENT["train_labels"]), "float64"),
         (Piece(CONTENT["train_images"], CONTENT["train_labels"] + 1), "up to 3 with 3 classes"),
+        (Piece(CONTENT["train_images"], CONTENT["train_labels"], ["a.png"]), "1 files"),
     ],
 )
 def test_a_piece_that_does_not_belong_is_an_error(
@@ -163,6 +165,45 @@ def test_labels_of_another_width_than_the_classes_need_are_refused(folder: Path)
         ProjectError, match=r"holds uint16 \(5,\), but meta\.json says uint8 \(5,\)"
     ):
         load_arrays(folder)
+
+
+TRAIN_FILES = ["cat/1.png", 'say "a", b\n.png', "\u732b/\u00e9.jpg", "\udcff.gif", ""]
+
+
+@pytest.fixture
+def named(folder: Path) -> Path:
+    """The same arrays with file names for the training images."""
+    named = folder.with_name("named")
+    train = [
+        piece._replace(files=TRAIN_FILES[begin : begin + len(piece.labels)])
+        for begin, piece in zip((0, 2), pieces("train", 2), strict=True)
+    ]
+    write_pieces(named, train, pieces("test"), **SHAPE)
+    return named
+
+
+def test_file_names_come_back_in_the_order_of_the_images(folder: Path, named: Path) -> None:
+    assert load_file_names(named, "train") == TRAIN_FILES
+    assert load_file_names(named, "test") is None
+    assert load_file_names(folder, "train") is None
+
+
+def test_a_file_that_is_renamed_makes_no_other_arrays(folder: Path, named: Path) -> None:
+    assert load_arrays(named).sha256 == load_arrays(folder).sha256
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_text("[]"), lambda path: path.write_text("")]
+)
+def test_damaged_file_names_are_one_sentence_when_they_are_asked_for(
+    named: Path, damage: Any
+) -> None:
+    damage(named / "train_files.json")
+    load_arrays(named)
+    with pytest.raises(
+        ProjectError, match=r"train_files\.json.*; run `dvc repro preprocess@named`$"
+    ):
+        load_file_names(named, "train")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,5 +1,6 @@
 """A data set as arrays on disk: written once, then opened memory-mapped by everything else."""
 
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from cnn_ablations.files import cannot_write, json_bytes, read_limited, remove, 
 UInt8s = NDArray[np.uint8]
 Labels = NDArray[np.uint8 | np.uint16]
 Part = Literal["train", "test"]
+PARTS: tuple[Part, Part] = ("train", "test")
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 META = "meta.json"
 META_LIMIT = 2**24
@@ -55,6 +57,8 @@ class Piece(NamedTuple):
     """(n, height, width, channels)."""
     labels: Labels
     """(n,)."""
+    files: Sequence[str] = ()
+    """The name of each image's file; empty where images have no files of their own."""
 
 
 class _Array(BaseModel, strict=True):
@@ -68,6 +72,8 @@ class _Meta(BaseModel, strict=True):
     classes: Annotated[list[str], Len(1)]
     pixel_max: PositiveInt
     arrays: dict[str, _Array]
+    files: dict[Part, str] = {}
+    """The hash of each list of file names."""
 
 
 def write_arrays(
@@ -79,12 +85,14 @@ def write_arrays(
     test_labels: Labels,
     classes: list[str],
     pixel_max: int,
+    train_files: Sequence[str] = (),
+    test_files: Sequence[str] = (),
 ) -> None:
     """Write arrays that are already in memory: see `write_pieces`."""
     write_pieces(
         folder,
-        [Piece(train_images, train_labels)],
-        [Piece(test_images, test_labels)],
+        [Piece(train_images, train_labels, train_files)],
+        [Piece(test_images, test_labels, test_files)],
         image_shape=train_images.shape[1:],
         classes=classes,
         pixel_max=pixel_max,
@@ -114,7 +122,7 @@ def write_pieces(
 
     Raises:
         ProjectError: where the folder cannot be written.
-        ValueError: where images and labels do not belong together.
+        ValueError: where images, labels and files do not belong together.
     """
     new = folder.with_name(f".{folder.name}.tmp")
     try:
@@ -124,8 +132,9 @@ def write_pieces(
             **_write_part(new, "train", train, image_shape, len(classes)),
             **_write_part(new, "test", test, image_shape, len(classes)),
         }
-        meta = _Meta(classes=classes, pixel_max=pixel_max, arrays=arrays)
-        content = json_bytes(meta.model_dump(mode="json"))
+        files = {part: sha256_of(path) for part in PARTS if (path := _files(new, part)).exists()}
+        meta = _Meta(classes=classes, pixel_max=pixel_max, arrays=arrays, files=files)
+        content = json_bytes(meta.model_dump(mode="json", exclude_defaults=True))
         (new / META).write_bytes(content)
         remove(folder)
         new.replace(folder)
@@ -154,6 +163,24 @@ def load_arrays(folder: Path) -> Arrays:
     )
 
 
+def load_file_names(folder: Path, part: Part) -> list[str] | None:
+    """The name of each image's file, in the order of the images; None where they have none.
+
+    Raises ProjectError where the list is missing or is not what `meta.json` says.
+    """
+    with _explained(folder):
+        sha256 = _read_meta(folder).files.get(part)
+        if sha256 is None:
+            return None
+        _check_unchanged(_files(folder, part), sha256)
+        names: list[str] = json.loads(_files(folder, part).read_bytes())
+    return names
+
+
+def _files(folder: Path, part: Part) -> Path:
+    return folder / f"{part}_files.json"
+
+
 def _label_type(classes: int) -> type[np.uint8 | np.uint16]:
     return np.uint8 if classes <= 256 else np.uint16
 
@@ -163,6 +190,7 @@ def _write_part(
 ) -> dict[str, _Array]:
     """Write the files of a part. What `meta.json` says about its two arrays."""
     labels: list[Labels] = [np.empty(0, _label_type(classes))]
+    files: list[str] = []
     images_path, labels_path = (folder / f"{part}_{kind}.npy" for kind in ("images", "labels"))
     with images_path.open("wb") as file:
         _write_header(file, (0, *image_shape))
@@ -172,12 +200,18 @@ def _write_part(
                 raise ValueError(f"{images.dtype} {images.shape} instead of uint8 {shape}")
             file.write(np.ascontiguousarray(images))
             labels.append(piece.labels)
+            files.extend(piece.files)
         joined = np.concatenate(labels)
         file.seek(0)
         _write_header(file, (len(joined), *image_shape))
-    if joined.max(initial=0) >= classes:
-        raise ValueError(f"labels up to {joined.max()} with {classes} classes")
+    if joined.max(initial=0) >= classes or len(files) not in (0, len(joined)):
+        raise ValueError(
+            f"{len(joined)} labels up to {joined.max()} with {classes} classes, {len(files)} files"
+        )
     np.save(labels_path, joined.astype(labels[0].dtype, casting="same_kind"))
+    if files:
+        # ASCII, since the bytes of a file name may be no text.
+        _files(folder, part).write_text(json.dumps(files, indent=0) + "\n")
     return {
         images_path.stem: _Array(shape=(len(joined), *image_shape), sha256=sha256_of(images_path)),
         labels_path.stem: _Array(shape=joined.shape, sha256=sha256_of(labels_path)),
