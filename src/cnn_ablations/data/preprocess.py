@@ -8,7 +8,7 @@ import numpy as np
 from cnn_ablations.config.datasets import Cifar10Dataset, Dataset, DigitsDataset, IdxDataset
 from cnn_ablations.data import digits
 from cnn_ablations.data.arrays import Piece, UInt8s, write_pieces
-from cnn_ablations.data.cifar10 import read_batch, read_label_names, rows_to_images
+from cnn_ablations.data.cifar10 import SIZE_LIMIT, read_batch, read_label_names, rows_to_images
 from cnn_ablations.data.idx import read_idx
 from cnn_ablations.data.verify import check_sha256
 from cnn_ablations.errors import ProjectError
@@ -67,7 +67,7 @@ def _with_channels(images: UInt8s) -> UInt8s:
 
 def _read_cifar10(raw: Path, dataset: Cifar10Dataset) -> Parts:
     paths = {name: _raw_file(raw / name, sha256) for name, sha256 in dataset.members.items()}
-    names = read_label_names(paths["batches.meta"].read_bytes(), "batches.meta")
+    names = read_label_names(_content(paths["batches.meta"]), "batches.meta")
     if names != dataset.classes:
         raise ProjectError(
             f"params.yaml: datasets.{raw.name}.classes is {dataset.classes}, but batches.meta says "
@@ -78,8 +78,14 @@ def _read_cifar10(raw: Path, dataset: Cifar10Dataset) -> Parts:
 
 
 def _read_batch(path: Path) -> Piece:
-    rows, labels = read_batch(path.read_bytes(), path.name)
+    rows, labels = read_batch(_content(path), path.name)
     return Piece(rows_to_images(rows), labels)
+
+
+def _content(path: Path) -> bytes:
+    """As much of a file as can be a pickle of CIFAR-10, and a byte that shows that it is larger."""
+    with path.open("rb") as file:
+        return file.read(SIZE_LIMIT + 1)
 
 
 def _raw_file(path: Path, sha256: str | None = None) -> Path:
