@@ -143,7 +143,13 @@ def test_runs_no_code(tmp_path: Path, protocol: int, nested: bool) -> None:
         assert not harm.exists()
 
 
-LONG = 2**25 - 10
+def test_refuses_a_file_larger_than_any_of_the_seven(python_2_pickle: Pickle) -> None:
+    batch = python_2_pickle(BATCH | {"batch_label": " " * SIZE_LIMIT})
+    with pytest.raises(ProjectError, match="it has more than 33,554,432 bytes"):
+        read_batch(batch, "x")
+
+
+LONG = SIZE_LIMIT - 10
 """As long as an argument can be."""
 
 
