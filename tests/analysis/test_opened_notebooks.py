@@ -75,7 +75,8 @@ def cifar10(raw: Path, python_2_pickle: Callable[[Any], bytes]) -> dict[str, Any
     """Batches of three random images, and their entry in params.yaml."""
     names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
     contents: dict[str, dict[str, Any]] = {
-        name: {"data": random_bytes(3, 3072), "labels": [0, 1, 2]} for name in names
+        name: {"data": random_bytes(3, 3072), "labels": [0, 1, 2], "filenames": ["a", "b", "c"]}
+        for name in names
     }
     contents["batches.meta"] = {"label_names": ["cat", "dog", "frog"]}
     return {

@@ -13,13 +13,24 @@ from hypothesis import strategies as st
 
 from cnn_ablations.config.datasets import Cifar10Dataset
 from cnn_ablations.config.params import Params
-from cnn_ablations.data.cifar10 import SIZE_LIMIT, read_batch, read_label_names, rows_to_images
+from cnn_ablations.data.cifar10 import (
+    SIZE_LIMIT,
+    read_batch,
+    read_file_names,
+    read_label_names,
+    rows_to_images,
+)
 from cnn_ablations.data.verify import verified_members
 from cnn_ablations.errors import ProjectError
 
 Pickle = Callable[[Any], bytes]
 ROWS = np.random.default_rng(0).integers(0, 256, (3, 3072), np.uint8)
-BATCH = {"batch_label": "training batch 1 of 5", "labels": [9, 0, 4], "data": ROWS}
+BATCH = {
+    "batch_label": "training batch 1 of 5",
+    "labels": [9, 0, 4],
+    "data": ROWS,
+    "filenames": ["taxi_s_000001.png", "emu_s_000002.png", "elk_s_000003.png"],
+}
 
 
 def test_reads_a_batch(python_2_pickle: Pickle) -> None:
@@ -48,6 +59,19 @@ def test_reads_what_python_reads_in_the_real_files(real_params: Params) -> None:
             rows, labels = read_batch(content, name)
             np.testing.assert_array_equal(rows, expected["data"])
             np.testing.assert_array_equal(labels, expected["labels"])
+            assert read_file_names(content, name) == expected["filenames"]
+
+
+def test_reads_the_file_names_of_a_batch(python_2_pickle: Pickle) -> None:
+    assert read_file_names(python_2_pickle(BATCH), "data_batch_1") == BATCH["filenames"]
+
+
+@pytest.mark.parametrize("names", [None, ["a.png"], ["a.png", "b.png", 3]])
+def test_refuses_other_file_names(python_2_pickle: Pickle, names: Any) -> None:
+    batch = {key: value for key, value in BATCH.items() if key != "filenames"}
+    batch |= {} if names is None else {"filenames": names}
+    with pytest.raises(ProjectError, match=r"^data_batch_1: its filenames are not 3 names$"):
+        read_file_names(python_2_pickle(batch), "data_batch_1")
 
 
 def test_reads_label_names(python_2_pickle: Pickle) -> None:

@@ -12,7 +12,7 @@ import pytest
 from cnn_ablations.config.datasets import Dataset, dataset_adapter
 from cnn_ablations.config.params import Params
 from cnn_ablations.data import digits
-from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays
+from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays, load_file_names
 from cnn_ablations.data.download import download
 from cnn_ablations.data.preprocess import preprocess
 from cnn_ablations.errors import ProjectError
@@ -65,7 +65,8 @@ def cifar10_dataset(paths: Paths, python_2_pickle: Pickle, **changes: Any) -> Da
     contents: dict[str, dict[str, Any]] = {"batches.meta": {"label_names": NAMES}}
     for name, number in batches.items():
         rows = np.full((2, 3072), number, np.uint8)
-        contents[name] = {"data": rows, "labels": [number % 3] * 2}
+        files = [f"{name}-{image}.png" for image in range(2)]
+        contents[name] = {"data": rows, "labels": [number % 3] * 2, "filenames": files}
     members = {
         name: put(paths.raw("d") / name, python_2_pickle(content))
         for name, content in contents.items()
@@ -104,6 +105,10 @@ def test_cifar10_batches_are_joined_in_order(paths: Paths, python_2_pickle: Pick
     assert arrays.train_labels.tolist() == [1, 1, 2, 2, 0, 0, 1, 1, 2, 2]
     assert arrays.test_images[:, 0, 0, 0].tolist() == [6, 6]
     assert arrays.test_labels.tolist() == [0, 0]
+    train_files = load_file_names(paths.arrays("d"), "train")
+    assert train_files is not None
+    assert train_files[1:3] == ["data_batch_1-1.png", "data_batch_2-0.png"]
+    assert load_file_names(paths.arrays("d"), "test") == ["test_batch-0.png", "test_batch-1.png"]
     assert (arrays.classes, arrays.pixel_max) == (NAMES, 255)
 
 

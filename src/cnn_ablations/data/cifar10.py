@@ -41,6 +41,19 @@ def read_batch(content: bytes, source: str) -> tuple[UInt8s, UInt8s]:
     return rows, np.array(labels, np.uint8)
 
 
+def read_file_names(content: bytes, source: str) -> list[str]:
+    """The file name that each image of a pickled batch once had, in the order of the images.
+
+    `source` is the name of the batch in a message. Raises ProjectError where there is not one name
+    for each label.
+    """
+    fields = _read_fields(content, source)
+    names, images = fields.get("filenames", []), len(fields.get("labels", []))
+    if len(names) != images or not all(type(name) is str for name in names):
+        raise ProjectError(f"{source}: its filenames are not {images} names")
+    return names
+
+
 def read_label_names(content: bytes, source: str) -> list[str]:
     """The class names in the pickle `batches.meta`, in the order of the labels.
 

@@ -8,7 +8,13 @@ import numpy as np
 from cnn_ablations.config.datasets import Cifar10Dataset, Dataset, DigitsDataset, IdxDataset
 from cnn_ablations.data import digits
 from cnn_ablations.data.arrays import Piece, UInt8s, write_pieces
-from cnn_ablations.data.cifar10 import SIZE_LIMIT, read_batch, read_label_names, rows_to_images
+from cnn_ablations.data.cifar10 import (
+    SIZE_LIMIT,
+    read_batch,
+    read_file_names,
+    read_label_names,
+    rows_to_images,
+)
 from cnn_ablations.data.idx import read_idx
 from cnn_ablations.data.verify import check_sha256
 from cnn_ablations.errors import ProjectError
@@ -78,8 +84,9 @@ def _read_cifar10(raw: Path, dataset: Cifar10Dataset) -> Parts:
 
 
 def _read_batch(path: Path) -> Piece:
-    rows, labels = read_batch(_content(path), path.name)
-    return Piece(rows_to_images(rows), labels)
+    content = _content(path)
+    rows, labels = read_batch(content, path.name)
+    return Piece(rows_to_images(rows), labels, read_file_names(content, path.name))
 
 
 def _content(path: Path) -> bytes:
