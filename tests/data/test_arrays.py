@@ -60,7 +60,7 @@ def test_the_same_arrays_are_the_same_bytes(folder: Path, tmp_path: Path) -> Non
         assert path.read_bytes() == (again / path.name).read_bytes()
 
 
-SHAPE = {"image_shape": (3, 4, 2), "classes": ["a", "b", "c"], "pixel_max": 16}
+SHAPE: dict[str, Any] = {"image_shape": (3, 4, 2), "classes": ["a", "b", "c"], "pixel_max": 16}
 
 
 def pieces(part: str, *boundaries: int) -> Iterator[Piece]:

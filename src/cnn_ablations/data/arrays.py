@@ -145,7 +145,7 @@ def write_pieces(
 
 
 def load_arrays(folder: Path) -> Arrays:
-    """Open what `write_arrays` wrote, once every byte of it is known to be what it was.
+    """Open what `write_arrays` wrote, after checking that no byte of it has changed.
 
     Raises ProjectError where a file is missing or is not what `meta.json` says.
     """
@@ -198,7 +198,7 @@ def _write_part(
             images, shape = piece.images, (len(piece.labels), *image_shape)
             if images.shape != shape or images.dtype != np.uint8:
                 raise ValueError(f"{images.dtype} {images.shape} instead of uint8 {shape}")
-            file.write(np.ascontiguousarray(images))
+            file.write(np.ascontiguousarray(images).data)
             labels.append(piece.labels)
             files.extend(piece.files)
         joined = np.concatenate(labels)
@@ -219,7 +219,7 @@ def _write_part(
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Begin a .npy file of bytes. The header is as long whatever the number of images is."""
+    """Begin a .npy file of bytes; the header has the same length for any number of images."""
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
 
@@ -230,7 +230,7 @@ def _again(folder: Path) -> str:
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    """Raises ProjectError, with the way out, whatever is wrong in a folder of arrays."""
+    """Turns whatever is wrong in a folder of arrays into a ProjectError with the way out."""
     try:
         yield
     except ValidationError as error:

@@ -90,7 +90,7 @@ def _read_batch(path: Path) -> Piece:
 
 
 def _content(path: Path) -> bytes:
-    """As much of a file as can be a pickle of CIFAR-10, and a byte that shows that it is larger."""
+    """The content of a file, cut off one byte beyond the size at which it is refused."""
     with path.open("rb") as file:
         return file.read(SIZE_LIMIT + 1)
 
@@ -111,7 +111,7 @@ def _raw_file(path: Path, sha256: str | None = None) -> Path:
 
 
 def _checked(name: str, dataset: Dataset, part: str, pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """The pieces, each held against what params.yaml says about the images."""
+    """The pieces, each once it agrees with what params.yaml says about the images."""
     for piece in pieces:
         images, labels = piece.images, piece.labels
         if labels.shape != (len(images),):
