@@ -5,6 +5,7 @@ import copy
 import json
 import os
 import signal
+import struct
 import subprocess
 import time
 import warnings
@@ -138,6 +139,36 @@ def make_project(tiny_document: dict[str, Any]) -> Callable[[Path], Paths]:
 @pytest.fixture
 def project(tmp_path: Path, make_project: Callable[[Path], Paths]) -> Paths:
     return make_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def python_2_pickle() -> Callable[[Any], bytes]:
+    """Pickles strings, numbers, lists, dictionaries and arrays as Python 2 pickled CIFAR-10."""
+    return lambda value: b"\x80\x02" + python_2_opcodes(value) + b"."
+
+
+def python_2_opcodes(value: Any) -> bytes:
+    if isinstance(value, str) and len(value) < 256:
+        return b"U" + bytes([len(value)]) + value.encode("latin-1")
+    if isinstance(value, str):
+        return b"T" + len(value).to_bytes(4, "little") + value.encode("latin-1")
+    if isinstance(value, int):
+        return b"K" + bytes([value]) if 0 <= value < 256 else b"J" + struct.pack("<i", value)
+    if isinstance(value, list):
+        return b"](" + b"".join(map(python_2_opcodes, value)) + b"e"
+    if isinstance(value, dict):
+        return b"}(" + b"".join(python_2_opcodes(x) for pair in value.items() for x in pair) + b"u"
+    shape = b"(" + b"".join(map(python_2_opcodes, value.shape)) + b"t"
+    order, kind = value.dtype.str[0], value.dtype.str[1:]
+    in_fortran_order = b"\x89" if value.flags.c_contiguous else b"\x88"
+    return (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\1b\x87R(K\1"
+        + shape
+        + (b"cnumpy\ndtype\n" + python_2_opcodes(kind) + b"K\0K\1\x87R(K\3")
+        + (python_2_opcodes(order) + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb")
+        + in_fortran_order
+        + (python_2_opcodes(value.tobytes("A").decode("latin-1")) + b"tb")
+    )
 
 
 @pytest.fixture(scope="session")

@@ -36,10 +36,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise ProjectError(
-            f"cannot write {path}: {error.strerror}; free space or change its permissions, "
-            "then run the same command again"
-        ) from None
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> ProjectError:
+    """What to raise where a file or folder cannot be written."""
+    return ProjectError(
+        f"cannot write {path}: {error.strerror or error}; free space or change its permissions, "
+        "then run the same command again"
+    )
 
 
 def read_limited(path: Path, limit: int) -> bytes:

@@ -5,7 +5,6 @@ seconds to start.
 import gzip
 import hashlib
 import json
-import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -72,13 +71,14 @@ def random_bytes(*shape: int, below: int = 256) -> UInt8s:
     return rng.integers(0, below, shape, np.uint8)
 
 
-def cifar10(raw: Path) -> dict[str, Any]:
+def cifar10(raw: Path, python_2_pickle: Callable[[Any], bytes]) -> dict[str, Any]:
     """Batches of three random images, and their entry in params.yaml."""
     names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
-    contents: dict[str, dict[bytes, Any]] = {
-        name: {b"data": random_bytes(3, 3072), b"labels": [0, 1, 2]} for name in names
+    contents: dict[str, dict[str, Any]] = {
+        name: {"data": random_bytes(3, 3072), "labels": [0, 1, 2], "filenames": ["a", "b", "c"]}
+        for name in names
     }
-    contents["batches.meta"] = {b"label_names": [b"cat", b"dog", b"frog"]}
+    contents["batches.meta"] = {"label_names": ["cat", "dog", "frog"]}
     return {
         "format": "cifar10",
         "image_shape": [32, 32, 3],
@@ -87,13 +87,12 @@ def cifar10(raw: Path) -> dict[str, Any]:
         "urls": ["http://127.0.0.1/"],
         "archive": "a",
         "members": {
-            name: put(raw / name, pickle.dumps(content, protocol=4))
-            for name, content in contents.items()
+            name: put(raw / name, python_2_pickle(content)) for name, content in contents.items()
         },
     }
 
 
-def idx(raw: Path) -> dict[str, Any]:
+def idx(raw: Path, _: object) -> dict[str, Any]:
     """Random grey images as IDX files, and their entry in params.yaml."""
     files = {}
     for part, count in (("train", 7), ("test", 4)):
@@ -107,7 +106,7 @@ def idx(raw: Path) -> dict[str, Any]:
     return {"format": "idx", "files": files, **shape}
 
 
-def bundled(raw: Path) -> dict[str, Any]:
+def bundled(raw: Path, _: object) -> dict[str, Any]:
     put(raw / digits.FILE, digits.bundled_digits())
     return {
         "format": "digits",
@@ -118,9 +117,12 @@ def bundled(raw: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("make", [cifar10, idx, bundled])
 def test_the_way_from_the_files_to_the_arrays_is_shown_and_checked(
-    paths: Paths, execute: Execute, make: Callable[[Path], dict[str, Any]]
+    paths: Paths,
+    execute: Execute,
+    python_2_pickle: Callable[[Any], bytes],
+    make: Callable[[Path, Any], dict[str, Any]],
 ) -> None:
-    entry = {"title": "t", "citation": "c", **make(paths.raw("d"))}
+    entry = {"title": "t", "citation": "c", **make(paths.raw("d"), python_2_pickle)}
     preprocess("d", dataset_adapter.validate_python(entry), paths)
     arrays = load_arrays(paths.arrays("d"))
     names = execute("dataset", name="d", dataset=entry)
@@ -144,8 +146,10 @@ def test_the_way_from_the_files_to_the_arrays_is_shown_and_checked(
         execute("dataset", name="d", dataset=entry)
 
 
-def test_files_are_verified_before_they_are_read(paths: Paths, execute: Execute) -> None:
-    entry = {"title": "t", "citation": "c", **cifar10(paths.raw("d"))}
+def test_files_are_verified_before_they_are_read(
+    paths: Paths, execute: Execute, python_2_pickle: Callable[[Any], bytes]
+) -> None:
+    entry = {"title": "t", "citation": "c", **cifar10(paths.raw("d"), python_2_pickle)}
     preprocess("d", dataset_adapter.validate_python(entry), paths)
     (paths.raw("d") / "data_batch_3").write_bytes(b"not a pickle")
     with pytest.raises(ProjectError, match=r"data_batch_3 has the sha256 .*download@d"):

@@ -20,6 +20,8 @@ def test_examples_are_of_the_named_classes_else_of_the_first(document: dict[str,
     [
         ("example_classes", ["3", "eight"], "names 'eight', which is no class; known are: 0, 1"),
         ("example_classes", [8], "is wrong"),
+        ("classes", ["a"], "at least 2 items"),
+        ("classes", ["a"] * 65_536, "at most 65535 items"),
         ("showcase", -1, "is wrong: input should be greater than or equal to 0, but it is -1"),
     ],
 )

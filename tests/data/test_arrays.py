@@ -1,12 +1,21 @@
 import json
 import os
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cnn_ablations.data.arrays import NAMES, load_arrays, write_arrays
+from cnn_ablations.data.arrays import (
+    NAMES,
+    Piece,
+    load_arrays,
+    load_file_names,
+    write_arrays,
+    write_pieces,
+)
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import sha256_of
 
@@ -49,6 +58,152 @@ def test_the_same_arrays_are_the_same_bytes(folder: Path, tmp_path: Path) -> Non
     write_arrays(again, **transposed, classes=["a", "b", "c"], pixel_max=16)
     for path in folder.iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes()
+
+
+SHAPE: dict[str, Any] = {"image_shape": (3, 4, 2), "classes": ["a", "b", "c"], "pixel_max": 16}
+
+
+def pieces(part: str, *boundaries: int) -> Iterator[Piece]:
+    """The part in pieces of unequal length."""
+    images, labels = CONTENT[f"{part}_images"], CONTENT[f"{part}_labels"]
+    for begin, end in zip((0, *boundaries), (*boundaries, len(labels)), strict=True):
+        yield Piece(images[begin:end], labels[begin:end])
+
+
+def test_in_pieces_it_is_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    write_pieces(again, pieces("train", 1, 1, 4), pieces("test", 1), **SHAPE)
+    assert {path.name for path in again.iterdir()} == {path.name for path in folder.iterdir()}
+    for path in folder.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes()
+
+
+def test_each_file_is_what_numpy_saves(folder: Path, tmp_path: Path) -> None:
+    for name, array in CONTENT.items():
+        np.save(tmp_path / f"{name}.npy", array)
+        assert (folder / f"{name}.npy").read_bytes() == (tmp_path / f"{name}.npy").read_bytes()
+
+
+def test_memory_holds_one_piece(tmp_path: Path) -> None:
+    def many() -> Iterator[Piece]:
+        for _ in range(64):
+            yield Piece(np.zeros((4, 256, 256, 1), np.uint8), np.zeros(4, np.uint8))
+
+    tracemalloc.start()
+    write_pieces(
+        tmp_path / "large", many(), many(), image_shape=(256, 256, 1), classes=["a"], pixel_max=255
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+    assert load_arrays(tmp_path / "large").train_images.shape == (256, 256, 256, 1)
+
+
+def test_a_reader_that_fails_leaves_what_was_there(folder: Path) -> None:
+    def failing() -> Iterator[Piece]:
+        yield from pieces("train")
+        raise ProjectError("cat.png cannot be read")
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ProjectError, match=r"cat\.png"):
+        write_pieces(folder, failing(), pieces("test"), **SHAPE)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_what_a_killed_run_left_is_not_in_the_way(folder: Path) -> None:
+    left = folder.with_name(".shapes.tmp")
+    left.mkdir()
+    (left / "train_files.json").write_text("[")
+    write_pieces(folder, pieces("train"), pieces("test"), **SHAPE)
+    assert not left.exists()
+    assert {path.name for path in folder.iterdir()} == {"meta.json", *(f"{n}.npy" for n in NAMES)}
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (Piece(CONTENT["train_images"][:2], CONTENT["train_labels"]), r"\(2, 3, 4, 2\) instead of"),
+        (Piece(CONTENT["train_images"][:, 1:], CONTENT["train_labels"]), r"\(5, 2, 4, 2\) instead"),
+        (Piece(CONTENT["train_images"] / 16, CONTENT["train_labels"]), "float64"),
+        (Piece(CONTENT["train_images"], CONTENT["train_labels"] + 1), "up to 3 with 3 classes"),
+        (Piece(CONTENT["train_images"], CONTENT["train_labels"], ["a.png"]), "1 files"),
+    ],
+)
+def test_a_piece_that_does_not_belong_is_an_error(
+    tmp_path: Path, train: Piece, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_pieces(tmp_path / "shapes", [train], pieces("test"), **SHAPE)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("classes", "dtype"), [(2, np.uint8), (256, np.uint8), (257, np.uint16), (65_535, np.uint16)]
+)
+def test_labels_take_two_bytes_from_257_classes_on(
+    tmp_path: Path, classes: int, dtype: type[np.uint8 | np.uint16]
+) -> None:
+    # A reader may hand over small labels in one byte, whatever the number of classes.
+    last = np.array([classes - 1], np.uint16)
+    train = [Piece(CONTENT["train_images"], np.zeros(5, np.uint8))]
+    test = [Piece(CONTENT["test_images"][:1], last), Piece(CONTENT["test_images"][1:], last)]
+    names = [f"class {number}" for number in range(classes)]
+    write_pieces(tmp_path / "many", train, test, **SHAPE | {"classes": names})
+    arrays = load_arrays(tmp_path / "many")
+    assert arrays.train_labels.dtype == arrays.test_labels.dtype == dtype
+    assert arrays.test_labels.tolist() == [classes - 1] * 2
+
+
+def test_labels_of_another_width_than_the_classes_need_are_refused(folder: Path) -> None:
+    path = folder / "train_labels.npy"
+    np.save(path, CONTENT["train_labels"].astype(np.uint16))
+    arrays = json.loads((folder / "meta.json").read_bytes())["arrays"]
+    arrays["train_labels"]["sha256"] = sha256_of(path)
+    with_meta(path, arrays=arrays)
+    with pytest.raises(
+        ProjectError, match=r"holds uint16 \(5,\), but meta\.json says uint8 \(5,\)"
+    ):
+        load_arrays(folder)
+
+
+TRAIN_FILES = ["cat/1.png", 'say "a", b\n.png', "\u732b/\u00e9.jpg", "\udcff.gif", ""]
+
+
+@pytest.fixture
+def named(folder: Path) -> Path:
+    """The same arrays with file names for the training images."""
+    named = folder.with_name("named")
+    train = [
+        piece._replace(files=TRAIN_FILES[begin : begin + len(piece.labels)])
+        for begin, piece in zip((0, 2), pieces("train", 2), strict=True)
+    ]
+    write_pieces(named, train, pieces("test"), **SHAPE)
+    return named
+
+
+def test_file_names_come_back_in_the_order_of_the_images(folder: Path, named: Path) -> None:
+    assert load_file_names(named, "train") == TRAIN_FILES
+    assert load_file_names(named, "test") is None
+    assert load_file_names(folder, "train") is None
+
+
+def test_a_file_that_is_renamed_makes_no_other_arrays(folder: Path, named: Path) -> None:
+    assert load_arrays(named).sha256 == load_arrays(folder).sha256
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_text("[]"), lambda path: path.write_text("")]
+)
+def test_damaged_file_names_are_one_sentence_when_they_are_asked_for(
+    named: Path, damage: Any
+) -> None:
+    damage(named / "train_files.json")
+    load_arrays(named)
+    with pytest.raises(
+        ProjectError, match=r"train_files\.json.*; run `dvc repro preprocess@named`$"
+    ):
+        load_file_names(named, "train")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -168,14 +323,14 @@ def test_damage_is_one_sentence_with_the_way_out(folder: Path, damage: Any) -> N
 
 def test_no_images_are_no_data_set(tmp_path: Path) -> None:
     empty = {name: array[:0] for name, array in CONTENT.items()}
-    write_arrays(tmp_path, **empty, classes=["a", "b"], pixel_max=16)
+    write_arrays(tmp_path / "none", **empty, classes=["a", "b"], pixel_max=16)
     with pytest.raises(ProjectError, match="train_images"):
-        load_arrays(tmp_path)
+        load_arrays(tmp_path / "none")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     in_the_way = tmp_path / "arrays"
     in_the_way.write_text("a file")
-    with pytest.raises(ProjectError, match=rf"cannot write {in_the_way}/shapes/train_images\.npy"):
-        write_arrays(in_the_way / "shapes", **CONTENT, classes=["a", "b"], pixel_max=16)
+    with pytest.raises(ProjectError, match=rf"cannot write {in_the_way}/shapes: Not a dir"):
+        write_arrays(in_the_way / "shapes", **CONTENT, classes=["a", "b", "c"], pixel_max=16)
     assert in_the_way.read_text() == "a file"

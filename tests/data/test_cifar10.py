@@ -1,6 +1,8 @@
 import os
 import pickle
+import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,53 +11,72 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn_ablations.data.cifar10 import read_batch, read_label_names, rows_to_images
+from cnn_ablations.config.datasets import Cifar10Dataset
+from cnn_ablations.config.params import Params
+from cnn_ablations.data.cifar10 import (
+    SIZE_LIMIT,
+    read_batch,
+    read_file_names,
+    read_label_names,
+    rows_to_images,
+)
+from cnn_ablations.data.verify import verified_members
 from cnn_ablations.errors import ProjectError
 
+Pickle = Callable[[Any], bytes]
 ROWS = np.random.default_rng(0).integers(0, 256, (3, 3072), np.uint8)
-BATCH: dict[bytes, Any] = {b"data": ROWS, b"labels": [9, 0, 4]}
+BATCH = {
+    "batch_label": "training batch 1 of 5",
+    "labels": [9, 0, 4],
+    "data": ROWS,
+    "filenames": ["taxi_s_000001.png", "emu_s_000002.png", "elk_s_000003.png"],
+}
 
 
-def pickled(**changes: Any) -> bytes:
-    """A batch with other values; None leaves the key out."""
-    batch = BATCH | {key.encode(): value for key, value in changes.items()}
-    # Protocol 4 is the highest under which numpy writes arrays as it did for Python 2.
-    return pickle.dumps({key: v for key, v in batch.items() if v is not None}, protocol=4)
-
-
-def as_python_2_wrote_it(content: bytes, data: bytes) -> bytes:
-    """`dumps(protocol=2)` of a batch whose data stands in as None, with Python 2's opcodes.
-
-    numpy 1 under Python 2 wrote the array as: _reconstruct(ndarray, (0,), 'b'), then its state.
-    """
-    state = b"(K\x01K\x03M\x00\x0c\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNN"
-    state += b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tbI00\nT" + len(data).to_bytes(4, "little")
-    start = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
-    return content.replace(b"N", start + state + data + b"tb", 1)
-
-
-def test_reads_a_batch() -> None:
-    rows, labels = read_batch(pickled(), "data_batch_1")
+def test_reads_a_batch(python_2_pickle: Pickle) -> None:
+    rows, labels = read_batch(python_2_pickle(BATCH), "data_batch_1")
     np.testing.assert_array_equal(rows, ROWS)
     assert labels.dtype == np.uint8
     assert labels.tolist() == [9, 0, 4]
 
 
-def test_reads_a_batch_as_python_2_wrote_it() -> None:
-    batch = b"\x80\x02}(U\x04dataNU\x06labels](K\tK\x00K\x04eu."
-    rows, labels = read_batch(as_python_2_wrote_it(batch, ROWS.tobytes()), "data_batch_1")
-    np.testing.assert_array_equal(rows, ROWS)
-    assert labels.tolist() == [9, 0, 4]
+def test_a_batch_of_the_tests_is_what_python_reads_too(python_2_pickle: Pickle) -> None:
+    read = pickle.loads(python_2_pickle(BATCH), encoding="latin-1")
+    np.testing.assert_array_equal(read.pop("data"), ROWS)
+    assert read == {key: value for key, value in BATCH.items() if key != "data"}
 
 
-def test_reads_label_names_of_either_python() -> None:
-    names = [b"airplane", b"automobile"]
-    assert read_label_names(pickle.dumps({b"label_names": names}), "x") == [
-        "airplane",
-        "automobile",
-    ]
-    python_2 = b"\x80\x02}U\x0blabel_names](U\x08airplaneU\nautomobilees."
-    assert read_label_names(python_2, "x") == ["airplane", "automobile"]
+@pytest.mark.real_data
+def test_reads_what_python_reads_in_the_real_files(real_params: Params) -> None:
+    dataset = real_params.dataset("cifar10")
+    assert isinstance(dataset, Cifar10Dataset)
+    archive = Path(os.environ["CNN_ABLATIONS_MIRROR"]) / "cifar10" / dataset.archive
+    for name, content in verified_members(archive, dataset.members):
+        expected = pickle.loads(content, encoding="latin-1")
+        if name == "batches.meta":
+            assert read_label_names(content, name) == expected["label_names"]
+        else:
+            rows, labels = read_batch(content, name)
+            np.testing.assert_array_equal(rows, expected["data"])
+            np.testing.assert_array_equal(labels, expected["labels"])
+            assert read_file_names(content, name) == expected["filenames"]
+
+
+def test_reads_the_file_names_of_a_batch(python_2_pickle: Pickle) -> None:
+    assert read_file_names(python_2_pickle(BATCH), "data_batch_1") == BATCH["filenames"]
+
+
+@pytest.mark.parametrize("names", [None, ["a.png"], ["a.png", "b.png", 3]])
+def test_refuses_other_file_names(python_2_pickle: Pickle, names: Any) -> None:
+    batch = {key: value for key, value in BATCH.items() if key != "filenames"}
+    batch |= {} if names is None else {"filenames": names}
+    with pytest.raises(ProjectError, match=r"^data_batch_1: its filenames are not 3 names$"):
+        read_file_names(python_2_pickle(batch), "data_batch_1")
+
+
+def test_reads_label_names(python_2_pickle: Pickle) -> None:
+    meta = {"num_cases_per_batch": 10_000, "label_names": ["cat", "dog"], "num_vis": 3072}
+    assert read_label_names(python_2_pickle(meta), "x") == ["cat", "dog"]
 
 
 def test_a_row_is_red_then_green_then_blue_row_by_row() -> None:
@@ -72,52 +93,62 @@ def test_a_row_is_red_then_green_then_blue_row_by_row() -> None:
     ("changes", "message"),
     [
         ({"data": None}, "data are not uint8 rows of 3072 bytes"),
-        ({"data": ROWS.tobytes()}, "data are not"),
-        ({"data": ROWS[:, 1:]}, "data are not"),
+        ({"data": ROWS.tobytes().decode("latin-1")}, "data are not"),
+        ({"data": ROWS[:, 1:].copy()}, "data are not"),
         ({"data": ROWS[:0], "labels": []}, "data are not"),
         ({"data": ROWS.reshape(-1)}, "data are not"),
         ({"data": ROWS.astype(np.int8)}, "data are not"),
         ({"data": ROWS.astype(float)}, "data are not"),
-        ({"data": ROWS.astype(object)}, "data are not"),
-        ({"data": np.asfortranarray(ROWS)}, "data are not"),
+        ({"data": [ROWS, ROWS]}, "data are not"),
         ({"labels": None}, "labels are not 3 numbers from 0 to 9"),
-        ({"labels": (9, 0, 4)}, "labels are not"),
+        ({"labels": ["9", "0", "4"]}, "labels are not"),
         ({"labels": [9, 0]}, "labels are not"),
         ({"labels": [9, 0, 10]}, "labels are not"),
         ({"labels": [9, 0, -1]}, "labels are not"),
-        ({"labels": [9, 0, True]}, "labels are not"),
-        ({"labels": [9, 0, 4.0]}, "labels are not"),
     ],
 )
-def test_refuses_another_content(changes: dict[str, Any], message: str) -> None:
+def test_refuses_another_content(
+    python_2_pickle: Pickle, changes: dict[str, Any], message: str
+) -> None:
+    batch = {key: value for key, value in (BATCH | changes).items() if value is not None}
     with pytest.raises(ProjectError, match=f"^data_batch_1: its {message}"):
-        read_batch(pickled(**changes), "data_batch_1")
+        read_batch(python_2_pickle(batch), "data_batch_1")
 
 
-def test_refuses_an_array_with_fewer_bytes_than_its_shape() -> None:
-    batch = b"\x80\x02}(U\x04dataNU\x06labels](K\tK\x00K\x04eu."
+def test_refuses_an_array_in_fortrans_order(python_2_pickle: Pickle) -> None:
+    batch = python_2_pickle(BATCH | {"data": np.asfortranarray(ROWS)})
+    with pytest.raises(ProjectError, match=r"is not .* \(it has the opcode NEWTRUE at byte"):
+        read_batch(batch, "data_batch_1")
+
+
+def test_refuses_an_array_with_fewer_bytes_than_its_shape(python_2_pickle: Pickle) -> None:
+    batch = python_2_pickle(BATCH)
+    size = ROWS.size.to_bytes(4, "little")
+    assert batch.count(b"T" + size) == 1
+    begin, _, end = batch.partition(b"T" + size)
+    shorter = begin + b"T" + (ROWS.size - 1).to_bytes(4, "little") + end[1:]
     with pytest.raises(ProjectError, match="data are not"):
-        read_batch(as_python_2_wrote_it(batch, ROWS.tobytes()[:-1]), "data_batch_1")
+        read_batch(shorter, "data_batch_1")
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"no pickle", pickled()[:-1], pickled()[:40], pickle.dumps([BATCH], 4), b"\x80\x02]}0s."],
-)
-def test_refuses_what_is_no_pickled_dictionary(content: bytes) -> None:
-    with pytest.raises(ProjectError, match=r"^data_batch_1 is not a pickle of CIFAR-10 \(.+\)"):
-        read_batch(content, "data_batch_1")
-    with pytest.raises(ProjectError, match=r"^batches\.meta is not a pickle of CIFAR-10 \(.+\)"):
-        read_label_names(content, "batches.meta")
+def test_refuses_what_is_no_pickle(python_2_pickle: Pickle) -> None:
+    whole = python_2_pickle(BATCH)
+    for content in (b"", b"no pickle", whole[:-1], whole[:40], pickle.dumps(BATCH, 4)):
+        for read in (read_batch, read_label_names):
+            with pytest.raises(ProjectError, match=r"^x is not a pickle of CIFAR-10 \(.+\)$"):
+                read(content, "x")
 
 
-@pytest.mark.parametrize("names", [None, b"cat", [b"cat", "dog"], {b"cat": 1}])
-def test_refuses_other_label_names(names: Any) -> None:
+@pytest.mark.parametrize("names", [None, [], 3, ["cat", 1]])
+def test_refuses_other_label_names(python_2_pickle: Pickle, names: Any) -> None:
+    meta = {"num_vis": 3072} | ({} if names is None else {"label_names": names})
     with pytest.raises(ProjectError, match=r"batches\.meta has no list of label_names"):
-        read_label_names(pickle.dumps({b"label_names": names}), "batches.meta")
+        read_label_names(python_2_pickle(meta), "batches.meta")
 
 
 class Call:
+    """A pickle of it calls a function where nobody stops it."""
+
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = function, arguments
 
@@ -131,46 +162,71 @@ def test_runs_no_code(tmp_path: Path, protocol: int, nested: bool) -> None:
     harm = tmp_path / "harm"
     for evil in (Call(os.mkdir, str(harm)), Call(eval, f"open({str(harm)!r}, 'w')")):
         content = pickle.dumps({"data": [{0: (evil,)}]} if nested else evil, protocol)
-        with pytest.raises(ProjectError, match=r"\(it asks for '\w+\.(mkdir|eval)'\)"):
+        with pytest.raises(ProjectError):
             read_batch(content, "data_batch_1")
         assert not harm.exists()
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["numpy\nload", "numpy\nmemmap", "numpy.core.multiarray\nfromfile", "cnn_ablations.x\nndarray"],
-)
-def test_allows_three_names_of_numpy_only(name: str) -> None:
-    with pytest.raises(ProjectError, match="it asks for"):
-        read_batch(f"c{name}\n.".encode(), "data_batch_1")
+def test_refuses_a_file_larger_than_any_of_the_seven(python_2_pickle: Pickle) -> None:
+    batch = python_2_pickle(BATCH | {"batch_label": " " * SIZE_LIMIT})
+    with pytest.raises(ProjectError, match="it has more than 33,554,432 bytes"):
+        read_batch(batch, "x")
 
 
-def test_reaches_nothing_through_an_allowed_name() -> None:
-    dotted = b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93."
-    with pytest.raises(ProjectError, match=r"it asks for 'numpy\.ndarray\.tofile'"):
-        read_batch(dotted, "data_batch_1")
+LONG = SIZE_LIMIT - 10
+"""As long as an argument can be."""
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"\x80\x02]r\0\0\0\2.", b"\x80\x05\x96\0\0\0\x10\0\0\0\0."],
-    ids=["memo", "bytearray"],
+    [
+        b"\x80\x02})" + b"2\x86" * 64 + b"K\x01s.",
+        b"\x80\x02})" + b"\x85" * 10**6 + b"K\x01s.",
+        b"\x80\x02" + b"}" * 60 * 10**6 + b".",
+        b"\x80\x02" + b"}" * LONG + b".",
+        b"\x80\x02}(" + b"K\x01" * (LONG // 2) + b"u.",
+        b"\x80\x02}(" + b"q\x01" * (LONG // 2) + b"u.",
+        b"\x80\x02]" + b"\x94h\0" * 10**6 + b".",
+        b"(" * LONG,
+        b"]" * LONG,
+        b"](K\1e" * (LONG // 5),
+        b"\x80\x02]r\0\0\0\2.",
+        b"\x80\x02]r\xff\xff\xff\xff.",
+        b"\x80\x05\x96\0\0\0\x10\0\0\0\0.",
+        b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.",
+        b"T\xff\xff\xff\x7f.",
+        b"I" + b"9" * LONG + b"\n.",
+        b"F" + b"9" * LONG + b"\n.",
+        b"V" + b"9" * (LONG - 20) + b"\\U0001f600\n.",
+        b"S'" + b"\\'" * (LONG // 2) + b"'\n.",
+        b"c" + b"a" * LONG + b"\n\n.",
+        b"\x8b" + LONG.to_bytes(4, "little") + b"\1" * LONG,
+    ],
+    ids=[
+        *("doubled 64 times", "deep", "too large", "dictionaries", "numbers", "memo", "references"),
+        *("marks", "lists", "lists of one", "far in the memo", "farther", "bytearray", "bytes"),
+        *("string", "digits", "float", "character", "escapes", "name", "long number"),
+    ],
 )
-def test_a_few_bytes_allocate_no_gigabytes(content: bytes) -> None:
-    tracemalloc.start()
-    with pytest.raises(ProjectError, match="is not a pickle of CIFAR-10"):
-        read_label_names(content, "batches.meta")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2**20
+def test_a_hostile_pickle_ends_within_bounds(content: bytes) -> None:
+    for read in (read_batch, read_label_names):
+        tracemalloc.start()
+        began = time.process_time()
+        with pytest.raises(ProjectError) as refused:
+            read(content, "x")
+        seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert seconds < 2
+        assert peak < 8 * SIZE_LIMIT
+        assert len(str(refused.value)) < 200
 
 
 @settings(deadline=None)
 @given(st.data())
-def test_gives_a_batch_or_a_project_error(data: st.DataObject) -> None:
-    content = bytearray(pickled())
+def test_gives_a_batch_or_a_project_error(python_2_pickle: Pickle, data: st.DataObject) -> None:
+    content = bytearray(python_2_pickle(BATCH))
     # Most of the bytes are pixels: change those around them.
-    places = st.integers(0, 160) | st.integers(len(content) - 40, len(content) - 1)
+    places = st.integers(0, 240) | st.integers(len(content) - 40, len(content) - 1)
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(places)] = data.draw(st.integers(0, 255))
     end = data.draw(st.just(len(content)) | st.integers(0, len(content)))

@@ -1,8 +1,8 @@
 import gzip
 import hashlib
 import os
-import pickle
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from cnn_ablations.config.datasets import Dataset, dataset_adapter
 from cnn_ablations.config.params import Params
 from cnn_ablations.data import digits
-from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays
+from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays, load_file_names
 from cnn_ablations.data.download import download
 from cnn_ablations.data.preprocess import preprocess
 from cnn_ablations.errors import ProjectError
@@ -56,16 +56,19 @@ IDX = {
 NAMES = ["cat", "dog", "frog"]
 
 
-def cifar10_dataset(paths: Paths, **changes: Any) -> Dataset:
+Pickle = Callable[[Any], bytes]
+
+
+def cifar10_dataset(paths: Paths, python_2_pickle: Pickle, **changes: Any) -> Dataset:
     """Write raw batches of two images each, whose label is the number of the batch modulo 3."""
     batches = {f"data_batch_{number}": number for number in range(1, 6)} | {"test_batch": 6}
-    meta = {b"label_names": [name.encode() for name in NAMES]}
-    contents: dict[str, dict[bytes, Any]] = {"batches.meta": meta}
+    contents: dict[str, dict[str, Any]] = {"batches.meta": {"label_names": NAMES}}
     for name, number in batches.items():
         rows = np.full((2, 3072), number, np.uint8)
-        contents[name] = {b"data": rows, b"labels": [number % 3] * 2}
+        files = [f"{name}-{image}.png" for image in range(2)]
+        contents[name] = {"data": rows, "labels": [number % 3] * 2, "filenames": files}
     members = {
-        name: put(paths.raw("d") / name, pickle.dumps(content, protocol=4))
+        name: put(paths.raw("d") / name, python_2_pickle(content))
         for name, content in contents.items()
     }
     described = {"format": "cifar10", "title": "", "image_shape": [32, 32, 3], "classes": NAMES}
@@ -94,14 +97,18 @@ def test_idx_files_may_hold_colour(paths: Paths) -> None:
     np.testing.assert_array_equal(arrays.train_images, colour["train_images"])
 
 
-def test_cifar10_batches_are_joined_in_order(paths: Paths) -> None:
-    preprocess("d", cifar10_dataset(paths), paths)
+def test_cifar10_batches_are_joined_in_order(paths: Paths, python_2_pickle: Pickle) -> None:
+    preprocess("d", cifar10_dataset(paths, python_2_pickle), paths)
     arrays = load_arrays(paths.arrays("d"))
     assert arrays.train_images.shape == (10, 32, 32, 3)
     assert arrays.train_images[:, 0, 0, 0].tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert arrays.train_labels.tolist() == [1, 1, 2, 2, 0, 0, 1, 1, 2, 2]
     assert arrays.test_images[:, 0, 0, 0].tolist() == [6, 6]
     assert arrays.test_labels.tolist() == [0, 0]
+    train_files = load_file_names(paths.arrays("d"), "train")
+    assert train_files is not None
+    assert train_files[1:3] == ["data_batch_1-1.png", "data_batch_2-0.png"]
+    assert load_file_names(paths.arrays("d"), "test") == ["test_batch-0.png", "test_batch-1.png"]
     assert (arrays.classes, arrays.pixel_max) == (NAMES, 255)
 
 
@@ -173,15 +180,19 @@ def test_refuses_what_contradicts_params(
     assert not paths.arrays("d").exists()
 
 
-def test_refuses_other_class_names_than_those_of_the_pickle(paths: Paths) -> None:
-    dataset = cifar10_dataset(paths, classes=["dog", "cat", "frog"])
+def test_refuses_other_class_names_than_those_of_the_pickle(
+    paths: Paths, python_2_pickle: Pickle
+) -> None:
+    dataset = cifar10_dataset(paths, python_2_pickle, classes=["dog", "cat", "frog"])
     with pytest.raises(ProjectError, match=r"datasets\.d\.classes is \['dog', .* says \['cat', "):
         preprocess("d", dataset, paths)
 
 
-@pytest.mark.parametrize("make", [lambda paths: idx_dataset(paths, IDX), cifar10_dataset])
-def test_names_the_stage_that_makes_a_missing_or_damaged_file(paths: Paths, make: Any) -> None:
-    dataset = make(paths)
+@pytest.mark.parametrize("make", [lambda paths, _: idx_dataset(paths, IDX), cifar10_dataset])
+def test_names_the_stage_that_makes_a_missing_or_damaged_file(
+    paths: Paths, python_2_pickle: Pickle, make: Any
+) -> None:
+    dataset = make(paths, python_2_pickle)
     file = sorted(paths.raw("d").iterdir())[-1]
     file.write_bytes(file.read_bytes() + b"\0")
     with pytest.raises(ProjectError, match=rf"{file} has the sha256 .* `dvc repro download@d`$"):

@@ -24,7 +24,7 @@ class _Dataset(ClosedModel):
     title: str
     image_shape: Annotated[list[PositiveInt], Len(3, 3)]
     """Height, width, channels."""
-    classes: Annotated[list[str], Len(2)]
+    classes: Annotated[list[str], Len(2, 65_535)]
     """Class names in the order of the labels 0, 1, ..."""
     citation: str
     showcase: NonNegativeInt = 0

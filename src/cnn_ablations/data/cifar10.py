@@ -1,10 +1,12 @@
-"""The pickles in which CIFAR-10 is published, read without trusting them.
+"""The pickles in which CIFAR-10 is published, read without unpickling them.
 
-https://www.cs.toronto.edu/~kriz/cifar.html describes their content.
+https://www.cs.toronto.edu/~kriz/cifar.html describes their content. Python 2 wrote them, always in
+the same form: a dictionary of strings, lists and one numpy array, in which nothing refers to
+anything before it. So their numbers and strings can be read one after another, nothing is built or
+called, and whatever else a pickle can ask for is refused.
 """
 
-import io
-import pickle
+import pickletools
 from typing import Any
 
 import numpy as np
@@ -16,25 +18,40 @@ SIDE = 32
 ROW = 3 * SIDE * SIDE
 """Bytes of one image: its red, then its green, then its blue pixels."""
 CLASSES = 10
+SIZE_LIMIT = 2**25
+"""Bytes. The largest of the seven files has 31,035,999."""
+OPCODE_LIMIT = 100_000
+"""The largest number of opcodes in the seven files is 30,098."""
 
 
 def read_batch(content: bytes, source: str) -> tuple[UInt8s, UInt8s]:
     """Rows (n, 3072) and labels (n,) of a pickled batch; the official ones have n = 10,000.
 
-    `source` is the name of the batch in a message. Raises ProjectError where the pickle is anything
-    but a batch, or asks for anything but a numpy array.
+    `source` is the name of the batch in a message. Raises ProjectError where the content is
+    anything but a batch.
     """
-    batch = _load(content, source)
-    rows, labels = _rows(batch.get(b"data")), batch.get(b"labels")
+    fields = _read_fields(content, source)
+    rows, labels = _rows(fields.get("data", [])), fields.get("labels", [])
     if rows is None:
         raise ProjectError(f"{source}: its data are not uint8 rows of {ROW} bytes")
-    if (
-        not isinstance(labels, list)
-        or len(labels) != len(rows)
-        or not all(type(label) is int and 0 <= label < CLASSES for label in labels)
+    if len(labels) != len(rows) or not all(
+        type(label) is int and 0 <= label < CLASSES for label in labels
     ):
         raise ProjectError(f"{source}: its labels are not {len(rows)} numbers from 0 to 9")
     return rows, np.array(labels, np.uint8)
+
+
+def read_file_names(content: bytes, source: str) -> list[str]:
+    """The file name that each image of a pickled batch once had, in the order of the images.
+
+    `source` is the name of the batch in a message. Raises ProjectError where there is not one name
+    for each label.
+    """
+    fields = _read_fields(content, source)
+    names, images = fields.get("filenames", []), len(fields.get("labels", []))
+    if len(names) != images or not all(type(name) is str for name in names):
+        raise ProjectError(f"{source}: its filenames are not {images} names")
+    return names
 
 
 def read_label_names(content: bytes, source: str) -> list[str]:
@@ -42,10 +59,10 @@ def read_label_names(content: bytes, source: str) -> list[str]:
 
     `source` is the name of the pickle in a message. Raises ProjectError where it is anything else.
     """
-    names = _load(content, source).get(b"label_names")
-    if not isinstance(names, list) or not all(type(name) is bytes for name in names):
+    names = _read_fields(content, source).get("label_names")
+    if not names or not all(type(name) is str for name in names):
         raise ProjectError(f"{source} has no list of label_names")
-    return [name.decode("ascii", "replace") for name in names]
+    return names
 
 
 def rows_to_images(rows: UInt8s) -> UInt8s:
@@ -58,66 +75,47 @@ def rows_to_images(rows: UInt8s) -> UInt8s:
     return np.ascontiguousarray(np.moveaxis(planes, 1, -1))
 
 
-class _StandIn:
-    """Takes the place of numpy's names while a pickle is read: it notes what it is given.
-
-    numpy's own are not safe to hand to a hostile pickle: the state of a dtype can declare plain
-    bytes to be pointers to Python objects.
-    """
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-_NUMPY_NAMES = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),  # its place before numpy 2
-    ("numpy._core.multiarray", "_reconstruct"),
+# What the seven files consist of. Opcodes with a value to keep, then those without.
+_KEYS = {
+    *("batch_label", "labels", "data", "filenames"),
+    *("num_cases_per_batch", "label_names", "num_vis"),
+}
+_VALUES = {"BININT", "BININT1", "BININT2", "BINSTRING", "GLOBAL", "SHORT_BINSTRING"}
+_OTHERS = {
+    *("APPENDS", "BINPUT", "BUILD", "EMPTY_DICT", "EMPTY_LIST", "LONG_BINPUT", "MARK", "NEWFALSE"),
+    *("NONE", "PROTO", "REDUCE", "SETITEMS", "STOP", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
 }
 
 
-# Python's unpickler, not C's: there a few bytes can have a memo of gigabytes allocated.
-class _Unpickler(pickle._Unpickler):
-    # The one opcode that allocates what it announces before reading it. CIFAR-10 has none.
-    dispatch = {
-        code: load
-        for code, load in pickle._Unpickler.dispatch.items()
-        if code != pickle.BYTEARRAY8[0]
-    }
-
-    def find_class(self, module: str, name: str) -> type[_StandIn]:
-        if (module, name) not in _NUMPY_NAMES:
-            raise pickle.UnpicklingError(f"it asks for {f'{module}.{name}'!r:.200}")
-        return _StandIn
-
-
-def _load(content: bytes, source: str) -> dict[Any, Any]:
+def _read_fields(content: bytes, source: str) -> dict[str, list[Any]]:
+    """The numbers and strings that follow each key of the dictionary."""
+    fields: dict[str, list[Any]] = {}
+    values: list[Any] = []
     try:
-        # Python 2 wrote them: its strings are bytes.
-        value = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        if len(content) > SIZE_LIMIT:
+            raise ValueError(f"it has more than {SIZE_LIMIT:,} bytes")
+        for number, (opcode, value, place) in enumerate(pickletools.genops(content)):
+            if number == OPCODE_LIMIT:
+                raise ValueError(f"it has more than {OPCODE_LIMIT:,} opcodes")
+            if opcode.name not in _VALUES | _OTHERS:
+                raise ValueError(f"it has the opcode {opcode.name} at byte {place:,}")
+            if value in _KEYS:
+                values = fields[value] = []
+            elif opcode.name in _VALUES:
+                values.append(value)
     except Exception as error:  # a broken pickle can fail in any way
-        reason = str(error) or type(error).__name__
-        raise ProjectError(f"{source} is not a pickle of CIFAR-10 ({reason})") from None
-    if not isinstance(value, dict):
-        raise ProjectError(f"{source} is not a pickle of CIFAR-10 (it holds no dictionary)")
-    return value
+        raise ProjectError(f"{source} is not a pickle of CIFAR-10 ({error})") from None
+    return fields
 
 
-def _rows(array: Any) -> UInt8s | None:
-    """The rows that the stand-in of an array noted; None where they are anything else."""
+def _rows(array: list[Any]) -> UInt8s | None:
+    """The rows of the array that these values describe; None where they describe another."""
+    # fmt: off
     match array:
-        case _StandIn(
-            state=(
-                1,  # the version of the state
-                (int(count), int(width)),
-                _StandIn(arguments=("u1" | b"u1", *_)),
-                False,  # not in Fortran's order
-                bytes(values),
-            )
-        ) if count > 0 and width == ROW and len(values) == count * width:
-            return np.frombuffer(values, np.uint8).reshape(count, width)
+        case [
+            "numpy.core.multiarray _reconstruct", "numpy ndarray", 0, "b",
+            1, int(count), int(width), "numpy dtype", "u1", 0, 1, 3, "|", -1, -1, 0, str(pixels),
+        ] if width == ROW and len(pixels) == count * width > 0:
+            return np.frombuffer(pixels.encode("latin-1"), np.uint8).reshape(count, width)
+    # fmt: on
     return None

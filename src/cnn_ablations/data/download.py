@@ -15,7 +15,7 @@ from cnn_ablations.config.datasets import Cifar10Dataset, Dataset, DigitsDataset
 from cnn_ablations.data import digits
 from cnn_ablations.data.verify import check_sha256, verified_members
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.files import remove, sha256_of
+from cnn_ablations.files import cannot_write, remove, sha256_of
 from cnn_ablations.paths import Paths
 
 RETRIES = 2
@@ -57,10 +57,7 @@ def download(
             shutil.rmtree(raw)
         new.replace(raw)
     except OSError as error:
-        raise ProjectError(
-            f"cannot write {error.filename or raw}: {error.strerror or error}; free space or "
-            "change its permissions, then run the same command again"
-        ) from None
+        raise cannot_write(error.filename or raw, error) from None
     finally:
         for folder in (new, scratch):
             shutil.rmtree(folder, ignore_errors=True)

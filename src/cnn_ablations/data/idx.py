@@ -18,7 +18,7 @@ from cnn_ablations.data.arrays import UInt8s
 from cnn_ablations.errors import ProjectError
 
 SIZE_LIMIT = 2**28
-"""Bytes. Refused beyond, whatever the header says."""
+"""Bytes. A larger array is refused, whatever the header says."""
 _UNSIGNED_BYTE = 0x08
 _MOST_DIMENSIONS = 4
 

@@ -1,21 +1,28 @@
 """From data/raw to data/arrays: the files of each format as uint8 images and labels."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from cnn_ablations.config.datasets import Cifar10Dataset, Dataset, DigitsDataset, IdxDataset
 from cnn_ablations.data import digits
-from cnn_ablations.data.arrays import UInt8s, write_arrays
-from cnn_ablations.data.cifar10 import read_batch, read_label_names, rows_to_images
+from cnn_ablations.data.arrays import Piece, UInt8s, write_pieces
+from cnn_ablations.data.cifar10 import (
+    SIZE_LIMIT,
+    read_batch,
+    read_file_names,
+    read_label_names,
+    rows_to_images,
+)
 from cnn_ablations.data.idx import read_idx
 from cnn_ablations.data.verify import check_sha256
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import sha256_of
 from cnn_ablations.paths import Paths
 
-Part = tuple[UInt8s, UInt8s]
-"""Images (n, height, width, channels) and labels (n,)."""
+Parts = tuple[Iterable[Piece], Iterable[Piece]]
+"""The training and the test images."""
 
 
 def preprocess(name: str, dataset: Dataset, paths: Paths) -> None:
@@ -33,33 +40,30 @@ def preprocess(name: str, dataset: Dataset, paths: Paths) -> None:
         train, test = _read_idx(raw, dataset)
     else:
         train, test = _read_cifar10(raw, dataset)
-    for part, (images, labels) in (("training", train), ("test", test)):
-        _check(name, dataset, part, images, labels)
-    write_arrays(
+    write_pieces(
         paths.arrays(name),
-        train_images=train[0],
-        train_labels=train[1],
-        test_images=test[0],
-        test_labels=test[1],
+        _checked(name, dataset, "training", train),
+        _checked(name, dataset, "test", test),
+        image_shape=dataset.image_shape,
         classes=dataset.classes,
         pixel_max=digits.PIXEL_MAX if isinstance(dataset, DigitsDataset) else 255,
     )
 
 
-def _read_digits(raw: Path) -> tuple[Part, Part]:
+def _read_digits(raw: Path) -> Parts:
     images, labels = digits.read_digits(_raw_file(raw / digits.FILE))
     train, test = slice(-digits.TEST_IMAGES), slice(-digits.TEST_IMAGES, None)
-    return (images[train], labels[train]), (images[test], labels[test])
+    return [Piece(images[train], labels[train])], [Piece(images[test], labels[test])]
 
 
-def _read_idx(raw: Path, dataset: IdxDataset) -> tuple[Part, Part]:
+def _read_idx(raw: Path, dataset: IdxDataset) -> Parts:
     arrays = {
         role: read_idx(_raw_file(raw / file.name, file.sha256))
         for role, file in dataset.files.items()
     }
     return (
-        (_with_channels(arrays["train_images"]), arrays["train_labels"]),
-        (_with_channels(arrays["test_images"]), arrays["test_labels"]),
+        [Piece(_with_channels(arrays["train_images"]), arrays["train_labels"])],
+        [Piece(_with_channels(arrays["test_images"]), arrays["test_labels"])],
     )
 
 
@@ -67,25 +71,28 @@ def _with_channels(images: UInt8s) -> UInt8s:
     return images[..., np.newaxis] if images.ndim == 3 else images
 
 
-def _read_cifar10(raw: Path, dataset: Cifar10Dataset) -> tuple[Part, Part]:
+def _read_cifar10(raw: Path, dataset: Cifar10Dataset) -> Parts:
     paths = {name: _raw_file(raw / name, sha256) for name, sha256 in dataset.members.items()}
-    names = read_label_names(paths["batches.meta"].read_bytes(), "batches.meta")
+    names = read_label_names(_content(paths["batches.meta"]), "batches.meta")
     if names != dataset.classes:
         raise ProjectError(
             f"params.yaml: datasets.{raw.name}.classes is {dataset.classes}, but batches.meta says "
             f"{names}"
         )
-    batches = [_read_batch(path) for name, path in sorted(paths.items()) if "data_batch" in name]
-    train = (
-        np.concatenate([images for images, _ in batches]),
-        np.concatenate([labels for _, labels in batches]),
-    )
-    return train, _read_batch(paths["test_batch"])
+    train = [path for name, path in sorted(paths.items()) if "data_batch" in name]
+    return map(_read_batch, train), map(_read_batch, [paths["test_batch"]])
 
 
-def _read_batch(path: Path) -> Part:
-    rows, labels = read_batch(path.read_bytes(), path.name)
-    return rows_to_images(rows), labels
+def _read_batch(path: Path) -> Piece:
+    content = _content(path)
+    rows, labels = read_batch(content, path.name)
+    return Piece(rows_to_images(rows), labels, read_file_names(content, path.name))
+
+
+def _content(path: Path) -> bytes:
+    """The content of a file, cut off one byte beyond the size at which it is refused."""
+    with path.open("rb") as file:
+        return file.read(SIZE_LIMIT + 1)
 
 
 def _raw_file(path: Path, sha256: str | None = None) -> Path:
@@ -103,20 +110,23 @@ def _raw_file(path: Path, sha256: str | None = None) -> Path:
     return path
 
 
-def _check(name: str, dataset: Dataset, part: str, images: UInt8s, labels: UInt8s) -> None:
-    """What the files hold against what params.yaml says about them."""
-    if labels.shape != (len(images),):
-        raise ProjectError(
-            f"data/raw/{name}: the {part} split has {len(images)} images and labels of shape "
-            f"{labels.shape}"
-        )
-    if images.shape[1:] != tuple(dataset.image_shape):
-        raise ProjectError(
-            f"params.yaml: datasets.{name}.image_shape is {dataset.image_shape}, but the {part} "
-            f"images are {list(images.shape[1:])}"
-        )
-    if labels.max() >= len(dataset.classes):
-        raise ProjectError(
-            f"params.yaml: datasets.{name}.classes has {len(dataset.classes)} names, but a {part} "
-            f"label is {labels.max()}"
-        )
+def _checked(name: str, dataset: Dataset, part: str, pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The pieces, each once it agrees with what params.yaml says about the images."""
+    for piece in pieces:
+        images, labels = piece.images, piece.labels
+        if labels.shape != (len(images),):
+            raise ProjectError(
+                f"data/raw/{name}: the {part} split has {len(images)} images and labels of shape "
+                f"{labels.shape}"
+            )
+        if images.shape[1:] != tuple(dataset.image_shape):
+            raise ProjectError(
+                f"params.yaml: datasets.{name}.image_shape is {dataset.image_shape}, but the "
+                f"{part} images are {list(images.shape[1:])}"
+            )
+        if labels.max(initial=0) >= len(dataset.classes):
+            raise ProjectError(
+                f"params.yaml: datasets.{name}.classes has {len(dataset.classes)} names, but a "
+                f"{part} label is {labels.max()}"
+            )
+        yield piece

@@ -18,7 +18,7 @@ class Images:
 
     def __init__(self, array: UInt8s, chosen: Indices) -> None:
         """The images (n, height, width, channels) of the array at `chosen`, (n,)."""
-        self.array = np.asarray(array)  # a memory-mapped array would wrap every answer
+        self.array: UInt8s = np.asarray(array)  # a memory-mapped array would wrap every answer
         self.chosen = chosen
         self.shape = (len(chosen), *array.shape[1:])
         self.dtype = array.dtype

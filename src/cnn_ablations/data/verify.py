@@ -16,7 +16,7 @@ ARCHIVE_LIMIT = 256 * 2**20
 ENTRY_LIMIT = 100
 
 _BLOCK = tarfile.BLOCKSIZE
-# They add to the next member, for instance a long name: no wanted member needs one.
+# They give the next member a long name, for instance: no wanted member needs one.
 _EXTENSIONS = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
 _KINDS = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, *_EXTENSIONS}
 

@@ -320,7 +320,7 @@ def _image_seconds(model: Any, variant: Variant, dataset: Any) -> float:
 
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (MEASURED_IMAGES, *dataset.image_shape), np.uint8)
-    labels = generator.integers(0, len(dataset.classes), MEASURED_IMAGES, np.uint8)
+    labels = generator.integers(0, len(dataset.classes), MEASURED_IMAGES, np.uint16)
     compile_network(model, variant, labels)
     model.train_on_batch(images, labels)  # the first step compiles
     began = time.monotonic()

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from cnn_ablations.data.arrays import Labels, UInt8s
+from cnn_ablations.data.splits import Images
 
 if TYPE_CHECKING:
     import keras
@@ -67,8 +67,8 @@ def configure() -> None:
 
 
 def training_step(
-    model: "keras.Model", images: NDArray[np.uint8], labels: NDArray[np.uint8], batch_size: int
-) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], Any]:
+    model: "keras.Model", images: Images, labels: Labels, batch_size: int
+) -> Callable[[UInt8s, Labels], Any]:
     """A compiled step of the optimiser of `model` on a batch of the images and their labels."""
     import tensorflow as tf
 
