@@ -1,5 +1,6 @@
 import importlib.metadata
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -73,7 +74,7 @@ FLAGS = {
 
 
 def of_processor(monkeypatch: pytest.MonkeyPatch, machine: str = "x86_64", **lines: str) -> None:
-    monkeypatch.setattr(backend.platform, "machine", lambda: machine)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(backend, "_cpuinfo", lambda name: lines.get(name.replace(" ", "_"), ""))
 
 
@@ -115,6 +116,7 @@ HOSTILE = [
 ]
 PROBE = """
 import json
+import platform
 from cnn_ablations.training import backend
 before = backend.provenance()
 backend.configure()

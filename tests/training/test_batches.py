@@ -83,7 +83,7 @@ def test_mirroring_exchanges_left_and_right_of_the_chosen() -> None:
 def test_cropping_moves_an_image_by_whole_pixels_in_every_direction() -> None:
     many = np.repeat(PIXELS[:1], 400, axis=0)
     found = crop(many, 1, np.random.default_rng(0))
-    assert (found.shape, found.dtype) == (many.shape, np.uint8)
+    assert (found.shape, found.dtype.name) == (many.shape, "uint8")
     padded = np.pad(PIXELS[0], ((1, 1), (1, 1), (0, 0)))
     places = {
         (down, right): padded[down : down + 5, right : right + 4].tobytes()
