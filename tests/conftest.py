@@ -95,7 +95,6 @@ def tiny_document(checkout: Paths) -> dict[str, Any]:
                 "record_iterations": True,
             }
         },
-        "studies": {},
     }
 
 

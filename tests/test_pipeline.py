@@ -10,13 +10,14 @@ import yaml
 
 from cnn_ablations.__main__ import _way_back
 from cnn_ablations.cli import app
-from cnn_ablations.config.params import Params
+from cnn_ablations.config.params import Params, check_studies_are_listed
 from cnn_ablations.paths import Paths
 from cnn_ablations.training.backend import NUMERIC_LIBRARIES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "src/cnn_ablations"
-STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_bytes())["stages"]
+PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_bytes())
+STAGES: dict[str, Any] = PIPELINE["stages"]
 
 # What a stage's work begins in: a module of the package or a notebook.
 ENTRIES = {
@@ -115,6 +116,13 @@ def test_a_stage_calls_its_verb_for_each_entry_of_a_section(stage: str) -> None:
         assert definition(stage)["cmd"] == f"cnn-ablations {stage} ${{key}}"
     else:
         assert definition(stage)["cmd"] == f"cnn-ablations {stage}"
+
+
+def test_every_study_is_listed_and_compared_by_its_own_file(real_params: Params) -> None:
+    assert PIPELINE["vars"] == [f"studies/{name}.yaml" for name in real_params.studies]
+    check_studies_are_listed(ROOT)
+    assert "studies/${key}.yaml" in listed("compare", "deps")
+    assert {stage for stage in STAGES if "studies" in listed(stage, "deps")} == {"check", "report"}
 
 
 def rendered(stage: str, kinds: tuple[str, ...], **values: str) -> set[Path]:

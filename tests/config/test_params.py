@@ -6,10 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn_ablations.config.params import Params, load_params, parse_params
+from cnn_ablations.config.params import (
+    Params,
+    check_studies_are_listed,
+    load_params,
+    parse_params,
+)
 from cnn_ablations.errors import ProjectError
 
 Document = dict[str, Any]
@@ -18,16 +24,16 @@ Document = dict[str, Any]
 def put(document: Document, place: str, value: Any) -> Document:
     *folders, key = place.split(".")
     for folder in folders:
-        document = document[folder]
+        document = document.setdefault(folder, {})
     document[key] = value
     return document
 
 
-def complaint(document: Any) -> str:
+def complaint(document: Any, file: str = "params.yaml") -> str:
     with pytest.raises(ProjectError) as caught:
         parse_params(document)
     message = str(caught.value)
-    assert message.startswith("params.yaml: ")
+    assert message.startswith(f"{file}: ")
     assert "\n" not in message
     return message
 
@@ -81,7 +87,6 @@ NET = "variants.tiny-net"
         ("datasets.digits.format", "digit", ["datasets.digits", "'digit'", "'digits'"]),
         ("datasets.digits.clases", [], ["datasets.digits", "did you mean 'classes'?"]),
         ("datasets.digits.image_shape", [8, 8], ["datasets.digits.image_shape", "3"]),
-        ("studies.s", {"group": "tiny"}, ["studies.s.title is missing"]),
     ],
 )
 def test_bad_input_is_one_sentence_that_names_the_key(
@@ -129,6 +134,7 @@ def claim(*variants: str) -> Document:
             {"along": ["padding"], "variants": {"unlisted": "plain"}},
             ["studies.s.along", "'padding' of variant 'unlisted'", "number"],
         ),
+        ({"title": None}, ["studies.s.title is wrong"]),
         ({"group": "other"}, ["studies.s.variants", "group 'tiny'", "group 'other'"]),
         ({"published": {"unlisted": {}}}, ["studies.s.published", "'unlisted'", "not listed"]),
     ],
@@ -137,8 +143,8 @@ def test_a_study_may_only_name_variants_of_its_own(
     document: Document, changes: Document, words: list[str]
 ) -> None:
     document["variants"]["unlisted"] = {"protocol": "tiny", "dataset": "digits"}
-    document["studies"]["s"] = {**STUDY, **changes}
-    message = complaint(document)
+    put(document, "studies.s", {**STUDY, **changes})
+    message = complaint(document, "studies/s.yaml")
     assert [word for word in words if word not in message] == []
 
 
@@ -179,8 +185,9 @@ def test_aliases_that_hold_themselves_are_refused(document: Document) -> None:
     for section in ("datasets", "protocols", "variants", "studies"):
         recursive: Document = {}
         recursive["protocol"] = recursive["method"] = recursive
-        complaint({**document, section: {"x": recursive}})
-        complaint({**document, section: recursive})
+        for content in {"x": recursive}, recursive:
+            with pytest.raises(ProjectError, match=r"^(params|studies/\w+)\.yaml: .+$"):
+                parse_params({**document, section: content})
 
 
 # What YAML can hold: plain values, and the odd ones that it makes of dates and `!!binary`.
@@ -276,3 +283,46 @@ def test_an_unknown_name_is_answered_with_the_nearest(
     with pytest.raises(ProjectError) as caught:
         getattr(real_params, kind)(name)
     assert hint in str(caught.value)
+
+
+def write(root: Path, document: Document, **studies: Any) -> Path:
+    (root / "studies").mkdir(exist_ok=True)
+    for name, content in studies.items():
+        (root / "studies" / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    (root / "params.yaml").write_text(yaml.safe_dump(document))
+    return root / "params.yaml"
+
+
+def test_studies_are_files_in_the_order_of_their_names(document: Document, tmp_path: Path) -> None:
+    studies = {name: {"studies": {name: STUDY}} for name in ("b", "a")}
+    assert [*load_params(write(tmp_path, document, **studies)).studies] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "content", [None, [], {"studies": None}, {"studies": {"b": STUDY}}, {"a": STUDY}]
+)
+def test_a_file_that_is_no_study_says_what_it_must_be(
+    document: Document, tmp_path: Path, content: Any
+) -> None:
+    with pytest.raises(ProjectError, match=r"^studies/a\.yaml must hold one study.*'a:'$"):
+        load_params(write(tmp_path, document, a=content))
+
+
+def test_a_study_in_params_yaml_is_sent_into_its_file(document: Document, tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match=r"a file of its own, studies/NAME\.yaml"):
+        load_params(write(tmp_path, {**document, "studies": {}}))
+
+
+def test_studies_and_the_list_of_them_agree(document: Document, tmp_path: Path) -> None:
+    write(tmp_path, document, a={"studies": {"a": STUDY}})
+    pipeline = tmp_path / "dvc.yaml"
+    check_studies_are_listed(tmp_path)  # where there is no pipeline, nothing has to agree
+    pipeline.write_text("vars: [studies/a.yaml, other.yaml]")
+    check_studies_are_listed(tmp_path)
+    for content, message in (
+        ("stages: {}", "vars does not list studies/a.yaml; add the line '- studies/a.yaml'"),
+        ("vars: [studies/a.yaml, studies/b.yaml]", "lists studies/b.yaml, which does not exist"),
+    ):
+        pipeline.write_text(content)
+        with pytest.raises(ProjectError, match=f"^dvc.yaml: .*{message}"):
+            check_studies_are_listed(tmp_path)

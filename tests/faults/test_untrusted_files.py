@@ -196,7 +196,7 @@ def describe(paths: Paths, **described: Any) -> None:
     """Write a params.yaml whose data set `d` is this."""
     common = {"title": "", "image_shape": [2, 2, 1], "classes": ["a", "b"], "citation": ""}
     document = {"datasets": {"d": common | described}}
-    for section in ("protocols", "variants", "studies"):
+    for section in ("protocols", "variants"):
         document[section] = {}
     paths.params.write_text(yaml.safe_dump(document))
 

@@ -41,8 +41,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; known are: {', '.join(names) or 'none'}"
 
 
-def validated(validate: Callable[[Any], T], values: Any, location: str) -> T:
-    """`validate(values)`, with a failure as one sentence about the key at `location`.
+def validated(
+    validate: Callable[[Any], T], values: Any, location: str, file: str = "params.yaml"
+) -> T:
+    """`validate(values)`, with a failure as one sentence about the key at `location` of `file`.
 
     Raises ProjectError.
     """
@@ -60,7 +62,7 @@ def validated(validate: Callable[[Any], T], values: Any, location: str) -> T:
         elif first["type"] not in ("unknown_key", "value_error"):
             message = f"is wrong: {message[0].lower()}{message[1:]}, but it is {first['input']!r}"
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise ProjectError(f"params.yaml: {where} {message}{more}") from None
+        raise ProjectError(f"{file}: {where} {message}{more}") from None
 
 
 def _keys(values: Any, location: tuple[int | str, ...], missing: bool) -> list[str]:

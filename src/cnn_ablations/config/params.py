@@ -1,4 +1,4 @@
-"""params.yaml as a whole: read, checked and cross-checked before any work begins."""
+"""params.yaml and the studies: read, checked and cross-checked before any work begins."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ SECTIONS = ("datasets", "protocols", "variants", "studies")
 
 @dataclass(frozen=True)
 class Params:
-    """The four sections, by name. Variants are resolved: a protocol with its differences."""
+    """The sections of params.yaml, and the studies, by name. Variants are resolved: a protocol with
+    its differences.
+    """
 
     datasets: dict[str, Dataset]
     protocols: dict[str, dict[str, Any]]
@@ -37,12 +39,51 @@ class Params:
 
 
 def load_params(path: Path) -> Params:
-    """The checked content of params.yaml. Raises ProjectError, naming the key at fault."""
-    return parse_params(read_document(path))
+    """The checked content of params.yaml and of the studies beside it, by the name of their files.
+
+    Raises ProjectError, naming the key at fault.
+    """
+    document = read_document(path)
+    if not isinstance(document, Mapping):
+        return parse_params(document)
+    if "studies" in document:
+        raise ProjectError("params.yaml: studies: a study is a file of its own, studies/NAME.yaml")
+    studies: dict[str, Any] = {}
+    for file in _study_files(path.parent):
+        content = read_document(file)
+        study = content.get("studies") if isinstance(content, Mapping) else None
+        if len(content or ()) != 1 or not isinstance(study, Mapping) or [*study] != [file.stem]:
+            raise ProjectError(
+                f"studies/{file.name} must hold one study of the file's name, and nothing else: "
+                f"'studies:', and below it '{file.stem}:'"
+            )
+        studies |= study
+    return parse_params({**document, "studies": studies})
+
+
+def check_studies_are_listed(root: Path) -> None:
+    """Raise ProjectError where dvc.yaml in `root` lists other studies than there are: DVC would
+    know nothing of a study, or end at its missing file.
+    """
+    pipeline = root / "dvc.yaml"
+    if not pipeline.is_file():
+        return
+    content = read_document(pipeline)
+    files = content.get("vars") if isinstance(content, Mapping) else None
+    listed = {str(file) for file in files or [] if str(file).startswith("studies/")}
+    there = {f"studies/{file.name}" for file in _study_files(root)}
+    for file in sorted(there - listed):
+        raise ProjectError(f"dvc.yaml: vars does not list {file}; add the line '- {file}'")
+    for file in sorted(listed - there):
+        raise ProjectError(f"dvc.yaml: vars lists {file}, which does not exist; remove the line")
+
+
+def _study_files(root: Path) -> list[Path]:
+    return sorted((root / "studies").glob("*.yaml"))
 
 
 def parse_params(document: Any) -> Params:
-    """The checked form of what params.yaml holds. Raises ProjectError."""
+    """The checked form of what params.yaml and the studies hold together. Raises ProjectError."""
     sections = _mapping(document, "the top level")
     for key in sections:
         if key not in SECTIONS:
@@ -76,15 +117,18 @@ def parse_params(document: Any) -> Params:
             raise ProjectError(f"{location}: {error}") from None
     studies = {}
     for name, values in raw["studies"].items():
-        study = validated(Study.model_validate, values, f"studies.{name}")
+        study = validated(
+            Study.model_validate, values, f"studies.{name}", file=f"studies/{name}.yaml"
+        )
         _check_study(name, study, variants)
         studies[name] = study
     return Params(datasets, protocols, variants, studies)
 
 
 def _check_study(name: str, study: Study, variants: Mapping[str, Variant]) -> None:
+    whole = f"studies/{name}.yaml: studies.{name}"
     for key, variant in study_variants(study):
-        location = f"params.yaml: studies.{name}.{key}"
+        location = f"{whole}.{key}"
         if variant not in variants:
             hint = nearest(variant, variants)
             raise ProjectError(f"{location}: there is no variant '{variant}'{hint}")
@@ -103,14 +147,13 @@ def _check_study(name: str, study: Study, variants: Mapping[str, Variant]) -> No
             settings = variants[variant].model_dump() | variants[variant].factors
             if key not in settings:
                 raise ProjectError(
-                    f"params.yaml: studies.{name}.along: variant '{variant}' has no key '{key}'"
-                    f"{nearest(key, settings)}"
+                    f"{whole}.along: variant '{variant}' has no key '{key}'{nearest(key, settings)}"
                 )
             if not isinstance(settings[key], int | float) and {key} >= set(
                 variants[variant].differences
             ):
                 raise ProjectError(
-                    f"params.yaml: studies.{name}.along: '{key}' of variant '{variant}' is "
+                    f"{whole}.along: '{key}' of variant '{variant}' is "
                     f"{settings[key]!r}, not a number"
                 )
 
@@ -133,5 +176,5 @@ _NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 def _lookup(kind: str, name: str, known: Mapping[str, T]) -> T:
     if name not in known:
-        raise ProjectError(f"params.yaml has no {kind} '{name}'{nearest(name, known)}")
+        raise ProjectError(f"there is no {kind} '{name}'{nearest(name, known)}")
     return known[name]
