@@ -148,37 +148,12 @@ def test_a_study_may_only_name_variants_of_its_own(
     assert [word for word in words if word not in message] == []
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"variants: {a: [}",
-        b"a: b: c",
-        b"\xff\xfe\x00",
-        b"\t- a",
-        b"variants: !!python/object/apply:os.system ['true']",
-        b"variants: !secret {}",
-        b"[" * 10_000,
-    ],
-    ids=["flow", "nested", "bytes", "tab", "python-tag", "own-tag", "deep"],
-)
-def test_what_is_not_plain_yaml_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_bytes(content)
-    with pytest.raises(ProjectError, match=r"^params\.yaml is not valid YAML: .*$"):
-        load_params(path)
-
-
 @pytest.mark.parametrize("content", [b"", b"- 1", b"a", b"datasets:"])
 def test_what_is_yaml_but_no_mapping_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
     with pytest.raises(ProjectError, match="must be a mapping"):
         load_params(path)
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match=r"params\.yaml: No such file"):
-        load_params(tmp_path / "params.yaml")
 
 
 def test_aliases_that_hold_themselves_are_refused(document: Document) -> None:
