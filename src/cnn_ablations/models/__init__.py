@@ -43,3 +43,14 @@ def check_factors(architecture: str, image_shape: Sequence[int], factors: dict[s
     check = ARCHITECTURES[architecture].check
     if check is not None:
         check(tuple(image_shape), **factors)
+
+
+def layer_names(architecture: str, factors: dict[str, Any]) -> list[str] | None:
+    """The layers that have weights and biases, in order; None where the architecture does not say.
+
+    So that a claim about a layer can be checked without Keras.
+    """
+    if architecture != "conv_net":
+        return None
+    convolutions = [f"conv{i + 1}" for i in range(len(factors["filters"]))]
+    return [*convolutions, *(f"dense{i + 1}" for i in range(len(factors["dense"]))), "output"]
