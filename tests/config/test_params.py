@@ -97,6 +97,7 @@ def test_bad_input_is_one_sentence_that_names_the_key(
 ) -> None:
     put(document, place, value)
     message = complaint(document)
+    assert "\n" not in message
     assert [word for word in words if word not in message] == []
 
 
