@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from cnn_ablations.config.document import read_document
 from cnn_ablations.paths import Paths
 
 CONFIG = "[core]\n    analytics = false\n    no_scm = true\n[cache]\n    type = reflink,copy\n"
@@ -43,7 +44,7 @@ def temporary_checkout(
             for part in (origin.raw(dataset), origin.arrays(dataset)):
                 shutil.copytree(part, paths.root / part.relative_to(origin.root))
         (paths.root / ".dvc" / "config").write_text(CONFIG)
-        document = yaml.safe_load(paths.params.read_bytes())
+        document = read_document(paths.params)
         for variant, values in changes.items():
             document["variants"][variant].update(values)
         paths.params.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))

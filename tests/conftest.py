@@ -96,7 +96,6 @@ def tiny_document(checkout: Paths) -> dict[str, Any]:
                 "record_iterations": True,
             }
         },
-        "studies": {},
     }
 
 

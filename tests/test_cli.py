@@ -280,7 +280,7 @@ def test_a_polite_end_is_one_clear_line_and_takes_the_kernel_along(
 
 
 @pytest.mark.parametrize(
-    "module", ["cnn_ablations.processes", "typer", "pydantic", "yaml", "cnn_ablations.files"]
+    "module", ["cnn_ablations.processes", "typer", "pydantic", "ruamel.yaml", "cnn_ablations.files"]
 )
 def test_an_interruption_while_modules_are_loaded_is_one_clear_line(
     project: Paths, module: str

@@ -10,13 +10,14 @@ import yaml
 
 from cnn_ablations.__main__ import _way_back
 from cnn_ablations.cli import app
-from cnn_ablations.config.params import Params
+from cnn_ablations.config.params import Params, check_studies_are_listed
 from cnn_ablations.paths import Paths
 from cnn_ablations.training.backend import NUMERIC_LIBRARIES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "src/cnn_ablations"
-STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_bytes())["stages"]
+PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_bytes())
+STAGES: dict[str, Any] = PIPELINE["stages"]
 
 # What a stage's work begins in: a module of the package or a notebook.
 ENTRIES = {
@@ -73,6 +74,9 @@ def decided_by(stage: str, imports: Imports) -> set[str]:
 def test_a_stage_depends_on_the_code_that_decides_its_outputs_and_no_more(
     stage: str, imports: Imports
 ) -> None:
+    if stage in ("train", "inspect"):  # the file holds a hash of the code, see test_inputs
+        assert f"data/inputs/{stage}/${{key}}.json" in listed(stage, "deps")
+        return
     decisive = {f"{PACKAGE}/{module}" for module in decided_by(stage, imports)}
     code = {path for path in listed(stage, "deps") if path.startswith("src/")}
     assert {path for path in code if not (ROOT / path).exists()} == set()
@@ -101,7 +105,7 @@ def test_a_figure_never_makes_a_training_stale(imports: Imports) -> None:
 def test_the_imports_that_the_guard_follows_are_real(imports: Imports) -> None:
     """Those inside functions, of names out of packages, and out of notebooks included."""
     modules = decided_by("train", imports)
-    assert {"models/__init__.py", "models/conv_net.py", "training/backend.py"} <= modules
+    assert {"models/__init__.py", "training/batches.py", "training/backend.py"} <= modules
     assert {"data/arrays.py", "config/base.py", "training/network.py"} <= modules
     assert not modules & SERVICE
 
@@ -115,6 +119,13 @@ def test_a_stage_calls_its_verb_for_each_entry_of_a_section(stage: str) -> None:
         assert definition(stage)["cmd"] == f"cnn-ablations {stage} ${{key}}"
     else:
         assert definition(stage)["cmd"] == f"cnn-ablations {stage}"
+
+
+def test_every_study_is_listed_and_compared_by_its_own_file(real_params: Params) -> None:
+    assert PIPELINE["vars"] == [f"studies/{name}.yaml" for name in real_params.studies]
+    check_studies_are_listed(ROOT)
+    assert "studies/${key}.yaml" in listed("compare", "deps")
+    assert {stage for stage in STAGES if "studies" in listed(stage, "deps")} == {"check", "report"}
 
 
 def rendered(stage: str, kinds: tuple[str, ...], **values: str) -> set[Path]:
@@ -182,9 +193,9 @@ def test_a_training_depends_on_the_versions_of_the_numeric_libraries() -> None:
     extras = pyproject["project"]["optional-dependencies"]
     pins = dict(pin.split("==") for pin in extras["cpu"])
     assert {name.removesuffix("-cpu") for name in pins} == set(NUMERIC_LIBRARIES)
-    assert definition("train")["params"][-1] == {
-        "pyproject.toml": ["project.optional-dependencies.cpu"]
-    }
+    assert definition("check")["params"] == [
+        {"pyproject.toml": ["project.optional-dependencies.cpu"]}
+    ]
     for extra in extras.values():
         assert sorted(pin.rpartition("==")[2] for pin in extra) == sorted(pins.values())
 

@@ -24,7 +24,7 @@ from cnn_ablations.cli import app
 from cnn_ablations.config.params import load_params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.files import json_bytes, remove, sha256_of
+from cnn_ablations.files import json_bytes, remove, sha256_of, write_atomically
 from cnn_ablations.paths import Paths
 
 COMMAND = str(Path(sys.executable).with_name("cnn-ablations"))
@@ -352,7 +352,7 @@ def grown(committed: Paths) -> Plan:
         "small-net": {**variant, "protocol": "small"},
         "untrained": variant,
     }
-    document["studies"]["twins"] = {
+    study = {
         "title": "Twins",
         "group": "tiny",
         "question": "Which?",
@@ -360,6 +360,10 @@ def grown(committed: Paths) -> Plan:
         "margin": 0.01,
     }
     committed.params.write_text(yaml.safe_dump(document, sort_keys=False))
+    write_atomically(
+        committed.root / "studies" / "twins.yaml",
+        yaml.safe_dump({"studies": {"twins": study}}, sort_keys=False).encode(),
+    )
     for file in [*(committed.root / "reports").rglob("tiny-net.*")]:
         shutil.copy(file, file.with_stem("twin"))
         other = file.parents[1] / "small" / f"small-net{file.suffix}"

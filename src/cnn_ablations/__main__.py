@@ -22,19 +22,34 @@ def main() -> None:
         signal.signal(signum, _stop)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else nohup, say, has it ignored
         signal.signal(signal.SIGHUP, _stop)
+    from cnn_ablations.errors import ProjectError
     from cnn_ablations.processes import die_with_parent
 
     die_with_parent()
-    from cnn_ablations.cli import app
-    from cnn_ablations.errors import ProjectError
-
     try:
+        _run_the_code_of_the_checkout()
+        from cnn_ablations.cli import app
+
         app()
     except ProjectError as error:
         # A kernel that was interrupted as well may end before this process can.
         sys.exit(_interrupted or f"error: {error}{_way_back(os.environ.get('DVC_STAGE', ''))}")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # at the end of Python it would kill
+
+
+def _run_the_code_of_the_checkout() -> None:
+    """Start this process anew with the code of the checkout that it works in, where another one's
+    runs. Its kernels and children inherit what leads there.
+    """
+    from cnn_ablations.paths import other_source, project_root
+
+    root = project_root()
+    source = str(other_source(root) or "") if root else ""
+    search = os.environ.get("PYTHONPATH", "")
+    if source and search.partition(os.pathsep)[0] != source:  # else Python is told to ignore it
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, search]))
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _way_back(stage: str) -> str:

@@ -26,7 +26,7 @@ app = typer.Typer(
 
 DatasetName = Annotated[str, typer.Argument(help="A data set of params.yaml.")]
 VariantName = Annotated[str, typer.Argument(help="A variant of params.yaml.")]
-StudyName = Annotated[str, typer.Argument(help="A study of params.yaml.")]
+StudyName = Annotated[str, typer.Argument(help="A study, by the name of its file in studies.")]
 
 Targets = Annotated[
     list[str] | None,
@@ -44,11 +44,13 @@ Workers = Annotated[
 
 @app.command()
 def check() -> None:
-    """Check params.yaml and say what it holds."""
+    """Check params.yaml and the studies, and say what they hold."""
+    from cnn_ablations.config.params import check_studies_are_listed
     from cnn_ablations.files import write_atomically
     from cnn_ablations.inputs import write_inputs
 
     paths, params = _project()
+    check_studies_are_listed(paths.root)
     write_inputs(params, paths)
     write_atomically(paths.checked, b"params.yaml is valid\n")
     seeds = sum(len(variant.seeds) for variant in params.variants.values())

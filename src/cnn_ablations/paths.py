@@ -5,6 +5,8 @@ from pathlib import Path
 
 from cnn_ablations.errors import ProjectError
 
+PACKAGE = Path(__file__).parent
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -84,10 +86,40 @@ class Paths:
 def find_project(start: Path | None = None) -> Paths:
     """The checkout that `start` (default: the working directory) lies in.
 
-    Raises ProjectError where no folder from `start` upwards holds a params.yaml.
+    Raises ProjectError where there is none, or where it has code of its own but that of another
+    one runs: what is recorded would not be what ran.
     """
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / "params.yaml").is_file():
-            return Paths(folder)
-    raise ProjectError(f"no params.yaml in {start} or above it; run this inside a checkout")
+    root = project_root(start)
+    if root is None:
+        where = (start or Path.cwd()).resolve()
+        raise ProjectError(f"no params.yaml in {where} or above it; run this inside a checkout")
+    source = other_source(root)
+    if source is not None:
+        raise ProjectError(
+            f"{root} has code of its own, but that in {PACKAGE} runs; "
+            f"set PYTHONPATH={source} and start anew"
+        )
+    return Paths(root)
+
+
+def project_root(start: Path | None = None) -> Path | None:
+    """The first folder from `start` (default: the working directory) upwards with a params.yaml.
+
+    Raises ProjectError where the working directory was deleted.
+    """
+    try:
+        start = (start or Path.cwd()).resolve()
+    except FileNotFoundError:
+        raise ProjectError("the working directory is gone; change to a checkout") from None
+    folders = (start, *start.parents)
+    return next((folder for folder in folders if (folder / "params.yaml").is_file()), None)
+
+
+def other_source(root: Path) -> Path | None:
+    """The `src` of a checkout if it holds this package, but the one that runs lies elsewhere: in a
+    worktree, a clone or a queued experiment an editable install of another checkout is found.
+    """
+    source = root / "src"
+    package = source / PACKAGE.name
+    there = (package / "__init__.py").is_file()
+    return source if there and not package.samefile(PACKAGE) else None

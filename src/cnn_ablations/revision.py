@@ -3,7 +3,8 @@
 import subprocess
 from pathlib import Path
 
-SOURCES = ("src", "notebooks", "params.yaml", "dvc.yaml", "pyproject.toml", "requirements.lock")
+SOURCES = ("src", "notebooks", "params.yaml", "studies", "dvc.yaml", "pyproject.toml")
+SOURCES += ("requirements.lock",)
 
 
 def revision(root: Path) -> dict[str, str | bool | None]:

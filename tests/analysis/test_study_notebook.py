@@ -49,7 +49,7 @@ def write_quickstart(write: Callable[..., None]) -> None:
 
 def test_the_parameter_is_the_name_of_a_study(real_params: Params) -> None:
     assert study_parameters(real_params, "r2-regularisation") == {"name": "r2-regularisation"}
-    with pytest.raises(ProjectError, match="has no study 'r9'"):
+    with pytest.raises(ProjectError, match="there is no study 'r9'"):
         study_parameters(real_params, "r9")
 
 
@@ -104,6 +104,7 @@ def test_the_introduction_tells_who_says_what_and_whose_choice_it_is(real_params
 def template(paths: Paths, checkout: Paths, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The notebook, to be executed where this project's parameters are and made-up results."""
     shutil.copy(checkout.params, paths.params)
+    shutil.copytree(checkout.root / "studies", paths.root / "studies")
     monkeypatch.chdir(paths.root)
     return checkout.template("study")
 

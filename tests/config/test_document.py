@@ -1,9 +1,8 @@
-import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import yaml
+from dvc.utils.serialize import load_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,89 +17,58 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "params.yaml"
 
 
-def complaint(path: Path, content: str) -> str:
-    path.write_text(content)
-    with pytest.raises(ProjectError) as caught:
-        read_document(path)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_the_real_file_is_read_as_yaml_reads_it(checkout: Paths) -> None:
-    assert read_document(checkout.params) == yaml.safe_load(checkout.params.read_bytes())
+def test_the_real_file_is_read_as_dvc_reads_it(checkout: Paths) -> None:
+    assert read_document(checkout.params) == load_yaml(str(checkout.params))
 
 
 @pytest.mark.parametrize(
     ("content", "value"),
     [
         ("", None),
-        ("a: [1, 0.5, yes, ~, 'x']", {"a": [1, 0.5, True, None, "x"]}),
+        ("a: [1, 0.5, true, ~, 'x']", {"a": [1, 0.5, True, None, "x"]}),
+        ("[1e-05, 1e-3, 1.0e-05, 1E5]", [1e-5, 1e-3, 1e-5, 1e5]),  # YAML 1.1 takes them for text,
+        ("[no, yes, on, off]", ["no", "yes", "on", "off"]),  # these for booleans,
+        ("[010, 0o10]", [10, 8]),  # and the first of these for 8
         ("a: &it {b: 1}\nc: *it", {"a": {"b": 1}, "c": {"b": 1}}),
         ("a: &it {b: 1}\nc: {<<: *it, d: 2}", {"a": {"b": 1}, "c": {"b": 1, "d": 2}}),
-        ("a: {<<: {b: 1}, b: 2}", {"a": {"b": 2}}),  # what a merge key brings in can be set anew
         ("1: a\n'1': b", {1: "a", "1": "b"}),
     ],
-    ids=["nothing", "plain", "alias", "merge key", "merged and set", "other types"],
 )
-def test_plain_values_aliases_and_merge_keys_are_read(
-    path: Path, content: str, value: object
-) -> None:
+def test_yaml_1_2_is_read_as_dvc_reads_it(path: Path, content: str, value: object) -> None:
     path.write_text(content)
     assert read_document(path) == value
+    assert (load_yaml(str(path)) or None) == value
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("a: 1\nb: 2\na: 3", "line 3 has the key 'a' a second time"),
-        ("v:\n  x: {epochs: 1, dense: [1], epochs: 2}", "line 2 has the key 'epochs' a second"),
-        ("- - {a: 1,\n     'a': 2}", "line 2 has the key 'a' a second time"),
-        ("a: {<<: {b: 1}, <<: {c: 1}}", "the key '<<' a second time"),
-        ("a:\n  b: &it [*it]", "line 2 stands for more than 200,000 values"),
-        ("a: &it\n  <<: *it", "line 1 stands for more than 200,000 values"),
-        ("a: 0x" + "f" * 5000, "line 1 has a number of 5002 characters"),
-        ("a:\n- 1" + ":1" * 100_000, "line 2 has a number of 200001 characters"),
-        ("a: 1" + ":1" * 2000 + ".5", "a number of 4003 characters"),
-        ("[" * 60, "nested more than 50 levels deep"),
-        ("{a: " * 200_000, "nested more than 50 levels deep"),
-        ("#" * 2**23 + "\n", "larger than 8,388,608 bytes"),
-        ("[" + "1," * 400_000 + "]", "it has more than 200,000 values"),
-        # Values that PyYAML itself stumbles over.
-        ("a: !!timestamp soon", "not valid YAML"),
-        ("a: !!int ''", "not valid YAML"),
-        ("a: !!float ''", "not valid YAML"),
-        ("a: !!bool maybe", "not valid YAML"),
-        ("a: 2001-13-01", "not valid YAML"),
-        ("{[1]: 2}", "not valid YAML"),
+        ("a: 1\nb: 2\na: 3", 'line 3: found duplicate key "a"'),
+        ("v:\n  x: {epochs: 1, dense: [1], epochs: 2}", 'line 2: found duplicate key "epochs"'),
+        ("a: b: c", "line 1: mapping values are not allowed"),
+        ("variants:\n- {a: [}", "line 2: did not find expected node content"),
+        ("<<<<<<< HEAD\na: 1\n=======\na: 2", "line 2: mapping values are not allowed"),
+        ("\n\t- a", "line 2: found character that cannot start any token"),
+        (
+            "a: !!python/object/apply:os.system ['true']",
+            "line 1: could not determine a constructor",
+        ),
+        ("a: !secret {}", "line 1: could not determine a constructor for the tag '!secret'"),
+        ("a: 2001-13-01", "month must be in 1..12"),
+        ("a: " + "1" * 5000, "integer string conversion"),
+        ("a: \udcff", "unacceptable character|invalid|can't decode"),
     ],
-    ids=lambda value: value[:25].replace("\n", " "),
+    ids=lambda value: ascii(value[:25]),
 )
-def test_what_nobody_means_is_refused_by_line(path: Path, content: str, words: str) -> None:
-    message = complaint(path, content)
-    assert words in message
-    assert message.startswith("params.yaml is ")
+def test_what_is_not_plain_yaml_is_refused_by_line(path: Path, content: str, words: str) -> None:
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(ProjectError, match=rf"^{path} is not valid YAML: .*({words})[^\n]*$"):
+        read_document(path)
 
 
-def laughs(levels: int) -> str:
-    lines = ["a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha]"]
-    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
-    return "\n".join(lines)
-
-
-def test_a_few_lines_of_aliases_unfold_into_no_billions(path: Path) -> None:
-    tracemalloc.start()
-    message = complaint(path, laughs(30))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert "line 6 stands for more than 200,000 values" in message
-    assert peak < 2**22
-    path.write_text(laughs(4))
-    assert len(read_document(path)) == 4
-
-
-def test_aliases_of_aliases_are_no_way_to_be_deep(path: Path) -> None:
-    chain = [f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 1000)]
-    assert "or 50 levels" in complaint(path, "\n".join(["a0: &a0 []", *chain]))
+def test_a_missing_file_is_named(path: Path) -> None:
+    with pytest.raises(ProjectError, match=r"params\.yaml: No such file"):
+        load_params(path)
 
 
 # A document's own words, and what YAML reads between them.
@@ -115,7 +83,7 @@ PIECES = [
 texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=25).map("".join)
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(
     content=texts.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=40)
 )

@@ -1,16 +1,27 @@
 import copy
 import datetime
 import math
+import time
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn_ablations.config.params import Params, load_params, parse_params
+from cnn_ablations.config.params import (
+    Params,
+    check_studies_are_listed,
+    load_params,
+    parse_params,
+)
 from cnn_ablations.errors import ProjectError
+from cnn_ablations.models import layer_names
+from cnn_ablations.training.network import build_network
+from cnn_ablations.training.variant import named_weights
 
 Document = dict[str, Any]
 
@@ -18,17 +29,16 @@ Document = dict[str, Any]
 def put(document: Document, place: str, value: Any) -> Document:
     *folders, key = place.split(".")
     for folder in folders:
-        document = document[folder]
+        document = document.setdefault(folder, {})
     document[key] = value
     return document
 
 
-def complaint(document: Any) -> str:
+def complaint(document: Any, file: str = "params.yaml") -> str:
     with pytest.raises(ProjectError) as caught:
         parse_params(document)
     message = str(caught.value)
-    assert message.startswith("params.yaml: ")
-    assert "\n" not in message
+    assert [line for line in message.splitlines() if not line.startswith(f"{file}: ")] == []
     return message
 
 
@@ -45,9 +55,9 @@ NET = "variants.tiny-net"
         (NET, None, [NET, "must be a mapping"]),
         (NET, {"dataset": "digits"}, [f"{NET}.protocol is missing"]),
         (NET, {"protocol": "tiny"}, [f"{NET}.dataset is missing"]),
-        (f"{NET}.epoch", 3, [NET, "'epoch'", "did you mean 'epochs'?"]),
-        (f"{NET}.filter", [3], [NET, "'filter'", "did you mean 'filters'?"]),
-        (f"{NET}.colour", 3, [NET, "'colour'", "known are", "epochs", "filters"]),
+        (f"{NET}.epoch", 3, [f"{NET}.epoch is", "did you mean 'epochs'?"]),
+        (f"{NET}.filter", [3], [f"{NET}.filter is", "did you mean 'filters'?"]),
+        (f"{NET}.colour", 3, [f"{NET}.colour is", "known are", "epochs", "filters"]),
         (f"{NET}.protocol", "tinny", [f"{NET}.protocol", "'tinny'", "did you mean 'tiny'?"]),
         (f"{NET}.dataset", "digit", [f"{NET}.dataset", "'digit'", "did you mean 'digits'?"]),
         (f"{NET}.model", "conf_net", [f"{NET}.model", "did you mean 'conv_net'?"]),
@@ -120,12 +130,10 @@ NET = "variants.tiny-net"
         (f"{NET}.pooling", 9, [NET, "pool1", "pooling by 9", "8 pixels"]),
         ("protocols.tiny.epochs", -1, ["protocols.tiny.epochs", "greater than 0"]),
         ("protocols.tiny.seed", 1, ["protocols.tiny", "did you mean 'seeds'?"]),
-        ("protocols.tiny.dataset", "digits", ["protocols.tiny", "'dataset'"]),
-        ("protocols.tiny", {}, ["protocols.tiny.split is missing"]),
+        ("protocols.tiny.dataset", "digits", ["protocols.tiny.dataset is an unknown key"]),
         ("datasets.digits.format", "digit", ["datasets.digits", "'digit'", "'digits'"]),
         ("datasets.digits.clases", [], ["datasets.digits", "did you mean 'classes'?"]),
         ("datasets.digits.image_shape", [8, 8], ["datasets.digits.image_shape", "3"]),
-        ("studies.s", {"group": "tiny"}, ["studies.s.title is missing"]),
     ],
 )
 def test_bad_input_is_one_sentence_that_names_the_key(
@@ -133,6 +141,7 @@ def test_bad_input_is_one_sentence_that_names_the_key(
 ) -> None:
     put(document, place, value)
     message = complaint(document)
+    assert "\n" not in message
     assert [word for word in words if word not in message] == []
 
 
@@ -173,6 +182,7 @@ def claim(*variants: str) -> Document:
             {"along": ["padding"], "variants": {"unlisted": "plain"}},
             ["studies.s.along", "'padding' of variant 'unlisted'", "number"],
         ),
+        ({"title": None}, ["studies.s.title is wrong"]),
         ({"group": "other"}, ["studies.s.variants", "group 'tiny'", "group 'other'"]),
         ({"published": {"unlisted": {}}}, ["studies.s.published", "'unlisted'", "not listed"]),
     ],
@@ -181,29 +191,9 @@ def test_a_study_may_only_name_variants_of_its_own(
     document: Document, changes: Document, words: list[str]
 ) -> None:
     document["variants"]["unlisted"] = {"protocol": "tiny", "dataset": "digits"}
-    document["studies"]["s"] = {**STUDY, **changes}
-    message = complaint(document)
+    put(document, "studies.s", {**STUDY, **changes})
+    message = complaint(document, "studies/s.yaml")
     assert [word for word in words if word not in message] == []
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"variants: {a: [}",
-        b"a: b: c",
-        b"\xff\xfe\x00",
-        b"\t- a",
-        b"variants: !!python/object/apply:os.system ['true']",
-        b"variants: !secret {}",
-        b"[" * 10_000,
-    ],
-    ids=["flow", "nested", "bytes", "tab", "python-tag", "own-tag", "deep"],
-)
-def test_what_is_not_plain_yaml_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_bytes(content)
-    with pytest.raises(ProjectError, match=r"^params\.yaml is not valid YAML: .*$"):
-        load_params(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"- 1", b"a", b"datasets:"])
@@ -214,17 +204,13 @@ def test_what_is_yaml_but_no_mapping_is_refused(tmp_path: Path, content: bytes) 
         load_params(path)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match=r"params\.yaml: No such file"):
-        load_params(tmp_path / "params.yaml")
-
-
 def test_aliases_that_hold_themselves_are_refused(document: Document) -> None:
     for section in ("datasets", "protocols", "variants", "studies"):
         recursive: Document = {}
         recursive["protocol"] = recursive["method"] = recursive
-        complaint({**document, section: {"x": recursive}})
-        complaint({**document, section: recursive})
+        for content in {"x": recursive}, recursive:
+            with pytest.raises(ProjectError, match=r"^(params|studies/\w+)\.yaml: "):
+                parse_params({**document, section: content})
 
 
 # What YAML can hold: plain values, and the odd ones that it makes of dates and `!!binary`.
@@ -320,3 +306,187 @@ def test_an_unknown_name_is_answered_with_the_nearest(
     with pytest.raises(ProjectError) as caught:
         getattr(real_params, kind)(name)
     assert hint in str(caught.value)
+
+
+def write(root: Path, document: Document, **studies: Any) -> Path:
+    (root / "studies").mkdir(exist_ok=True)
+    for name, content in studies.items():
+        (root / "studies" / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    (root / "params.yaml").write_text(yaml.safe_dump(document))
+    return root / "params.yaml"
+
+
+def test_studies_are_files_in_the_order_of_their_names(document: Document, tmp_path: Path) -> None:
+    studies = {name: {"studies": {name: STUDY}} for name in ("b", "a")}
+    assert [*load_params(write(tmp_path, document, **studies)).studies] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "content", [None, [], {"studies": None}, {"studies": {"b": STUDY}}, {"a": STUDY}]
+)
+def test_a_file_that_is_no_study_says_what_it_must_be(
+    document: Document, tmp_path: Path, content: Any
+) -> None:
+    with pytest.raises(ProjectError, match=r"^studies/a\.yaml must hold one study.*'a:'$"):
+        load_params(write(tmp_path, document, a=content))
+
+
+def test_a_study_in_params_yaml_is_sent_into_its_file(document: Document, tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match=r"a file of its own, studies/NAME\.yaml"):
+        load_params(write(tmp_path, {**document, "studies": {}}))
+
+
+def test_studies_and_the_list_of_them_agree(document: Document, tmp_path: Path) -> None:
+    write(tmp_path, document, a={"studies": {"a": STUDY}})
+    pipeline = tmp_path / "dvc.yaml"
+    check_studies_are_listed(tmp_path)  # where there is no pipeline, nothing has to agree
+    pipeline.write_text("vars: [studies/a.yaml, other.yaml]")
+    check_studies_are_listed(tmp_path)
+    for content, message in (
+        ("stages: {}", "vars does not list studies/a.yaml; add the line '- studies/a.yaml'"),
+        ("vars: [studies/a.yaml, studies/b.yaml]", "lists studies/b.yaml, which does not exist"),
+    ):
+        pipeline.write_text(content)
+        with pytest.raises(ProjectError, match=f"^dvc.yaml: .*{message}"):
+            check_studies_are_listed(tmp_path)
+
+
+def test_every_mistake_has_a_line_up_to_five(document: Document) -> None:
+    document["variants"]["tiny-net"] |= {"l2": "1e-05", "epochs": 0}
+    document["variants"]["other"] = {"protocol": "tiny", "dataset": "digits", "eposhs": 1}
+    mistakes = [line.split()[1] for line in complaint(document).splitlines()]
+    assert mistakes == [f"{NET}.epochs", f"{NET}.l2", "variants.other.eposhs"]
+    document["protocols"]["tiny"] = {}
+    with pytest.raises(ProjectError) as caught:  # of the protocol only: its variants lack the same
+        parse_params(document)
+    *lines, more = str(caught.value).splitlines()
+    assert [line.split()[1].rpartition(".")[0] for line in lines] == ["protocols.tiny"] * 5
+    assert more.startswith("and ")
+
+
+@pytest.mark.parametrize(
+    "name", ["--help", "-x", "_x", "x" * 61, "", "a b", "../x", 1, None], ids=repr
+)
+@pytest.mark.parametrize("section", ["datasets", "protocols", "variants", "studies"])
+def test_a_name_is_one_for_files_dvc_and_a_shell(
+    document: Document, section: str, name: Any
+) -> None:
+    document.setdefault(section, {})[name] = {}
+    with pytest.raises(
+        ProjectError, match=f"{section} has a key .* begin with a letter or a digit"
+    ):
+        parse_params(document)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("filters", [10**12], "filters.0 is 1000000000000, but at most 1,000,000 is allowed"),
+        ("filters", [1] * 100_000, "filters has 100,000 entries, but at most 1,000"),
+        ("l2", 1.0e308, "l2 is 1e+308, but at most"),
+        ("augmentation", {"rotation": 1e7}, "augmentation.rotation is 10000000.0"),
+        ("epochs", 10**400, "epochs is 1000000"),
+        ("seeds", [2**32], "seeds.0 is 4294967296"),
+        ("seeds", [*range(1001)], "seeds has 1,001 entries"),
+    ],
+    ids=lambda value: f"{value!s:.20}",
+)
+def test_what_no_machine_can_train_is_refused_at_once(
+    document: Document, key: str, value: Any, words: str
+) -> None:
+    document["variants"]["tiny-net"][key] = value
+    started = time.process_time()
+    assert f"{NET}.{words}" in complaint(document)
+    assert time.process_time() - started < 1
+
+
+def test_large_seeds_and_counts_of_images_are_allowed(document: Document) -> None:
+    split = {"method": "train_test_split", "held_out": 2_000_000, "random_state": 2**32 - 1}
+    document["variants"]["tiny-net"] |= {"seeds": [2**32 - 1], "split": split}
+    assert parse_params(document).variant("tiny-net").seeds == [2**32 - 1]
+
+
+ALL = {"variants": ["all"]}  # which is trained on all images, and so has none for validation
+LOSS_LATE = {"kind": "settles", "metric": "val_loss"}
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ({**LOSS_LATE, "epoch": 3}, None),
+        ({**LOSS_LATE, "epoch": 4}, ".epoch is 4, but 'a' trains for 3"),
+        ({"kind": "ahead", "metric": "val_accuracy", "epoch": 9, "than": ["a"]}, ".epoch is 9"),
+        (
+            {"kind": "falls_on", "metric": "test_loss", "epoch": 1},
+            ": variant 'a' records no test_loss after each epoch; known are: running",
+        ),
+        ({"kind": "higher", "metric": "val_accuracy", "than": ["a"]}, None),
+        (
+            {"kind": "higher", "metric": "val_accuracy", "than": ["all"]},
+            ": variant 'all' records no val_accuracy; did you mean",
+        ),
+        (
+            {"kind": "similar", "metric": "test_accuracy", "than_metric": "val_accuracy"}
+            | {"than": ["all"]},
+            ": variant 'all' records no val_accuracy",
+        ),
+        ({"kind": "overfits", **ALL}, ": variant 'all' records no val_accuracy"),
+        ({"kind": "narrower_gap", "than": ["all"]}, ": variant 'all' records no val_accuracy"),
+        ({"kind": "largest_layer", "layer": "dense1"}, None),
+        (
+            {"kind": "largest_layer", "layer": "dense2"},
+            ": variant 'a' has no layer 'dense2'; did you mean 'dense1'?",
+        ),
+        ({"kind": "looks_normal", "layers": ["conv1", "output"]}, None),
+        ({"kind": "looks_normal", "layers": ["conv1", "conv3"]}, ": variant 'a' has no layer"),
+    ],
+)
+def test_a_test_must_be_possible_with_what_its_variants_record(
+    document: Document, test: Document, words: str | None
+) -> None:
+    plain = {"protocol": "tiny", "dataset": "digits"}
+    document["variants"] = {"a": plain, "all": {**plain, "train_on": "train+val"}}
+    tests = {"statement": "s", "tests": [{"variants": ["a"], **test}]}
+    study = {**STUDY, "variants": {"a": "A", "all": "B"}, "claims": {"c": tests}}
+    put(document, "studies.s", study)
+    if words is None:
+        parse_params(document)
+    else:
+        assert f"studies.s.claims.c.tests.0{words}" in complaint(document, "studies/s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("metric", "without_validation"),
+    [
+        ("train_loss", True),
+        ("test_accuracy", True),
+        ("majority_test_accuracy", True),
+        ("running_train_loss", True),
+        ("val_accuracy", False),
+        ("val_loss", False),
+        ("train_val_accuracy", False),
+        ("majority_train_val_accuracy", False),
+    ],
+)
+def test_a_published_figure_is_of_something_that_is_recorded(
+    document: Document, metric: str, without_validation: bool
+) -> None:
+    put(document, "studies.s", {**STUDY, "published": {"tiny-net": {metric: 0.5}}})
+    parse_params(document)
+    document["variants"]["tiny-net"]["train_on"] = "train+val"
+    if without_validation:
+        parse_params(document)
+    else:
+        message = complaint(document, "studies/s.yaml")
+        assert f"published.tiny-net: variant 'tiny-net' records no {metric}" in message
+
+
+def test_the_layers_that_claims_may_name_are_those_with_weights(
+    keras: ModuleType, real_params: Params
+) -> None:
+    for name in ("quickstart-batchnorm", "r4-base"):
+        variant = real_params.variant(name)
+        shape = real_params.dataset(variant.dataset).image_shape
+        model = build_network(variant, shape, 10, 255)
+        named = dict.fromkeys(layer for layer, _, _ in named_weights(model))
+        assert layer_names(variant.model, variant.factors) == [*named]

@@ -68,8 +68,8 @@ TEST = ("claims", "c", "tests", 0)
         (changed("hihger", *TEST, "kind"), r"tests\.0 is wrong: .* 'higher'"),
         (changed([], *TEST, "variants"), r"tests\.0\.variants is wrong"),
         (changed("train_loss", *TEST, "metric"), r"tests\.0\.metric is wrong"),
-        (changed(1, *TEST, "vaule"), "unknown key 'vaule'"),
-        (changed([], "choises"), "unknown key 'choises'; did you mean 'choices'"),
+        (changed(1, *TEST, "vaule"), "vaule is an unknown key; known are"),
+        (changed([], "choises"), "choises is an unknown key; did you mean 'choices'"),
         (
             changed(
                 {"kind": "reaches", "metric": "val_accuracy", "variants": ["a"], "value": 89.2},

@@ -29,6 +29,15 @@ def test_a_variant_overrides_keys_and_factors_alike(document: Document) -> None:
     assert variant.differences == ["epochs", "filters", "l2"]
 
 
+def test_another_model_inherits_the_recipe_and_not_the_factors(document: Document) -> None:
+    variant = resolved(document, model="res_net", width=4, epochs=7)
+    assert variant.optimizer == document["protocols"]["tiny"]["optimizer"]
+    assert variant.factors["width"] == 4
+    assert "filters" not in variant.factors
+    assert variant.differences == ["model", "width", "epochs"]
+    assert resolved(document, model="conv_net").factors["filters"] == [4]
+
+
 def test_differences_are_real_ones(document: Document) -> None:
     """Writing out what the protocol says, or a default, is none; seeds are another matter."""
     same = document["protocols"]["tiny"]["epochs"]

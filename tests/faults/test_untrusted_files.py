@@ -79,12 +79,6 @@ def refused(paths: Paths, tmp_path: Path, count: Count) -> Callable[..., None]:
 # params.yaml
 
 
-def laughs() -> str:
-    lines = ["a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha]"]
-    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
-    return "\n".join(lines)
-
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -95,16 +89,8 @@ def laughs() -> str:
         (b"variants: !<tag:yaml.org,2002:python/tuple> [1]", "python/tuple"),
         (b"%TAG ! tag:yaml.org,2002:python/\n---\nvariants: !name:os.mkdir ''", "python/name"),
         (b"variants: !secret {}", "!secret"),
-        (laughs().encode(), "stands for more than 200,000 values"),
-        (b"variants: &v\n  a: *v", "stands for more than 200,000 values"),
-        (b"variants: {<<: &v {<<: *v}}", "stands for more than 200,000 values"),
-        (b"{a: " * 200_000, "levels deep"),
-        (b"- " * 500_000, "levels deep"),
-        (b"variants: 0x" + b"f" * 900_000, "a number of 900002 characters"),
-        (b"variants: 1" + b":1" * 400_000, "a number of 800001 characters"),
-        (b"variants: {a: {epochs: 1, epochs: 2}}", "'epochs' a second time"),
+        (b"variants: {a: {epochs: 1, epochs: 2}}", "duplicate key"),
         (b"variants: !!timestamp soon", "not valid YAML"),
-        (b"variants: " + b"x" * 2**24, "larger than 8,388,608 bytes"),
         (b"\xff\xfe\x00", "not valid YAML"),
         (b"variants: {a: [}", "not valid YAML"),
         (b"", "must be a mapping"),
@@ -112,8 +98,7 @@ def laughs() -> str:
     ],
     ids=[
         *("apply", "new", "name", "module", "tuple", "tag shorthand", "own tag"),
-        *("billion laughs", "endless", "endless merge", "deep mappings", "deep lists"),
-        *("long number", "long base 60", "key twice", "no date", "16 MiB", "not text"),
+        *("key twice", "no date", "not text"),
         *("broken", "empty", "a path as a name"),
     ],
 )
@@ -153,16 +138,12 @@ def array_with_header(header: bytes) -> bytes:
         ("predictions", zipped(seeds__npy=array_with_header(b" " * 20_000)), "cannot be read"),
         ("predictions", zipped(README__txt=b""), "'README.txt' besides"),
         ("predictions", zipped(own__npy=array_with_header(b"{'descr': '|O'}")), "'own' besides"),
-        ("lock", b"- " * 500_000, "dvc.lock cannot be read"),
         ("lock", b"stages: !!timestamp soon", "dvc.lock cannot be read"),
-        ("lock", b"stages: 1" + b":1" * 400_000, "dvc.lock cannot be read"),
         ("lock", b"stages: {train@quickstart-none: 5}", "dvc.lock cannot be read"),
-        ("lock", "/dev/zero", "dvc.lock cannot be read"),
     ],
     ids=[
         *("deep", "infinite", "long number", "1.5 GB", "endless", "200 MB", "columns"),
-        *("bomb", "long header", "header", "no array", "objects", "deep lock", "no date"),
-        *("long base 60", "no stage", "endless lock"),
+        *("bomb", "long header", "header", "no array", "objects", "no date", "no stage"),
     ],
 )
 def test_results(
@@ -196,7 +177,7 @@ def describe(paths: Paths, **described: Any) -> None:
     """Write a params.yaml whose data set `d` is this."""
     common = {"title": "", "image_shape": [2, 2, 1], "classes": ["a", "b"], "citation": ""}
     document = {"datasets": {"d": common | described}}
-    for section in ("protocols", "variants", "studies"):
+    for section in ("protocols", "variants"):
         document[section] = {}
     paths.params.write_text(yaml.safe_dump(document))
 

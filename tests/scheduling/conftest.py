@@ -48,6 +48,7 @@ def stub(
     shutil.copytree(ROOT / "src", paths.root / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", ".dvcignore"):
         shutil.copy(ROOT / name, paths.root)
+    (paths.root / "studies").mkdir()
     (paths.root / ".dvc").mkdir()
     (paths.root / ".dvc" / "config").write_text("[core]\nanalytics = false\nno_scm = true\n")
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_bytes())["stages"]

@@ -85,7 +85,10 @@ def cluster(
     )
     slot = ("--nthreads", "1", "--resources", "slot=1")
     folders = [*(paths.root for paths in others), tmp_path]
-    workers = [start(folder, "dask", "worker", *slot, *quiet) for folder in folders]
+    workers = [
+        start(folder, "dask", "worker", *slot, *quiet, PYTHONPATH=str(folder / "src"))
+        for folder in folders
+    ]
     return json.loads(file.read_text())["address"], workers
 
 

@@ -34,4 +34,4 @@ def test_what_a_user_can_mend_is_one_line(project: Paths) -> None:
     command = [*SEED, "tiny-nett", "0"]
     done = subprocess.run(command, cwd=project.root, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: params.yaml has no variant 'tiny-nett'")
+    assert done.stderr.startswith("error: there is no variant 'tiny-nett'")

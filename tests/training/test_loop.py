@@ -466,7 +466,7 @@ def test_scratch_that_cannot_be_written_is_named(
     [
         ("r2-1conv-batchnorm", 28),  # whose bits depend on whether the size of batches is known
         ("r3-cifar10-base", 32),  # augmented, with dropout and a falling learning rate
-        ("precision-1conv-bfloat16", 28),
+        ("r2-1conv-batchnorm-bfloat16", 28),
     ],
 )
 @pytest.mark.parametrize("rest", [0, 30], ids=["batches of one size", "a smaller last batch"])

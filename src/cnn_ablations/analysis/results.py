@@ -129,12 +129,13 @@ class VariantResult:
 
 
 def load_results(paths: Paths, group: str, variants: Iterable[str]) -> dict[str, VariantResult]:
-    """The results of the variants of a study; none at all where none of them was trained yet.
+    """The results of the variants of a study; none at all where one of them was not trained yet:
+    a study is compared when it is whole.
 
-    Raises ProjectError, naming the stage that makes them, where some are missing or damaged.
+    Raises ProjectError, naming the stage that makes it, where a file is missing or damaged.
     """
     names = list(variants)
-    if not any(paths.metrics(group, name).is_file() for name in names):
+    if not all(paths.metrics(group, name).is_file() for name in names):
         return {}
     return {name: load_result(paths, group, name) for name in names}
 

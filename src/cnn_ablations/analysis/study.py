@@ -43,7 +43,9 @@ def introduction(study: Study, name: str, *, was_run: bool) -> str:
     """The head of a study's notebook: the question, who says what, and what is our choice."""
     parts = [f"## {study.title}", f"**{study.question}**"]
     if not was_run:
-        parts += [f"*Not run yet*: `dvc repro compare@{name}` trains its variants and fills this."]
+        parts += [
+            f"*Not run yet*: `dvc repro compare@{name}` trains the variants that are missing."
+        ]
     statements: dict[str, list[str]] = {}
     for claim in study.claims.values():
         statements.setdefault(claim.source or study.source, []).append(claim.statement)

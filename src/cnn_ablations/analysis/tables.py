@@ -3,13 +3,14 @@
 The Markdown is made from what the CSV holds, so a table read back looks as it did at first.
 """
 
+import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
+from ruamel.yaml import YAML
 
 from cnn_ablations.analysis import statistics
 from cnn_ablations.analysis.claims import ClaimResult
@@ -124,10 +125,10 @@ _CLAIM_COLUMNS += ["low", "high", "p", "p_holm", "seeds", "seeds_to_decide", "se
 
 def as_yaml(settings: Mapping[str, Any]) -> str:
     """Keys and values on one line, as params.yaml would have them."""
-    flow: str = yaml.safe_dump(
-        dict(settings), default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000
-    )
-    return flow.strip().removeprefix("{").removesuffix("}")
+    yaml, flow = YAML(typ="safe"), io.StringIO()
+    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output, yaml.width = True, False, 10_000
+    yaml.dump(dict(settings), flow)
+    return flow.getvalue().strip().removeprefix("{").removesuffix("}")
 
 
 def variants_markdown(table: pd.DataFrame) -> str:

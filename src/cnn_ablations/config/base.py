@@ -1,11 +1,12 @@
 """What every part of the schema shares: closed models, and errors that name the key."""
 
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from cnn_ablations.errors import ProjectError
 
@@ -20,16 +21,21 @@ class ClosedModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _suggest_the_nearest_key(cls, values: Any) -> Any:
-        if isinstance(values, Mapping):
-            for key in values:
-                if key not in cls.model_fields:
-                    hint = nearest(str(key), cls.model_fields)
-                    raise PydanticCustomError(
-                        "unknown_key",
-                        "has an unknown key '{key}'{hint}",
-                        {"key": str(key), "hint": hint},
-                    )
+        known = cls.model_fields
+        unknown = [key for key in values if key not in known] if isinstance(values, Mapping) else []
+        if unknown:
+            errors: list[InitErrorDetails] = []
+            for key in map(str, unknown):
+                hint = {"hint": nearest(key, known)}
+                kind = PydanticCustomError("unknown_key", "is an unknown key{hint}", hint)
+                errors.append({"type": kind, "loc": (key,), "input": None})
+            raise ValidationError.from_exception_data(cls.__name__, errors)
         return values
+
+
+def shortly(value: Any) -> str:
+    """A value as Python writes it, or the beginning of it."""
+    return f"{reprlib.repr(value):.80}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -41,36 +47,48 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; known are: {', '.join(names) or 'none'}"
 
 
-def validated(validate: Callable[[Any], T], values: Any, location: str) -> T:
-    """`validate(values)`, with a failure as one sentence about the key at `location`.
+def validated(
+    validate: Callable[[Any], T], values: Any, location: str, file: str = "params.yaml"
+) -> T:
+    """`validate(values)`, with a sentence a failure about the key at `location` of `file`.
 
     Raises ProjectError.
     """
     try:
         return validate(values)
     except ValidationError as error:
-        errors = error.errors(include_url=False)
-        # Where a union reports each of its alternatives, the deepest came closest to fitting, and
-        # of two that came as close a misspelt key says more.
-        first = max(errors, key=lambda found: (len(found["loc"]), found["type"] == "unknown_key"))
-        where = ".".join([location, *_keys(values, first["loc"], first["type"] == "missing")])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "missing":
-            message = "is missing"
-        elif first["type"] not in ("unknown_key", "value_error"):
-            message = f"is wrong: {message[0].lower()}{message[1:]}, but it is {first['input']!r}"
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise ProjectError(f"params.yaml: {where} {message}{more}") from None
+        found: dict[tuple[str, ...], ErrorDetails] = {}
+        for failure in error.errors(include_url=False):
+            found.setdefault(_keys(values, failure["loc"], failure["type"]), failure)
+        # Where a union reports each of its alternatives, the deepest came closest to fitting.
+        deepest = [
+            keys
+            for keys in found
+            if not any(len(other) > len(keys) and other[: len(keys)] == keys for other in found)
+        ]
+        sentences = [
+            f"{file}: {'.'.join([location, *keys])} {_sentence(found[keys])}" for keys in deepest
+        ]
+        raise ProjectError("\n".join(sentences)) from None
 
 
-def _keys(values: Any, location: tuple[int | str, ...], missing: bool) -> list[str]:
+def _sentence(error: ErrorDetails) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return "is missing"
+    if error["type"] in ("unknown_key", "value_error"):
+        return message
+    return f"is wrong: {message[0].lower()}{message[1:]}, but it is {shortly(error['input'])}"
+
+
+def _keys(values: Any, location: tuple[int | str, ...], kind: str) -> tuple[str, ...]:
     """The parts of an error's location that are keys of the file, without a union's tags."""
     keys = []
     for depth, part in enumerate(location):
         try:
             values = values[part]
         except (KeyError, IndexError, TypeError):
-            if not (missing and depth == len(location) - 1):
+            if kind not in ("missing", "unknown_key") or depth < len(location) - 1:
                 continue
         keys.append(str(part))
-    return keys
+    return tuple(keys)

@@ -1,25 +1,40 @@
-"""params.yaml as a whole: read, checked and cross-checked before any work begins."""
+"""params.yaml and the studies: read, checked and cross-checked before any work begins."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cnn_ablations.config.base import nearest, validated
+from cnn_ablations.config.base import nearest, shortly, validated
+from cnn_ablations.config.bounds import out_of_bounds
 from cnn_ablations.config.datasets import Dataset, dataset_adapter
 from cnn_ablations.config.document import read_document
-from cnn_ablations.config.studies import Study, study_variants
+from cnn_ablations.config.studies import (
+    LargestLayer,
+    NarrowerGap,
+    Overfits,
+    Study,
+    Test,
+    study_variants,
+)
 from cnn_ablations.config.variants import Variant, resolve_protocol, resolve_variant
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.models import check_factors
+from cnn_ablations.models import check_factors, layer_names
 
 T = TypeVar("T")
 SECTIONS = ("datasets", "protocols", "variants", "studies")
+MISTAKES = 5
+"""Shown at a time."""
+NAME = re.compile("[a-z0-9][a-z0-9_-]{0,59}")
+"""It becomes a folder, a DVC stage and an argument of commands; two of them make a file's name."""
 
 
 @dataclass(frozen=True)
 class Params:
-    """The four sections, by name. Variants are resolved: a protocol with its differences."""
+    """The sections of params.yaml, and the studies, by name. Variants are resolved: a protocol with
+    its differences.
+    """
 
     datasets: dict[str, Dataset]
     protocols: dict[str, dict[str, Any]]
@@ -37,12 +52,54 @@ class Params:
 
 
 def load_params(path: Path) -> Params:
-    """The checked content of params.yaml. Raises ProjectError, naming the key at fault."""
-    return parse_params(read_document(path))
+    """The checked content of params.yaml and of the studies beside it, by the name of their files.
+
+    Raises ProjectError, naming the key at fault.
+    """
+    document = read_document(path)
+    if not isinstance(document, Mapping):
+        return parse_params(document)
+    if "studies" in document:
+        raise ProjectError("params.yaml: studies: a study is a file of its own, studies/NAME.yaml")
+    studies: dict[str, Any] = {}
+    for file in _study_files(path.parent):
+        content = read_document(file)
+        study = content.get("studies") if isinstance(content, Mapping) else None
+        if len(content or ()) != 1 or not isinstance(study, Mapping) or [*study] != [file.stem]:
+            raise ProjectError(
+                f"studies/{file.name} must hold one study of the file's name, and nothing else: "
+                f"'studies:', and below it '{file.stem}:'"
+            )
+        studies |= study
+    return parse_params({**document, "studies": studies})
+
+
+def check_studies_are_listed(root: Path) -> None:
+    """Raise ProjectError where dvc.yaml in `root` lists other studies than there are: DVC would
+    know nothing of a study, or end at its missing file.
+    """
+    pipeline = root / "dvc.yaml"
+    if not pipeline.is_file():
+        return
+    content = read_document(pipeline)
+    files = content.get("vars") if isinstance(content, Mapping) else None
+    listed = {str(file) for file in files or [] if str(file).startswith("studies/")}
+    there = {f"studies/{file.name}" for file in _study_files(root)}
+    for file in sorted(there - listed):
+        raise ProjectError(f"dvc.yaml: vars does not list {file}; add the line '- {file}'")
+    for file in sorted(listed - there):
+        raise ProjectError(f"dvc.yaml: vars lists {file}, which does not exist; remove the line")
+
+
+def _study_files(root: Path) -> list[Path]:
+    return sorted((root / "studies").glob("*.yaml"))
 
 
 def parse_params(document: Any) -> Params:
-    """The checked form of what params.yaml holds. Raises ProjectError."""
+    """The checked form of what params.yaml and the studies hold together.
+
+    Raises ProjectError with a line for each of the first mistakes of a section.
+    """
     sections = _mapping(document, "the top level")
     for key in sections:
         if key not in SECTIONS:
@@ -52,99 +109,148 @@ def parse_params(document: Any) -> Params:
             )
     raw = {name: _mapping(sections.get(name, {}), name) for name in SECTIONS}
 
-    datasets = {
-        name: validated(dataset_adapter.validate_python, values, f"datasets.{name}")
-        for name, values in raw["datasets"].items()
-    }
-    protocols = {name: resolve_protocol(name, values) for name, values in raw["protocols"].items()}
-    variants = {
-        name: resolve_variant(name, values, raw["protocols"])
-        for name, values in raw["variants"].items()
-    }
-    for variant in variants.values():
-        location = f"params.yaml: variants.{variant.name}"
-        if variant.dataset not in datasets:
-            hint = nearest(variant.dataset, datasets)
-            raise ProjectError(
-                f"{location}.dataset: there is no data set '{variant.dataset}'{hint}"
-            )
-        shape = datasets[variant.dataset].image_shape
-        _check_augmentation(variant, shape)
+    def dataset(name: str, values: Any) -> Dataset:
+        return validated(dataset_adapter.validate_python, values, f"datasets.{name}")
+
+    def variant(name: str, values: Any) -> Variant:
+        resolved = resolve_variant(name, values, raw["protocols"])
+        _check_variant(resolved, datasets)
+        return resolved
+
+    def study(name: str, values: Any) -> Study:
+        file = f"studies/{name}.yaml"
+        parsed = validated(Study.model_validate, values, f"studies.{name}", file)
+        mistakes = [f"{file}: studies.{name}.{what}" for what in _mistakes(parsed, variants)]
+        if mistakes:
+            raise ProjectError("\n".join(mistakes))
+        return parsed
+
+    datasets = _each(raw["datasets"], dataset)
+    protocols = _each(raw["protocols"], resolve_protocol)
+    variants = _each(raw["variants"], variant)
+    return Params(datasets, protocols, variants, _each(raw["studies"], study))
+
+
+def _each(section: Mapping[str, Any], parse: Callable[[str, Any], T]) -> dict[str, T]:
+    """The entries of a section, parsed. Raises ProjectError with the mistakes of all of them."""
+    parsed, mistakes = {}, []
+    for name, values in section.items():
         try:
-            check_factors(variant.model, shape, variant.factors)
+            parsed[name] = parse(name, values)
         except ProjectError as error:
-            raise ProjectError(f"{location}: {error}") from None
-    studies = {}
-    for name, values in raw["studies"].items():
-        study = validated(Study.model_validate, values, f"studies.{name}")
-        _check_study(name, study, variants)
-        studies[name] = study
-    return Params(datasets, protocols, variants, studies)
+            mistakes += str(error).splitlines()
+    if len(mistakes) > MISTAKES:
+        mistakes[MISTAKES:] = [f"and {len(mistakes) - MISTAKES} more"]
+    if mistakes:
+        raise ProjectError("\n".join(mistakes))
+    return parsed
 
 
-def _check_augmentation(variant: Variant, image_shape: Sequence[int]) -> None:
-    smallest = min(image_shape[:2])
-    if variant.augmentation is None:
-        return
-    for key, most in (("crop", smallest - 1), ("cutout", 2 * smallest)):
-        pixels = getattr(variant.augmentation, key)
-        if pixels > most:
-            raise ProjectError(
-                f"params.yaml: variants.{variant.name}.augmentation.{key} is {pixels}, but at most "
-                f"{most} makes sense for images of {smallest} pixels"
-            )
+def _check_variant(variant: Variant, datasets: Mapping[str, Dataset]) -> None:
+    location = f"params.yaml: variants.{variant.name}"
+    if variant.dataset not in datasets:
+        hint = nearest(variant.dataset, datasets)
+        raise ProjectError(f"{location}.dataset: there is no data set '{variant.dataset}'{hint}")
+    for what in out_of_bounds(variant.model_dump(exclude={"factors"}) | variant.factors):
+        raise ProjectError(f"{location}.{what}")
+    shape = datasets[variant.dataset].image_shape
+    if variant.augmentation is not None:
+        for key, most in (("crop", min(shape[:2]) - 1), ("cutout", 2 * min(shape[:2]))):
+            if (pixels := getattr(variant.augmentation, key)) > most:
+                raise ProjectError(
+                    f"{location}.augmentation.{key} is {pixels}, but images of {min(shape[:2])} "
+                    f"pixels need at most {most}"
+                )
+    try:
+        check_factors(variant.model, shape, variant.factors)
+    except ProjectError as error:
+        raise ProjectError(f"{location}: {error}") from None
 
 
-def _check_study(name: str, study: Study, variants: Mapping[str, Variant]) -> None:
-    for key, variant in study_variants(study):
-        location = f"params.yaml: studies.{name}.{key}"
-        if variant not in variants:
-            hint = nearest(variant, variants)
-            raise ProjectError(f"{location}: there is no variant '{variant}'{hint}")
-        if variants[variant].group != study.group:
-            raise ProjectError(
-                f"{location}: variant '{variant}' is of group '{variants[variant].group}', "
+def _mistakes(study: Study, variants: Mapping[str, Variant]) -> Iterator[str]:
+    """What is wrong with a study, given the variants: the key, and a sentence about it."""
+    for key, name in study_variants(study):
+        if name not in variants:
+            yield f"{key}: there is no variant '{name}'{nearest(name, variants)}"
+        elif variants[name].group != study.group:
+            yield (
+                f"{key}: variant '{name}' is of group '{variants[name].group}', "
                 f"but the study is about group '{study.group}'"
             )
-        if variant not in study.variants:
-            raise ProjectError(
-                f"{location}: variant '{variant}' is not listed in studies.{name}.variants"
-            )
-
+        elif name not in study.variants:
+            yield f"{key}: variant '{name}' is not listed under 'variants'"
     for key in study.along:
-        for variant in study.variants:
-            settings = variants[variant].model_dump() | variants[variant].factors
+        for variant in (variants[name] for name in study.variants if name in variants):
+            settings = variant.model_dump() | variant.factors
             if key not in settings:
-                raise ProjectError(
-                    f"params.yaml: studies.{name}.along: variant '{variant}' has no key '{key}'"
-                    f"{nearest(key, settings)}"
+                yield f"along: variant '{variant.name}' has no key '{key}'{nearest(key, settings)}"
+            elif not isinstance(settings[key], int | float) and {key} >= {*variant.differences}:
+                yield (
+                    f"along: '{key}' of variant '{variant.name}' is {settings[key]!r}, not a number"
                 )
-            if not isinstance(settings[key], int | float) and {key} >= set(
-                variants[variant].differences
-            ):
-                raise ProjectError(
-                    f"params.yaml: studies.{name}.along: '{key}' of variant '{variant}' is "
-                    f"{settings[key]!r}, not a number"
-                )
+    for name, figures in study.published.items():
+        for metric in figures:
+            if name in variants:
+                yield from _unrecorded(f"published.{name}", metric, variants[name])
+    for name, claim in study.claims.items():
+        for number, test in enumerate(claim.tests):
+            yield from _impossible(f"claims.{name}.tests.{number}", test, variants)
+
+
+def _impossible(key: str, test: Test, variants: Mapping[str, Variant]) -> Iterator[str]:
+    """Why a test cannot be about the variants that it names."""
+    sides = [(name, getattr(test, "metric", None)) for name in test.variants]
+    than = getattr(test, "than_metric", None) or getattr(test, "metric", None)
+    sides += [(name, than) for name in getattr(test, "than", [])]
+    if isinstance(test, Overfits | NarrowerGap):  # that of training is always there
+        sides = [(name, "val_accuracy") for name, _ in sides]
+    epoch = getattr(test, "epoch", None)
+    layers = [test.layer] if isinstance(test, LargestLayer) else getattr(test, "layers", [])
+    for name, metric in sides:
+        if name not in variants:
+            continue
+        variant = variants[name]
+        if metric is not None:
+            yield from _unrecorded(key, metric, variant, by_epoch=epoch is not None)
+        if epoch is not None and epoch > variant.epochs:
+            yield f"{key}.epoch is {epoch}, but '{name}' trains for {variant.epochs}"
+        known = layer_names(variant.model, variant.factors)
+        for layer in layers if known is not None else []:
+            if layer not in known:
+                yield f"{key}: variant '{name}' has no layer '{layer}'{nearest(layer, known)}"
+
+
+def _unrecorded(
+    key: str, metric: str, variant: Variant, *, by_epoch: bool = False
+) -> Iterator[str]:
+    """Whether a metric is none of those that are kept of a training."""
+    splits = {"train", "test"} if variant.train_on == "train+val" else {"train", "val", "test"}
+    evaluated = splits.intersection(variant.evaluate_each_epoch)
+    kept = {f"{split}_{what}" for split in evaluated for what in ("accuracy", "loss")}
+    kept |= {"running_train_accuracy", "running_train_loss"}
+    if not by_epoch:
+        kept |= {"train_loss", *(f"{split}_accuracy" for split in splits)}
+        kept |= {"majority_test_accuracy"}
+        kept |= {"train_val_accuracy", "majority_train_val_accuracy"} if "val" in splits else set()
+    if metric not in kept:
+        when, hint = " after each epoch" if by_epoch else "", nearest(metric, sorted(kept))
+        yield f"{key}: variant '{variant.name}' records no {metric}{when}{hint}"
 
 
 def _mapping(value: Any, location: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ProjectError(f"params.yaml: {location} must be a mapping, but it is {value!r:.60}")
+        raise ProjectError(f"params.yaml: {location} must be a mapping, but it is {shortly(value)}")
     for key in value:
-        if not isinstance(key, str) or not key or set(key) - _NAME_CHARACTERS:
+        if not isinstance(key, str) or not NAME.fullmatch(key):
             raise ProjectError(
-                f"params.yaml: {location} has a key {key!r}, but names are lower-case letters, "
-                "digits, '-' and '_' (quote a name that looks like a number)"
+                f"params.yaml: {location} has a key {shortly(key)}, but names are lower-case "
+                "letters, digits, '-' and '_', at most 60 of them, and begin with a letter or a "
+                "digit (quote a name that looks like a number)"
             )
     return value
 
 
-# A name becomes a folder and a DVC stage.
-_NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyz0123456789-_")
-
-
 def _lookup(kind: str, name: str, known: Mapping[str, T]) -> T:
     if name not in known:
-        raise ProjectError(f"params.yaml has no {kind} '{name}'{nearest(name, known)}")
+        raise ProjectError(f"there is no {kind} '{name}'{nearest(name, known)}")
     return known[name]

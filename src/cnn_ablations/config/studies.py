@@ -1,4 +1,4 @@
-"""The `studies` section of params.yaml: questions, published figures and claims."""
+"""A study, studies/NAME.yaml: a question, published figures and claims."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal

@@ -251,7 +251,8 @@ def resolve_variant(name: str, values: Any, protocols: Mapping[str, Any]) -> Var
     own = {key: value for key, value in values.items() if key not in ("protocol", "dataset")}
     shared = protocols[values["protocol"]]
     base = resolve_protocol(values["protocol"], shared)
-    if own.get("model", base["model"]) != base["model"]:  # the factors are of another model
+    if isinstance(own.get("model"), str) and own["model"] != base["model"]:
+        # The protocol's factors are of another model.
         shared = {key: value for key, value in shared.items() if key in Recipe.model_fields}
     resolved = _resolve({**shared, **own}, location)
     factors = {key: resolved.pop(key) for key in factor_types(resolved["model"])}

@@ -4,7 +4,8 @@
 number of classes first, then its factors as typed keyword arguments; it returns the logits. The
 schema of params.yaml takes the factors from its signature. Beside it the file may define
 `check(image_shape, **factors)`, which raises ProjectError where the network cannot be built, so
-that a mistake is found before Keras is imported.
+that a mistake is found before Keras is imported, and `layer_names(**factors)`, which lists the
+layers that have weights, so that a claim about one can be checked.
 """
 
 import inspect
@@ -62,6 +63,12 @@ def check_factors(model: str, image_shape: Sequence[int], factors: dict[str, Any
     check = getattr(_module(model), "check", None)
     if check is not None:
         check(tuple(image_shape), **factors)
+
+
+def layer_names(model: str, factors: dict[str, Any]) -> list[str] | None:
+    """The layers that have weights and biases, in order; None where the model does not say."""
+    names = getattr(_module(model), "layer_names", None)
+    return None if names is None else list(names(**factors))
 
 
 def _module(model: str) -> ModuleType:

@@ -157,6 +157,12 @@ def check(
         image_shape = (*sizes, filters[i])
 
 
+def layer_names(*, filters: list[int], dense: list[int], **_: object) -> list[str]:
+    """The layers with weights, in order."""
+    convolutions = [f"conv{i + 1}" for i in range(len(filters))]
+    return [*convolutions, *(f"dense{i + 1}" for i in range(len(dense))), "output"]
+
+
 def per_layer(values: T | list[T], layers: int) -> list[T]:
     """One value per layer, from a list of them or from one for all."""
     return values if isinstance(values, list) else [values] * layers

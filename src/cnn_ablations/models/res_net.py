@@ -100,3 +100,8 @@ def check(image_shape: tuple[int, ...], *, stages: int, **_: object) -> None:
             f"stages is {stages}, but an image of {smallest} pixels can be halved only "
             f"{smallest.bit_length() - 1} times; take at most {smallest.bit_length()} stages"
         )
+
+
+def layer_names(*, stages: int, blocks: int, **_: object) -> list[str]:
+    """The layers with weights, in order."""
+    return [*(f"conv{i + 1}" for i in range(2 * stages * blocks + 1)), "output"]

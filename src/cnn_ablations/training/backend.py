@@ -7,9 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn_ablations.data.arrays import Labels, UInt8s
-from cnn_ablations.data.splits import Images
-
 if TYPE_CHECKING:
     import keras
 
@@ -67,8 +64,8 @@ def configure() -> None:
 
 
 def training_step(
-    model: "keras.Model", images: Images, labels: Labels, batch_size: int
-) -> Callable[[UInt8s, Labels], Any]:
+    model: "keras.Model", images: Any, labels: Any, batch_size: int
+) -> Callable[[Any, Any], Any]:
     """A compiled step of the optimiser of `model` on a batch of the images and their labels."""
     import tensorflow as tf
 
