@@ -112,9 +112,9 @@ def test_a_stage_calls_its_verb_for_each_entry_of_a_section(stage: str) -> None:
     assert stage in verbs
     if "foreach" in STAGES[stage]:
         assert STAGES[stage]["foreach"] in ("${datasets}", "${variants}", "${studies}")
-        assert definition(stage)["cmd"] == f"cnn-ablations {stage} ${{key}}"
+        assert definition(stage)["cmd"] == f"exec cnn-ablations {stage} ${{key}}"
     else:
-        assert definition(stage)["cmd"] == f"cnn-ablations {stage}"
+        assert definition(stage)["cmd"] == f"exec cnn-ablations {stage}"
 
 
 def rendered(stage: str, kinds: tuple[str, ...], **values: str) -> set[Path]:
