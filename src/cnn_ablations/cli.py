@@ -46,8 +46,11 @@ Workers = Annotated[
 def check() -> None:
     """Check params.yaml and say what it holds."""
     from cnn_ablations.files import write_atomically
+    from cnn_ablations.scheduling.pipeline import locked_stages
 
     paths, params = _project()
+    if "DVC_STAGE" not in os.environ:  # DVC has read it
+        locked_stages(paths)
     write_atomically(paths.checked, b"params.yaml is valid\n")
     seeds = sum(len(variant.seeds) for variant in params.variants.values())
     typer.echo(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.faults import reach
 
 T = TypeVar("T")
+CONFLICT_MARKER = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
+"""What git leaves in a file of which two branches hold different versions."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.files import read_limited
+from cnn_ablations.files import CONFLICT_MARKER, read_limited
 
 SIZE_LIMIT = 2**23
 """Bytes."""
@@ -19,12 +19,16 @@ NUMBER_LIMIT = 100
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
+class UnmergedError(ProjectError):
+    """A file has conflict markers of git's."""
+
+
 def read_document(path: Path) -> Any:
     """The plain values in a YAML file.
 
     Raises ProjectError where it cannot be read, is no valid YAML, has a tag that asks for more
     than plain values, has a key twice in one mapping (of which PyYAML would take the last), or is
-    larger than the limits above.
+    larger than the limits above; UnmergedError, which is one, where it has conflict markers.
     """
     try:
         content = read_limited(path, SIZE_LIMIT)
@@ -32,6 +36,12 @@ def read_document(path: Path) -> Any:
         raise ProjectError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise ProjectError(f"{path.name} is refused: {error}") from None
+    if CONFLICT_MARKER.search(content):
+        raise UnmergedError(
+            f"{path.name} has the conflict markers of a merge: settle it in an editor, or keep one "
+            f"side with `git checkout --ours {path.name}` or `git checkout --theirs {path.name}`; "
+            "then `cnn-ablations plan` says what is left to run"
+        )
     try:
         _check_events(content)
         return yaml.load(content, Loader=_Loader)

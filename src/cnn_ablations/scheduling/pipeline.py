@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from cnn_ablations.config.document import read_document
+from cnn_ablations.config.document import UnmergedError, read_document
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant, resolve_variant
 from cnn_ablations.errors import ProjectError
@@ -140,6 +140,8 @@ def locked_stages(paths: Paths) -> dict[str, Any]:
         return {}
     try:
         return dict(_Lock.model_validate(read_document(lock) or {}).stages)
+    except UnmergedError:
+        raise
     except (ProjectError, ValidationError):
         raise ProjectError(f"{lock} cannot be read; `git restore dvc.lock` mends it") from None
 
