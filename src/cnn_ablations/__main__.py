@@ -25,10 +25,14 @@ def main() -> None:
     from cnn_ablations.processes import die_with_parent
 
     die_with_parent()
-    from cnn_ablations.cli import app
     from cnn_ablations.errors import ProjectError
 
     try:
+        from cnn_ablations.guardian import guard
+
+        guard()
+        from cnn_ablations.cli import app
+
         app()
     except ProjectError as error:
         # A kernel that was interrupted as well may end before this process can.
