@@ -260,8 +260,7 @@ def start() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            # In it DVC runs stages. Where it is dash, it waits for its command; bash becomes it.
-            env={**environment(), "SHELL": "/bin/sh", **variables},
+            env={**environment(), **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -116,9 +116,9 @@ def test_a_stage_calls_its_verb_for_each_entry_of_a_section(stage: str) -> None:
     assert stage in verbs
     if "foreach" in STAGES[stage]:
         assert STAGES[stage]["foreach"] in ("${datasets}", "${variants}", "${studies}")
-        assert definition(stage)["cmd"] == f"cnn-ablations {stage} ${{key}}"
+        assert definition(stage)["cmd"] == f"exec cnn-ablations {stage} ${{key}}"
     else:
-        assert definition(stage)["cmd"] == f"cnn-ablations {stage}"
+        assert definition(stage)["cmd"] == f"exec cnn-ablations {stage}"
 
 
 def test_every_study_is_listed_and_compared_by_its_own_file(real_params: Params) -> None:

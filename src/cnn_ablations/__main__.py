@@ -23,11 +23,13 @@ def main() -> None:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else nohup, say, has it ignored
         signal.signal(signal.SIGHUP, _stop)
     from cnn_ablations.errors import ProjectError
+    from cnn_ablations.guardian import guard
     from cnn_ablations.processes import die_with_parent
 
     die_with_parent()
     try:
         _run_the_code_of_the_checkout()
+        guard()
         from cnn_ablations.cli import app
 
         app()

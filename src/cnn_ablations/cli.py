@@ -48,9 +48,12 @@ def check() -> None:
     from cnn_ablations.config.params import check_studies_are_listed
     from cnn_ablations.files import write_atomically
     from cnn_ablations.inputs import write_inputs
+    from cnn_ablations.scheduling.pipeline import locked_stages
 
     paths, params = _project()
     check_studies_are_listed(paths.root)
+    if "DVC_STAGE" not in os.environ:  # DVC has read it
+        locked_stages(paths)
     write_inputs(params, paths)
     write_atomically(paths.checked, b"params.yaml is valid\n")
     seeds = sum(len(variant.seeds) for variant in params.variants.values())

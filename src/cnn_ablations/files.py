@@ -3,17 +3,21 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.faults import reach
 
+if TYPE_CHECKING:  # who only writes should not wait for it
+    from pydantic import TypeAdapter
+
 T = TypeVar("T")
+CONFLICT_MARKER = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
+"""What git leaves in a file of which two branches hold different versions."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -64,13 +68,15 @@ def read_limited(path: Path, limit: int) -> bytes:
     return content
 
 
-def read_json(path: Path, limit: int, form: TypeAdapter[T]) -> T:
+def read_json(path: Path, limit: int, form: "TypeAdapter[T]") -> T:
     """The JSON in a file of at most `limit` bytes.
 
     Raises:
         ValueError: as `read_limited` does, and where it is not of this form.
         OSError: where it cannot be read.
     """
+    from pydantic import ValidationError
+
     content = read_limited(path, limit)
     try:
         return form.validate_json(content)

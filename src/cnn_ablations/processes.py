@@ -5,11 +5,9 @@
 
 import ctypes
 import os
-import select
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,44 +30,9 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
         if os.getppid() != parent:  # it went before it was asked for
             sys.exit(1)
-        if "DVC_STAGE" in os.environ:
-            _die_with_dvc(parent)
-
-
-def _die_with_dvc(parent: int) -> None:
-    """End with DVC, or at once if it is gone, also where a shell stands between.
-
-    DVC and its stages are in one session: a parent of another one collects orphans.
-    """
-    dvc = _parent_of_shell(parent) or parent
-    try:
-        if os.getsid(dvc) != os.getsid(0):
+        # DVC and its stages are in one session: a parent of another one collects orphans.
+        if "DVC_STAGE" in os.environ and os.getsid(parent) != os.getsid(0):
             sys.exit(1)
-        if dvc != parent:
-            threading.Thread(target=_die_with, args=[os.pidfd_open(dvc)], daemon=True).start()
-    except ProcessLookupError:
-        sys.exit(1)
-
-
-def _parent_of_shell(shell: int) -> int | None:
-    """The process that started `shell`, if it is the one in which DVC runs stages.
-
-    Some shells (bash) become the command they are given, others (dash) wait for its end.
-    """
-    folder = Path(f"/proc/{shell}")
-    try:
-        if not folder.joinpath("exe").samefile(os.environ.get("SHELL") or "/bin/sh"):
-            return None
-        _, _, after_name = folder.joinpath("stat").read_text().rpartition(") ")
-        return int(after_name.split()[1])
-    except OSError:  # it has ended, and this process is about to, or it is somebody else's
-        return None
-
-
-def _die_with(process: int) -> None:
-    """End this process as soon as another has ended, which a file descriptor stands for."""
-    select.select([process], [], [])
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def mortal(command: Sequence[str]) -> list[str]:

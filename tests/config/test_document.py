@@ -47,7 +47,6 @@ def test_yaml_1_2_is_read_as_dvc_reads_it(path: Path, content: str, value: objec
         ("v:\n  x: {epochs: 1, dense: [1], epochs: 2}", 'line 2: found duplicate key "epochs"'),
         ("a: b: c", "line 1: mapping values are not allowed"),
         ("variants:\n- {a: [}", "line 2: did not find expected node content"),
-        ("<<<<<<< HEAD\na: 1\n=======\na: 2", "line 2: mapping values are not allowed"),
         ("\n\t- a", "line 2: found character that cannot start any token"),
         (
             "a: !!python/object/apply:os.system ['true']",

@@ -7,16 +7,31 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import CONFLICT_MARKER
+
+
+class UnmergedError(ProjectError):
+    """A file has conflict markers of git's."""
 
 
 def read_document(path: Path) -> Any:
     """The plain values in a YAML file.
 
     Raises ProjectError where it cannot be read, is no valid YAML, has a key twice in one mapping,
-    or has a tag that asks for more than plain values.
+    or has a tag that asks for more than plain values; UnmergedError, which is one, where it has
+    conflict markers.
     """
     try:
-        return YAML(typ="safe").load(path.read_bytes())
+        content = path.read_bytes()
+        if CONFLICT_MARKER.search(content):
+            raise UnmergedError(
+                f"{path.name} has the conflict markers of a merge: settle it in an editor, or keep "
+                f"one side with `git checkout --ours {path.name}` or `git checkout --theirs "
+                f"{path.name}`; then `cnn-ablations plan` says what is left to run"
+            )
+        return YAML(typ="safe").load(content)
+    except ProjectError:
+        raise
     except OSError as error:
         raise ProjectError(f"cannot read {path}: {error.strerror}") from None
     except MarkedYAMLError as error:

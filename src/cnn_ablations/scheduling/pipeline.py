@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from cnn_ablations.analysis.timings import load_timings
-from cnn_ablations.config.document import read_document
+from cnn_ablations.config.document import UnmergedError, read_document
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import write_atomically
 from cnn_ablations.paths import Paths
 
 if TYPE_CHECKING:
@@ -76,16 +77,19 @@ def sort_lock(paths: Paths, before: Sequence[str], order: Sequence[str]) -> None
     DVC appends the entry of a stage that runs for the first time, so that stages which run side
     by side leave it in the order in which they end. `before` are the stages that it had.
     """
-    from dvc.utils.serialize import modify_yaml
+    from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
-    if not (paths.root / "dvc.lock").is_file():  # nothing ever ran
+    file = paths.root / "dvc.lock"
+    if not file.is_file():  # nothing ever ran
         return
-    with _repository(paths) as repo, repo.lock, modify_yaml("dvc.lock") as lock:
+    with _repository(paths) as repo, repo.lock:
+        lock = parse_yaml_for_update(file.read_text(), file)
         entries = dict(lock["stages"])
         lock["stages"].clear()
         for name in dict.fromkeys([*before, *order, *entries]):
             if name in entries:
                 lock["stages"][name] = entries[name]
+        write_atomically(file, dumps_yaml(lock).encode())
 
 
 def put_into_cache(paths: Paths, stages: Iterable[str]) -> None:
@@ -139,6 +143,8 @@ def locked_stages(paths: Paths) -> dict[str, Any]:
         return {}
     try:
         return dict(_Lock.model_validate(read_document(lock) or {}).stages)
+    except UnmergedError:
+        raise
     except (ProjectError, ValidationError):
         raise ProjectError(f"{lock} cannot be read; `git restore dvc.lock` mends it") from None
 

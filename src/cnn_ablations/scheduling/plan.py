@@ -21,11 +21,11 @@ def plan_of(targets: Sequence[str], params: Params, paths: Paths, workers: int) 
 
     Raises ProjectError where DVC cannot tell.
     """
+    lock = locked_stages(paths)  # which says more of a damaged file than DVC does
     write_inputs(params, paths)  # as `check` would, so that DVC sees what they change
     stale = stale_stages(paths, targets)
     if not stale:
         return "everything is up to date"
-    lock = locked_stages(paths)
     needed = needed_stages(paths, targets)
     jobs = predicted(jobs_of(stale, needed, params, paths, lock), params, paths)
     data = sorted(

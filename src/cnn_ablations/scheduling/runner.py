@@ -86,6 +86,7 @@ def repro(
     display = Display(console)
     busy = "another `cnn-ablations repro` is at work here"
     with alone(paths.scratch("repro.lock"), busy, display.say):
+        locked_stages(paths)  # which says more of a damaged file than DVC does
         stale = stale_stages(paths, targets)
         if not stale:
             display.say("everything is up to date")

@@ -1,0 +1,76 @@
+"""DVC killed while it writes the dvc.lock of the whole project."""
+
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cnn_ablations.paths import Paths
+
+pytestmark = pytest.mark.faults
+
+DVC = ("dvc", "repro", "--force", "--single-item", "check")
+KILLS = 10
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def lock(tmp_path: Path, checkout: Paths) -> Path:
+    """The dvc.lock of a copy of this project, of which the stage `check` needs no more."""
+    for name in ("params.yaml", "dvc.yaml", "dvc.lock", "pyproject.toml"):
+        shutil.copy(checkout.root / name, tmp_path)
+    shutil.copytree(checkout.root / "src", tmp_path / "src")
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core]\n    no_scm = True\n    analytics = False\n")
+    return tmp_path / "dvc.lock"
+
+
+def test_killed_while_it_writes_dvc_goes_on_from_a_whole_lock(
+    lock: Path,
+    start: Start,
+    run: Callable[..., tuple[int, str]],
+    all_ended: Callable[[Paths], None],
+    moments: random.Random,
+    count: Callable[..., None],
+) -> None:
+    assert run(lock.parent, *DVC)[0] == 0
+    undisturbed = lock.read_bytes()
+
+    process = start(lock.parent, *DVC)
+    seconds = -wait_for_write(lock, len(undisturbed), process)
+    wait_for(lambda: lock.stat().st_size == len(undisturbed), process)
+    seconds += time.monotonic()
+    process.communicate()
+
+    killed = 0
+    while killed < KILLS:
+        process = start(lock.parent, *DVC)
+        wait_for_write(lock, len(undisturbed), process)
+        time.sleep(moments.uniform(0, seconds))
+        process.send_signal(signal.SIGSTOP)
+        killed += lock.stat().st_size < len(undisturbed)
+        process.kill()
+        process.communicate()
+        status, said = run(lock.parent, *DVC)
+        assert status == 0, said
+        assert lock.read_bytes() == undisturbed
+    all_ended(Paths(lock.parent))
+    count(kills_survived=killed)
+
+
+def wait_for_write(lock: Path, size: int, dvc: "subprocess.Popen[str]") -> float:
+    """The time when DVC has begun to write."""
+    wait_for(lambda: lock.stat().st_size < size, dvc)
+    return time.monotonic()
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    while not condition():
+        assert process.poll() is None
+        time.sleep(0.001)
