@@ -350,7 +350,8 @@ def test_an_interruption_while_papermill_loads_modules_is_told_on_the_terminal(
         cwd=project.root,
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=os.environ
+        | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (

@@ -3,8 +3,10 @@
 import subprocess
 from pathlib import Path
 
-SOURCES = ("src", "notebooks", "params.yaml", "studies", "dvc.yaml", "pyproject.toml")
-SOURCES += ("requirements.lock",)
+SOURCES = (
+    *("src", "notebooks", "params.yaml", "studies", "dvc.yaml"),
+    *("pyproject.toml", "requirements.lock"),
+)
 
 
 def revision(root: Path) -> dict[str, str | bool | None]:

@@ -125,8 +125,9 @@ _CLAIM_COLUMNS += ["low", "high", "p", "p_holm", "seeds", "seeds_to_decide", "se
 
 def as_yaml(settings: Mapping[str, Any]) -> str:
     """Keys and values on one line, as params.yaml would have them."""
-    yaml, flow = YAML(typ="safe"), io.StringIO()
+    yaml: Any = YAML(typ="safe")
     yaml.default_flow_style, yaml.sort_base_mapping_type_on_output, yaml.width = True, False, 10_000
+    flow = io.StringIO()
     yaml.dump(dict(settings), flow)
     return flow.getvalue().strip().removeprefix("{").removesuffix("}")
 

@@ -215,8 +215,8 @@ def _impossible(key: str, test: Test, variants: Mapping[str, Variant]) -> Iterat
         if epoch is not None and epoch > variant.epochs:
             yield f"{key}.epoch is {epoch}, but '{name}' trains for {variant.epochs}"
         known = layer_names(variant.model, variant.factors)
-        for layer in layers if known is not None else []:
-            if layer not in known:
+        for layer in layers:
+            if known is not None and layer not in known:
                 yield f"{key}: variant '{name}' has no layer '{layer}'{nearest(layer, known)}"
 
 
