@@ -85,6 +85,24 @@ def test_no_layer_rests_on_an_approximate_reciprocal(keras: ModuleType) -> None:
     assert "Rsqrt" in operations(lambda x: theirs(x, training=True), IMAGES)
 
 
+def test_a_graph_keeps_the_division_by_a_root(keras: ModuleType) -> None:
+    """Its optimiser would make it a product with an approximation, which single calls show."""
+    import tensorflow as tf
+
+    from cnn_ablations.layers import BatchNormalization
+
+    generator = np.random.default_rng(0)
+    for images in (IMAGES, generator.normal(size=(64, 515)).astype(np.float32)):
+        layer = BatchNormalization()
+        layer.build(images.shape)
+        for variable in layer.weights:
+            variable.assign(generator.uniform(0.1, 3, variable.shape))
+        for training in (False, True):
+            alone = np.asarray(layer(images, training=training))
+            in_graph = tf.function(lambda x, layer=layer, on=training: layer(x, training=on))
+            np.testing.assert_array_equal(np.asarray(in_graph(images)), alone)
+
+
 def test_gelu_is_the_form_with_tanh(keras: ModuleType) -> None:
     from cnn_ablations.layers import gelu
 

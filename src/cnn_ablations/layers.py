@@ -30,7 +30,10 @@ class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
                 moving.assign(moving * self.momentum + batch * (1 - self.momentum))
         else:
             mean, variance = self.moving_mean, self.moving_variance
-        scale = self.gamma / ops.sqrt(variance + self.epsilon)
+        deviation = ops.sqrt(variance + self.epsilon)
+        # Where a root is divided by and used for nothing else, TensorFlow's graphs multiply by
+        # `rsqrt` instead. The maximum changes no number and stands between them.
+        scale = self.gamma / ops.maximum(deviation, 0.0)
         return ops.cast(x * scale + (self.beta - mean * scale), self.compute_dtype)
 
 
