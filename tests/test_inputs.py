@@ -140,7 +140,7 @@ def checkout_of(tmp_path: Path) -> Callable[[dict[str, Any]], Checkout]:
             own = (variant.group, variant.name)
             (checkout.paths.run(*own)).mkdir(parents=True)
             (checkout.paths.run(*own) / "seed").write_text(variant.name)
-            for place in ("curves", "features", "metrics", "predictions", "weights"):
+            for place in ("curves", "details", "features", "metrics", "predictions", "weights"):
                 file = getattr(checkout.paths, place)(*own)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text("{}")

@@ -4,11 +4,15 @@ import base64
 import copy
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
+from nbconvert import HTMLExporter
+from traitlets.config import Config
 
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.notebooks import canonical, execute
@@ -41,19 +45,24 @@ def template(paths: Paths, write_template: WriteTemplate) -> Template:
 FIGURE_AND_TABLE = """
 import os, sys
 import pandas as pd
-from matplotlib.figure import Figure
 from IPython.display import display
-from matplotlib_inline.backend_inline import set_matplotlib_formats
+from cnn_ablations.figures.style import new_figure
 
-set_matplotlib_formats("png")
 print("mode", mode, "in", os.path.basename(os.getcwd()))
 print("noise", os.getpid(), file=sys.stderr)
 os.write(2, b"noise from below Python\\n")
-figure = Figure()
+figure = new_figure(3, 2, "A line goes up and down.")
 figure.subplots().plot([1, 3, 2])
 display(figure)
 print(*{"hash", "order", "of", "strings"})
 pd.DataFrame({"epoch": [1, 2], "accuracy": [0.5, 0.75]})
+"""
+
+
+FIGURE = """
+figure = new_figure(3, 2, "A line goes up and down.")
+figure.subplots().plot([1, 3, 2])
+figure
 """
 
 
@@ -88,8 +97,39 @@ def test_executed_twice_a_notebook_is_the_same_to_the_byte(
     assert where == f"mode {{'nested': [1, None, 'ü']}} in {paths.root.name}"
     assert sorted(order.split()) == ["hash", "of", "order", "strings"]
     assert base64.b64decode(figure["data"]["image/png"]).startswith(b"\x89PNG")
+    assert figure["metadata"] == {"image/png": {"alt": "A line goes up and down."}}
     assert "0.75" in "".join(table["data"]["text/html"])
     assert str(paths.root).encode() not in first
+
+
+def folded(tag: str) -> dict[str, Any]:
+    return {"jupyter": {"source_hidden": True}, "tags": [tag, "hide-input"]}
+
+
+def test_a_page_made_of_it_shows_no_folded_code_and_describes_its_figures(
+    paths: Paths, output: Path, checkout: Paths, template: Template
+) -> None:
+    template(
+        "from cnn_ablations.figures.style import new_figure", FIGURE, FIGURE, "for_all_to_see = 1"
+    )
+    source = json.loads(paths.template("train").read_bytes())
+    for cell in source["cells"][:-1]:
+        cell["metadata"] = folded(*cell["metadata"].get("tags", ["other"]))
+    paths.template("train").write_text(json.dumps(source))
+    execute("train", output, {"mode": "for no page"}, paths)
+
+    notebook = nbformat.read(output, as_version=4)  # type: ignore[no-untyped-call]
+    assert notebook.cells[1].metadata == folded("injected-parameters")
+    config = Config(json.loads(checkout.template("html").with_suffix(".json").read_bytes()))
+    exporter = HTMLExporter(config=config)  # type: ignore[no-untyped-call]
+    page, _ = exporter.from_notebook_node(notebook)
+    images = re.findall("<img[^>]*>", page)
+    assert len(images) == 2
+    for image in images:
+        assert 'alt="A line goes up and down."' in image
+    assert "for no page" not in page
+    assert "new_figure" not in page
+    assert "for_all_to_see" in page
 
 
 def test_nothing_of_a_user_s_own_reaches_the_kernel(
@@ -244,6 +284,14 @@ def test_the_canonical_form_drops_what_differs_from_run_to_run() -> None:
         "nbformat": 4,
         "nbformat_minor": 5,
     }
+
+
+def test_injected_parameters_are_folded_where_their_defaults_are() -> None:
+    notebook = executed()
+    notebook["cells"][0]["metadata"] = folded("parameters")
+    assert canonical(notebook)["cells"][1]["metadata"] == folded("injected-parameters")
+    notebook["cells"][0]["metadata"] = {"tags": ["parameters"]}
+    assert canonical(notebook)["cells"][1]["metadata"] == {"tags": ["injected-parameters"]}
 
 
 def test_the_canonical_form_is_its_own_and_leaves_its_input_alone() -> None:

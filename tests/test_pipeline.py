@@ -146,6 +146,7 @@ def test_what_a_training_writes_is_declared(checkout: Paths, real_params: Params
         ) == {
             checkout.run(*own),
             checkout.curves(*own),
+            checkout.details(*own),
             checkout.features(*own),
             checkout.metrics(*own),
             checkout.notebook(*own, "train"),

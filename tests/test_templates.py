@@ -31,18 +31,14 @@ def test_it_has_no_outputs(notebook: Any) -> None:
     assert [c["id"] for c in code_cells(notebook) if c["outputs"] or c["execution_count"]] == []
 
 
-def test_its_cell_ids_are_their_numbers(notebook: Any) -> None:
-    numbers = [f"cell-{number:02d}" for number in range(len(notebook["cells"]))]
-    assert [cell["id"] for cell in notebook["cells"]] == numbers
-
-
 def test_it_has_one_cell_with_parameters(notebook: Any) -> None:
     tagged = [c["id"] for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
     assert len(tagged) == 1
 
 
-def test_cells_hold_no_metadata_but_tags(notebook: Any) -> None:
-    assert [c["id"] for c in notebook["cells"] if set(c["metadata"]) - {"tags"}] == []
+def test_cells_hold_no_metadata_but_tags_and_folding(notebook: Any) -> None:
+    known = {"tags", "jupyter"}
+    assert [c["id"] for c in notebook["cells"] if set(c["metadata"]) - known] == []
 
 
 def test_it_names_the_kernel_that_everyone_has_and_no_version(notebook: Any) -> None:
@@ -51,7 +47,24 @@ def test_it_names_the_kernel_that_everyone_has_and_no_version(notebook: Any) -> 
     assert "version" not in notebook["metadata"]["language_info"]
 
 
-def test_it_begins_with_a_title(notebook: Any) -> None:
-    first = notebook["cells"][0]
-    assert first["cell_type"] == "markdown"
-    assert "".join(first["source"]).startswith("# ")
+def is_folded(cell: Any) -> bool:
+    """In JupyterLab and in the pages that notebooks/html.json makes."""
+    metadata = cell["metadata"]
+    hidden = metadata.get("jupyter", {}).get("source_hidden", False)
+    assert hidden == ("hide-input" in metadata.get("tags", []))
+    return bool(hidden)
+
+
+def test_it_begins_with_a_title_or_with_the_cells_that_make_one(notebook: Any) -> None:
+    first, second = notebook["cells"][:2]
+    if first["cell_type"] == "markdown":
+        assert "".join(first["source"]).startswith("# ")
+    else:
+        assert "parameters" in first["metadata"]["tags"]
+        assert "headline(" in second["source"][-1]
+
+
+def test_code_that_a_reader_need_not_see_is_folded_away(notebook: Any) -> None:
+    folded = [is_folded(cell) for cell in code_cells(notebook)]
+    title_first = notebook["cells"][0]["cell_type"] == "markdown"
+    assert folded == [not title_first] * len(folded)

@@ -16,7 +16,12 @@ from cnn_ablations.training.backend import numeric_libraries
 from cnn_ablations.training.fingerprint import CODE, code_hash, hash_of
 
 # Tests hold these lists against the real imports of the notebooks.
-SUMMARY_CODE = ("training/cost.py", "training/summary.py", "training/variant.py")
+SUMMARY_CODE = (
+    "training/cost.py",
+    "training/record.py",
+    "training/summary.py",
+    "training/variant.py",
+)
 """What the notebook `train` runs besides the code that trains a seed."""
 INSPECT_CODE = (
     "analysis/inspection.py",

@@ -122,9 +122,14 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
 def canonical(notebook: dict[str, Any]) -> dict[str, Any]:
     """A notebook's JSON without what differs from run to run or from machine to machine.
 
-    Numbered cell ids, no timing or papermill metadata, no interpreter version, no stderr.
+    Numbered cell ids, no timing or papermill metadata, no interpreter version, no stderr. The
+    cell with the injected parameters is folded away where the one with their defaults is.
     """
     clean = copy.deepcopy(notebook)
+    defaults, injected = (_tagged(clean, tag) for tag in ("parameters", "injected-parameters"))
+    if defaults and injected:
+        tags = ["injected-parameters", *(t for t in defaults["tags"] if t != "parameters")]
+        injected |= {**defaults, "tags": tags}
     clean["metadata"].pop("papermill", None)
     clean["metadata"].get("language_info", {}).pop("version", None)
     for number, cell in enumerate(clean["cells"]):
@@ -134,6 +139,12 @@ def canonical(notebook: dict[str, Any]) -> dict[str, Any]:
         if cell["cell_type"] == "code":
             cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
     return clean
+
+
+def _tagged(notebook: dict[str, Any], tag: str) -> dict[str, Any] | None:
+    """The metadata of the first cell that has this tag."""
+    cells = (cell["metadata"] for cell in notebook["cells"])
+    return next((metadata for metadata in cells if tag in metadata.get("tags", ())), None)
 
 
 @contextmanager

@@ -52,6 +52,10 @@ class Paths:
     def metrics(self, group: str, variant: str) -> Path:
         return self.root / "reports" / "metrics" / group / f"{variant}.json"
 
+    def details(self, group: str, variant: str) -> Path:
+        """The numbers beside the metrics, which nobody compares from day to day."""
+        return self.root / "reports" / "details" / group / f"{variant}.json"
+
     def curves(self, group: str, variant: str) -> Path:
         return self.root / "reports" / "curves" / group / f"{variant}.csv"
 

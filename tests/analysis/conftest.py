@@ -104,18 +104,24 @@ def write_variant(
         ]
     )
     metrics = {
-        "parameters": flops // 3,
-        "non_trainable_parameters": 0,
-        "flops": flops,
+        "test_accuracy": float(np.median(reached)),
+        "val_accuracy": float(np.median(reached)) if validated else None,
+        "train_accuracy": float(np.median(train)),
+        "test_loss": 0.5,
         "seeds": len(accuracies),
         "collapsed_seeds": int(collapsed.sum()),
-        "train_accuracy": float(np.median(train)),
-        "val_accuracy": float(np.median(reached)) if validated else None,
-        "test_accuracy": float(np.median(reached)),
+        "parameters": flops // 3,
+        "flops": flops,
+    }
+    details = {
         "test_macro_f1": float(np.median(reached)),
+        "val_loss": 0.5 if validated else None,
+        "train_loss": float(np.median(loss)),
+        "non_trainable_parameters": 0,
     }
     for path in (
         paths.metrics(group, name),
+        paths.details(group, name),
         paths.curves(group, name),
         paths.weights(group, name),
         paths.features(group, name),
@@ -123,6 +129,7 @@ def write_variant(
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
     paths.metrics(group, name).write_text(json.dumps(metrics))
+    paths.details(group, name).write_text(json.dumps(details))
     curves.to_csv(paths.curves(group, name), index=False)
     summaries.to_csv(paths.weights(group, name), index=False)
     features.to_csv(paths.features(group, name), index=False)

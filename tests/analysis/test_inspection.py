@@ -55,7 +55,7 @@ def test_final_figures_are_medians_with_the_range_of_seeds(
         "60.00 % to 81.23 %",
         "10.00 %",
         "80.00 %",
-        "–",
+        "∞",
     ]
     assert row(table, "training") == ["75.00 %", "", "10.00 %", "85.00 %", "0.1235"]
 
@@ -114,7 +114,7 @@ def test_batches_are_summed_up_by_first_and_last_epoch() -> None:
     text = describe_iterations(iterations)
     assert text.startswith("### Batch by batch\n\n")
     assert "6 batches, 3 in each of 2 epochs" in text
-    assert "a loss of 2, in the last one of 0.25" in text
+    assert "median loss of a batch is 2, in the last one 0.25" in text
 
 
 def predictions(labels: list[int], predicted: list[int]) -> Predictions:

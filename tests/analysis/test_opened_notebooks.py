@@ -8,14 +8,18 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from IPython.display import Markdown
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
+from cnn_ablations.analysis.inspection import how_to_use
+from cnn_ablations.analysis.run import load_run
 from cnn_ablations.cli import app
 from cnn_ablations.config.datasets import dataset_adapter
 from cnn_ablations.config.variants import Variant, resolve_variant
@@ -181,9 +185,6 @@ def trained(paths: Paths, write: Callable[..., None]) -> Callable[..., Variant]:
         variant = resolve_variant("v", values, {"g": PROTOCOL})
         classes = [f"class {i}" for i in range(10)]
         write("v", [0.7], examples=100, validated=variant.train_on == "train")
-        metrics = json.loads(paths.metrics("g", "v").read_bytes())
-        metrics |= {f"{split}_loss": 0.5 for split in ("train", "val", "test")}
-        paths.metrics("g", "v").write_text(json.dumps(metrics))
         write_arrays(
             paths.arrays("small"),
             train_images=random_bytes(8, 6, 6, 1),
@@ -228,6 +229,34 @@ def test_a_trained_variant_is_opened_from_top_to_bottom(
     assert [list(of_image) for of_image in names["maps"]] == [["conv1", "conv2", "conv3"]] * 3
     assert names["counts"]["train"].sum() == 4
     assert names["counts"]["test"].sum() == 100
+
+
+def test_every_figure_has_an_alternative_text_of_its_own(
+    trained: Callable[..., Variant], execute: Execute, displayed: list[Any]
+) -> None:
+    variant = trained(record_iterations=True)
+    wanted = ["class 4"]
+    execute("inspect", variant=variant.model_dump(), example_classes=wanted)
+    alts = [str(figure.get_label()) for figure in displayed if isinstance(figure, Figure)]
+    assert len(alts) > 5
+    assert [alt for alt in alts if len(alt.split()) < 5] == []
+    assert len(set(alts)) == len(alts)
+
+
+def test_the_code_to_use_a_network_works_as_it_is_printed(
+    trained: Callable[..., Variant], paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variant = trained()
+    paths.params.touch()
+    monkeypatch.chdir(paths.root)
+    read = SimpleNamespace(variant={"v": variant}.__getitem__)
+    monkeypatch.setattr("cnn_ablations.config.params.load_params", lambda path: read)
+    text = how_to_use(load_run(variant, paths), seed=0)
+    assert "uint8 pixels of 0..255 in an array (images, 6, 6, 1)" in text
+    names: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    assert names["logits"].shape == (5, 10)
+    assert set(names["answers"]) <= set(names["run"].arrays.classes)
 
 
 def test_what_was_not_recorded_has_no_section(

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ def test_results_are_read_back(paths: Paths, write: Callable[..., None]) -> None
     np.testing.assert_array_equal(result.collapsed, [False, True, False])
     assert result.correct("val").shape == (3, 100)
     assert result.metrics["collapsed_seeds"] == 1
+    assert result.metrics["non_trainable_parameters"] == 0
     assert len(result.curves) == 9
     assert len(result.weights) == 9
     assert len(result.features) == 6
@@ -54,7 +56,9 @@ def test_a_study_has_no_results_before_all_of_it_was_trained(
     assert [*load_results(paths, "g", ["a", "b"])] == ["a", "b"]
 
 
-@pytest.mark.parametrize("kind", ["metrics", "curves", "features", "weights", "predictions"])
+@pytest.mark.parametrize(
+    "kind", ["metrics", "details", "curves", "features", "weights", "predictions"]
+)
 def test_a_missing_or_damaged_file_is_named(
     paths: Paths, write: Callable[..., None], kind: str
 ) -> None:
@@ -77,6 +81,16 @@ def test_a_table_without_seeds_is_named(
     path.write_text("sead,epoch\n0,1\n")
     with pytest.raises(ProjectError, match=r"a\.csv cannot be read \(it has no column 'seed'\)"):
         load_result(paths, "g", "a")
+
+
+def test_results_from_before_there_were_details_are_read(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("a", [0.9])
+    content = [json.loads(kind("g", "a").read_bytes()) for kind in (paths.metrics, paths.details)]
+    paths.metrics("g", "a").write_text(json.dumps(content[0] | content[1]))
+    paths.details("g", "a").unlink()
+    assert load_result(paths, "g", "a").metrics == content[0] | content[1]
 
 
 def test_metrics_that_are_a_list_are_named(paths: Paths, write: Callable[..., None]) -> None:

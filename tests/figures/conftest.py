@@ -15,7 +15,9 @@ from cnn_ablations.figures.style import png
 
 @pytest.fixture
 def texts() -> Callable[[Figure], list[str]]:
-    """A function that draws a figure, fails if anything is cut off, and returns all its text."""
+    """A function that draws a figure, fails if anything is cut off or its alternative text says
+    nothing, and returns all its text.
+    """
 
     def drawn(figure: Figure) -> list[str]:
         Image.open(BytesIO(png(figure))).verify()
@@ -25,6 +27,10 @@ def texts() -> Callable[[Figure], list[str]]:
         assert used.y0 >= 0, "cut off below"
         assert used.x1 <= width, "cut off on the right"
         assert used.y1 <= height, "cut off above"
+        alt = str(figure.get_label())
+        assert len(alt.split()) > 4, f"says nothing: {alt!r}"
+        assert alt.endswith("."), f"no sentence: {alt!r}"
+        assert "\n" not in alt
         found = figure.findobj(Text)
         return [text.get_text() for text in found if isinstance(text, Text) and text.get_text()]
 

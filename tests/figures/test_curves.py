@@ -72,6 +72,30 @@ def test_a_loss_that_explodes_does_not_squeeze_the_others(texts: Texts) -> None:
     assert "1 point lies above" in texts(figure)
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+@pytest.mark.parametrize("loss", [1e11, np.inf, np.nan])
+def test_one_seed_that_explodes_for_good_leaves_the_axis_to_the_others(
+    texts: Texts, seeds: int, loss: float
+) -> None:
+    table = curves(seeds)
+    table.loc[(table["seed"] == 0) & (table["epoch"] > 1), ["val_loss", "running_train_loss"]] = (
+        loss
+    )
+    figure = learning_curves(table)
+    assert figure.axes[1].get_ylim()[1] < 10
+    assert [text for text in texts(figure) if "above" in text] == (
+        ["6 points lie above"] if loss == 1e11 else []
+    )
+
+
+def test_an_explosion_of_the_only_seed_leaves_the_axis_to_its_other_epochs(texts: Texts) -> None:
+    table = curves(seeds=1, epochs=9)
+    table.loc[3, "val_loss"] = 1e11
+    figure = learning_curves(table)
+    assert figure.axes[1].get_ylim()[1] < 10
+    assert "1 point lies above" in texts(figure)
+
+
 def test_losses_of_a_common_size_are_all_on_the_axis(texts: Texts) -> None:
     table = curves()
     table.loc[0, "val_loss"] = 3.5
@@ -86,7 +110,7 @@ def test_losses_that_are_not_finite_are_left_out(texts: Texts) -> None:
     table.loc[0, "running_train_loss"] = np.inf
     texts(learning_curves(table))
     table[["running_train_loss", "val_loss"]] = np.nan
-    texts(learning_curves(table))
+    assert "no loss is finite" in texts(learning_curves(table))
 
 
 def test_losses_over_orders_of_magnitude_are_on_a_logarithmic_axis() -> None:

@@ -47,7 +47,7 @@ def test_a_large_image_has_coordinates_and_a_scale_if_it_is_grey(texts: Texts) -
 
 
 def test_tiles_lie_row_by_row_with_gaps_between(pixels: Pixels) -> None:
-    figure = new_figure(1, 1)
+    figure = new_figure(1, 1, "Tiles.")
     tiles = np.array([[[1.0]], [[2.0]], [[3.0]]]) / 4
     draw_mosaic(figure.subplots(), tiles, columns=2)
     (image,) = pixels(figure)
@@ -58,7 +58,7 @@ def test_tiles_lie_row_by_row_with_gaps_between(pixels: Pixels) -> None:
 
 def test_tiles_have_few_greys_near_the_true_ones(pixels: Pixels) -> None:
     tiles = np.linspace(0, 1, 1000).reshape(1, 10, 100)
-    figure = new_figure(1, 1)
+    figure = new_figure(1, 1, "Tiles.")
     draw_mosaic(figure.subplots(), tiles, columns=1)
     shown = pixels(figure)[0][1:-1, 1:-1]
     np.testing.assert_allclose(shown, tiles[0], atol=0.51 / GREYS)
@@ -66,7 +66,7 @@ def test_tiles_have_few_greys_near_the_true_ones(pixels: Pixels) -> None:
 
 
 def test_gaps_and_what_is_no_number_are_pale_in_colour(pixels: Pixels) -> None:
-    figure = new_figure(1, 1)
+    figure = new_figure(1, 1, "Tiles.")
     tiles = np.zeros((2, 1, 1, 3))
     tiles[1] = np.nan
     draw_mosaic(figure.subplots(), tiles, columns=2)

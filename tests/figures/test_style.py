@@ -14,7 +14,7 @@ def test_a_colour_has_its_own_marker_and_line() -> None:
 def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
     images = []
     for _ in range(2):
-        figure = new_figure(3, 2)
+        figure = new_figure(3, 2, "A line.")
         figure.subplots().plot([1, 2], label="x")
         images.append(png(figure))
     assert images[0] == images[1]
@@ -23,13 +23,14 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "figure.png").read_bytes() == images[0]
 
 
-def test_jupyter_shows_a_figure_as_exactly_these_bytes() -> None:
-    figure = new_figure(2, 1)
-    shown = figure._repr_mimebundle_()  # type: ignore[attr-defined]
-    assert shown == {"image/png": png(figure), "text/plain": "figure of 2 × 1 inches"}
+def test_jupyter_shows_a_figure_as_exactly_these_bytes_with_its_alternative_text() -> None:
+    figure = new_figure(2, 1, "Accuracy rises from 10 % to 90 %.")
+    data, metadata = figure._repr_mimebundle_()  # type: ignore[attr-defined]
+    assert data == {"image/png": png(figure), "text/plain": "Accuracy rises from 10 % to 90 %."}
+    assert metadata == {"image/png": {"alt": "Accuracy rises from 10 % to 90 %."}}
 
 
 def test_an_unwritable_path_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "figure.png").mkdir()
     with pytest.raises(ProjectError, match="cannot write"):
-        save(new_figure(1, 1), tmp_path / "figure.png")
+        save(new_figure(1, 1, "Nothing."), tmp_path / "figure.png")

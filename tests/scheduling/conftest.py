@@ -30,8 +30,8 @@ asked = paths.scratch(f"{v.name}.asked")
 exec(asked.read_text() if asked.is_file() else "")
 result = json_bytes({"flops": v.epochs})
 write_atomically(paths.run(*own) / "weights", result)
-for write in (paths.curves, paths.features, paths.metrics, paths.predictions, paths.weights):
-    write_atomically(write(*own), result)
+for kind in ("curves", "details", "features", "metrics", "predictions", "weights"):
+    write_atomically(getattr(paths, kind)(*own), result)
 measured = {"train_seconds": 1.0, "evaluate_seconds": 0.5, "peak_memory_mb": 1}
 write_atomically(paths.timings(*own), json_bytes({"seeds": {str(s): measured for s in v.seeds}}))
 """

@@ -95,12 +95,17 @@ def result(seed: int, test_correct: int, **final: float) -> SeedResult:
     return SeedResult(seed, complete, history, predicted)
 
 
-def metrics(results: Sequence[SeedResult], labels: Any = LABELS) -> dict[str, Any]:
-    return summary.metrics(results, labels, COSTS)
+def numbers(results: Sequence[SeedResult], labels: Any = LABELS) -> dict[str, Any]:
+    """Metrics and details together."""
+    found = summary.metrics(results, labels, COSTS)
+    beside = summary.details(results, labels, COSTS)
+    assert not set(found) & set(beside)
+    assert len(found) <= 12
+    return found | beside
 
 
 def test_metrics_are_medians_and_deviations_over_seeds() -> None:
-    found = metrics([result(1, 100), result(2, 180), result(6, 190)])
+    found = numbers([result(1, 100), result(2, 180), result(6, 190)])
     assert found["parameters"] == 146
     assert found["non_trainable_parameters"] == 8
     assert found["flops"] == 4768
@@ -117,7 +122,7 @@ def test_metrics_are_medians_and_deviations_over_seeds() -> None:
 
 
 def test_a_median_is_not_fooled_by_a_seed_that_collapsed_and_says_so() -> None:
-    found = metrics([result(1, 20), result(2, 180), result(3, 180)])
+    found = numbers([result(1, 20), result(2, 180), result(3, 180)])
     assert found["test_accuracy"] == 0.9
     assert found["collapsed_seeds"] == 1
 
@@ -127,13 +132,27 @@ def test_macro_f1_is_the_median_of_each_seed_s_mean_over_classes() -> None:
     # Class 0: precision and recall 1/2; class 1: 1/2 and 1; class 2: nothing, which counts as 0.
     predicted = {"test": np.array([0, 1, 1, 0], np.uint8)}
     one = SeedResult(1, result(1, 0).final, result(1, 0).history, predicted)
-    assert metrics([one], labels)["test_macro_f1"] == pytest.approx(
+    assert numbers([one], labels)["test_macro_f1"] == pytest.approx(
         (1 / 2 + 2 / 3 + 0) / 3, abs=1e-6
     )
 
 
+def test_balanced_accuracy_is_there_where_classes_are_unequal() -> None:
+    labels = {"test": np.array([0, 0, 0, 1], np.uint8)}
+    seeds = [
+        SeedResult(seed, result(1, 0).final, result(1, 0).history, {"test": np.array(p, np.uint8)})
+        for seed, p in enumerate(([0, 0, 0, 0], [0, 0, 0, 2], [0, 0, 1, 1]))
+    ]
+    found = numbers(seeds, labels)
+    # Recalls: 1 and 0, the same (2 is no class of these images), 2/3 and 1.
+    assert found["test_balanced_accuracy"] == 0.5
+    assert list(found)[:2] == ["test_accuracy", "test_balanced_accuracy"]
+    assert numbers([seeds[2]], labels)["test_balanced_accuracy"] == pytest.approx(5 / 6, abs=1e-6)
+    assert "test_balanced_accuracy" not in numbers([result(1, 180)])
+
+
 def test_one_seed_has_no_deviation() -> None:
-    found = metrics([result(1, 180)])
+    found = numbers([result(1, 180)])
     assert found["test_accuracy"] == 0.9
     for split in ("train", "val", "test"):
         assert found[f"{split}_accuracy_std"] is None
@@ -145,7 +164,7 @@ def test_a_split_that_is_not_there_is_null() -> None:
         full = result(seed, 180)
         final = {name: v for name, v in full.final.items() if not name.startswith("val_")}
         results.append(SeedResult(seed, final, full.history, {"test": full.predicted["test"]}))
-    found = metrics(results)
+    found = numbers(results)
     assert found["val_accuracy"] is found["val_loss"] is found["val_accuracy_std"] is None
     assert found["test_accuracy"] == 0.9
     assert "val_labels" not in summary.predictions(results, LABELS)
@@ -153,14 +172,14 @@ def test_a_split_that_is_not_there_is_null() -> None:
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_what_is_not_finite_is_null(loss: float) -> None:
-    found = metrics([result(1, 20, test_loss=loss, penalty=loss)])
+    found = numbers([result(1, 20, test_loss=loss, penalty=loss)])
     assert found["test_loss"] is None
     assert found["penalty"] is None
     json.dumps(found, allow_nan=False)
 
 
 def test_metrics_have_six_decimals() -> None:
-    found = metrics([result(1, 180, train_loss=1 / 3)])
+    found = numbers([result(1, 180, train_loss=1 / 3)])
     assert found["train_loss"] == 0.333333
 
 
@@ -272,6 +291,19 @@ def test_a_seed_s_result_is_read_from_its_folder(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read.history, full.history)
     assert {split: list(p) for split, p in read.predicted.items()} == {"test": [3, 1]}
     assert read.predicted["test"].dtype == np.uint8
+
+
+@pytest.mark.parametrize(("classes", "dtype"), [(256, np.uint8), (257, np.uint16)])
+def test_predicted_classes_are_as_small_as_their_number_allows(
+    tmp_path: Path, classes: int, dtype: type
+) -> None:
+    full = result(5, 180)
+    (tmp_path / "final.json").write_text(json.dumps(full.final))
+    full.history.to_csv(tmp_path / "history.csv", index=False)
+    np.save(tmp_path / "test_probabilities.npy", np.eye(classes, dtype=np.float32)[[classes - 1]])
+    predicted = summary.read_seed_result(5, tmp_path).predicted["test"]
+    assert predicted.tolist() == [classes - 1]
+    assert predicted.dtype == dtype
 
 
 def test_a_diverged_seed_counts_as_the_worst_and_does_not_blank_the_median() -> None:

@@ -41,28 +41,33 @@ def test_the_metrics_are_flat_and_in_their_order(finished: Finished) -> None:
     metrics = json.loads(paths.metrics(*NET).read_bytes())
     assert metrics == trained.metrics
     assert list(metrics) == [
-        "parameters",
-        "non_trainable_parameters",
-        "flops",
-        "seeds",
-        "collapsed_seeds",
-        "train_accuracy",
-        "train_accuracy_std",
-        "train_loss",
-        "val_accuracy",
-        "val_accuracy_std",
-        "val_loss",
         "test_accuracy",
+        "test_balanced_accuracy",
+        "val_accuracy",
+        "train_accuracy",
         "test_accuracy_std",
         "test_loss",
+        "seeds",
+        "collapsed_seeds",
+        "parameters",
+        "flops",
+    ]
+    details = json.loads(paths.details(*NET).read_bytes())
+    assert details == trained.details
+    assert list(details) == [
         "test_macro_f1",
+        "val_accuracy_std",
+        "train_accuracy_std",
+        "val_loss",
+        "train_loss",
         "penalty",
         "running_train_accuracy",
         "running_train_loss",
+        "non_trainable_parameters",
     ]
     # conv 3·3·1·4 + 4, norm 4·4; flatten 4·4·4 → dense 64·8 + 8, norm 4·8; output 8·10 + 10.
     assert metrics["parameters"] == 40 + 16 + 520 + 32 + 90
-    assert metrics["non_trainable_parameters"] == 8 + 16
+    assert details["non_trainable_parameters"] == 8 + 16
     assert metrics["flops"] == 2 * (64 * 36 + 512 + 80)
     assert metrics["seeds"] == 2
 
@@ -235,6 +240,18 @@ def test_pixels_that_were_changed_train_nothing(tiny_variant: Variant, project: 
     with pytest.raises(ProjectError, match=r"train_images\.npy was changed since it was written"):
         train_variant(tiny_variant, project)
     assert not project.scratch("seeds").exists()
+
+
+def test_a_training_by_hand_writes_no_report_and_no_run(finished: Finished) -> None:
+    paths, variant, trained = finished
+    written = [paths.root / "reports", paths.root / "data" / "runs"]
+    aside = [folder.rename(folder.with_name(f"{folder.name}.aside")) for folder in written]
+    try:
+        assert train_variant(variant, paths, keep=False).metrics == trained.metrics
+        assert not [folder for folder in written if folder.exists()]
+    finally:
+        for folder, before in zip(written, aside, strict=True):
+            before.rename(folder)
 
 
 @pytest.mark.parametrize("place", ["data/runs", "reports", "reports/metrics"])

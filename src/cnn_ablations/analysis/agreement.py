@@ -173,6 +173,9 @@ def contradictions(result: VariantResult) -> list[Agreement]:
         "test_macro_f1": np.median(f1),
         **{metric: np.median(values) for metric, values in accuracies.items()},
     }
+    if "test_balanced_accuracy" in result.metrics:
+        of_class = [(predicted == labels)[:, labels == k].mean(axis=1) for k in np.unique(labels)]
+        counted["test_balanced_accuracy"] = np.median(np.mean(of_class, axis=0))
     if len(result.seeds) > 1:
         counted |= {f"{metric}_std": np.std(v, ddof=1) for metric, v in accuracies.items()}
     last = result.curves.groupby("seed").last().reindex(result.seeds)
@@ -188,7 +191,7 @@ def contradictions(result: VariantResult) -> list[Agreement]:
     }
     return [
         Agreement(
-            f"reports/{kind} as committed",
+            f"{kind} as committed",
             DIFFERENT,
             f"{_listed(names)}: not what its predictions give",
         )

@@ -1,6 +1,5 @@
 """What the notebook `inspect` says of a run: tables, sentences and the choice of examples."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,9 +9,9 @@ from numpy.typing import NDArray
 
 from cnn_ablations.analysis.results import VariantResult
 from cnn_ablations.analysis.run import Answers, Predictions, Run, accuracies
+from cnn_ablations.training.record import SPLITS, number, origin, per_cent
 
 Indices = NDArray[np.intp]
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
 class Example(NamedTuple):
@@ -22,6 +21,14 @@ class Example(NamedTuple):
     """Its index."""
     taken_for: str
     right: bool
+
+
+def headline(run: Run, intervals: Mapping[str, tuple[float, float]]) -> str:
+    """The result in a title and two paragraphs. `intervals` are those of `accuracy_intervals`."""
+    return (
+        f"# {run.variant.name}: what it learned\n\n{describe(run.result, intervals)}\n\n"
+        f"{origin(run.variant)} `train.ipynb` beside this notebook records how it was trained."
+    )
 
 
 def final_figures(
@@ -40,7 +47,7 @@ def final_figures(
             ),
             "lowest seed": per_cent(float(of_seeds.min())),
             "highest seed": per_cent(float(of_seeds.max())),
-            "median loss": _number(result.metrics[f"{split}_loss"]),
+            "median loss": number(result.metrics[f"{split}_loss"]),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -88,7 +95,7 @@ def describe_network(run: Run, seed: int, answers: Answers) -> str:
             f"as {run.arrays.classes[0]}. Areas that stay pale in what follows hold no numbers."
         )
     elif run.result.collapsed[run.variant.seeds.index(seed)]:
-        text += " **It collapsed**: what follows shows a network that learnt next to nothing."
+        text += " **It collapsed**: what follows shows a network that learned next to nothing."
     return text
 
 
@@ -97,12 +104,12 @@ def describe_iterations(iterations: pd.DataFrame) -> str:
     losses = iterations.groupby("epoch")["loss"].median()
     return (
         "### Batch by batch\n\n"
-        f"It learnt from {len(iterations):,} batches, {iterations['iteration'].max():,} in each of "
-        f"{len(losses)} epochs. A point is one batch, measured before the step that it causes, "
+        f"It learned from {len(iterations):,} batches, {iterations['iteration'].max():,} in each "
+        f"of {len(losses)} epochs. A point is one batch, measured before the step that it causes, "
         "with dropout on; the line is a running median, and the upper axis counts epochs. In the "
-        f"first epoch the median batch has a loss of {losses.iloc[0]:.3g}, in the last one of "
-        f"{losses.iloc[-1]:.3g}. How far the points scatter says how much one batch knows of the "
-        "data set as a whole."
+        f"first epoch the median loss of a batch is {number(losses.iloc[0])}, in the last one "
+        f"{number(losses.iloc[-1])}. How far the points scatter says how much one batch knows of "
+        "the data set as a whole."
     )
 
 
@@ -253,10 +260,28 @@ def captions(answers: Answers, chosen: Iterable[int], classes: Sequence[str]) ->
     return lines
 
 
-def per_cent(fraction: float) -> str:
-    """A fraction 0..1 for people, with two decimals."""
-    return f"{100 * fraction:.2f} %" if math.isfinite(fraction) else "–"
+def how_to_use(run: Run, seed: int) -> str:
+    """A section on the network of one seed: what goes in, what comes out, how to open it."""
+    arrays = run.arrays
+    shape = ", ".join(map(str, arrays.image_shape))
+    return f"""\
+## Use it
 
+The network takes images as the data set has them, uint8 pixels of 0..{arrays.pixel_max} in an \
+array (images, {shape}), and scales them itself. For each image it gives {len(arrays.classes)} \
+logits, one a class. The largest is its answer; a softmax turns them into probabilities.
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+```python
+from cnn_ablations.analysis.run import load_run, open_network
+from cnn_ablations.config.params import load_params
+from cnn_ablations.paths import find_project
+
+paths = find_project()
+variant = load_params(paths.params).variant("{run.variant.name}")
+run = load_run(variant, paths)
+network = open_network(run, seed={seed})
+
+logits = network(run.subsets["test"].images[:5]).numpy()
+answers = [run.arrays.classes[label] for label in logits.argmax(axis=1)]
+```
+"""

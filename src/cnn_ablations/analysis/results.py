@@ -36,7 +36,8 @@ class VariantResult:
     """All seeds of one trained variant."""
 
     name: str
-    metrics: dict[str, float | None]
+    metrics: dict[str, int | float | None]
+    """Those that git holds as metrics, and the details beside them."""
     curves: pd.DataFrame
     """One row per seed and epoch."""
     weights: pd.DataFrame
@@ -45,9 +46,9 @@ class VariantResult:
     """One row per seed and convolution."""
     seeds: NDArray[np.int64]
     """(seeds,)."""
-    labels: dict[str, NDArray[np.uint8]]
+    labels: dict[str, NDArray[np.unsignedinteger[Any]]]
     """The true classes (examples,) of `test` and, where there is one, `val`."""
-    predicted: dict[str, NDArray[np.uint8]]
+    predicted: dict[str, NDArray[np.unsignedinteger[Any]]]
     """The predicted classes (seeds, examples) of the same splits."""
     train_label_counts: NDArray[np.int64]
     """How many training images each class has, (classes,)."""
@@ -157,9 +158,12 @@ def load_result(paths: Paths, group: str, variant: str) -> VariantResult:
             raise ProjectError(f"{path} cannot be read ({why}); {again}") from None
 
     arrays = read(paths.predictions(group, variant), _arrays)
+    metrics = read(paths.metrics(group, variant), load_metrics)
+    if "train_loss" not in metrics:  # as it is in results from before there were details
+        metrics |= read(paths.details(group, variant), load_metrics)
     return VariantResult(
         name=variant,
-        metrics=read(paths.metrics(group, variant), load_metrics),
+        metrics=metrics,
         curves=read(paths.curves(group, variant), _table),
         weights=read(paths.weights(group, variant), _table),
         features=read(paths.features(group, variant), _table),
@@ -168,7 +172,7 @@ def load_result(paths: Paths, group: str, variant: str) -> VariantResult:
 
 
 def load_metrics(path: Path) -> dict[str, int | float | None]:
-    """The metrics of one variant, by name.
+    """The metrics of one variant, or its details, by name.
 
     Raises ValueError where they are damaged, OSError where they cannot be read.
     """

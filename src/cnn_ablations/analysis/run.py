@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -46,9 +46,9 @@ class Run:
 class Predictions:
     """The classes of n images, and what one network takes them for."""
 
-    labels: UInt8s
+    labels: NDArray[np.unsignedinteger[Any]]
     """True classes, (n,)."""
-    predicted: UInt8s
+    predicted: NDArray[np.unsignedinteger[Any]]
     """(n,)."""
 
 

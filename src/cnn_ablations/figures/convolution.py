@@ -39,7 +39,9 @@ def worked_steps(
     padding[rows // 2 :, columns // 2 :][: result.shape[0], : result.shape[1]] = False
     widths = [array.shape[1] for array in (padded, kernel, kernel, result)]
     cell = (WIDTH - 1.2) / sum(widths)
-    figure = new_figure(WIDTH, len(places) * (padded.shape[0] * cell + 0.4))
+    sums = ", ".join(f"{_signed(int(result[place]))} at {place}" for place in places)
+    alt = f"Padded image, kernel, products and result so far. Results by row and column: {sums}."
+    figure = new_figure(WIDTH, len(places) * (padded.shape[0] * cell + 0.4), alt)
     grid = figure.subplots(len(places), 4, width_ratios=widths, squeeze=False)
     for (row, column), panels in zip(places, grid, strict=True):
         products = padded[row : row + rows, column : column + columns] * kernel
@@ -56,7 +58,9 @@ def worked_steps(
 def number_grids(grids: Mapping[str, Array]) -> Figure:
     """Arrays (rows, columns) of integers side by side, number by number, by title."""
     widths = [array.shape[1] for array in grids.values()]
-    figure = new_figure(min(WIDTH, 0.4 * sum(widths) + len(grids)), 1.9)
+    rows = "; ".join(f"{title}: {_rows(array)}" for title, array in grids.items())
+    alt = f"Grids of numbers, row by row. {rows}."
+    figure = new_figure(min(WIDTH, 0.4 * sum(widths) + len(grids)), 1.9, alt)
     panels = figure.subplots(1, len(grids), width_ratios=widths)
     for axes, (title, array) in zip(panels, grids.items(), strict=True):
         _write_numbers(axes, array, title)
@@ -66,7 +70,9 @@ def number_grids(grids: Mapping[str, Array]) -> Figure:
 def grey_images(images: Mapping[str, NDArray[np.uint8]]) -> Figure:
     """Images (height, width) of one size side by side, 0 black and 255 white, by title."""
     height, width = next(iter(images.values())).shape
-    figure = new_figure(WIDTH, WIDTH / len(images) * height / width + 0.3)
+    means = ", ".join(f"{title} {image.mean():.0f}" for title, image in images.items())
+    alt = f"Grey images of {height}×{width} pixels. Mean brightness of 0 to 255: {means}."
+    figure = new_figure(WIDTH, WIDTH / len(images) * height / width + 0.3, alt)
     for axes, (title, image) in zip(figure.subplots(1, len(images)), images.items(), strict=True):
         draw_image(axes, image[..., None], 255)
         axes.spines[:].set(visible=True, color=_RULE, linewidth=0.6)  # white ends somewhere
@@ -80,7 +86,9 @@ def brightness_by_steepness(means: Mapping[str, NDArray[np.float64]]) -> Figure:
     Args:
         means: the mean brightness, 0..255, of equal parts from flattest to steepest, by picture.
     """
-    figure = new_figure(WIDTH, 3.4)
+    ends = ", ".join(f"{name} {v[0]:.0f} to {v[-1]:.0f}" for name, v in means.items())
+    alt = f"Mean brightness from the flattest to the steepest parts of the photograph: {ends}."
+    figure = new_figure(WIDTH, 3.4, alt)
     axes = figure.subplots()
     for (name, values), colour, line, marker in zip(
         means.items(), COLOURS, LINES, MARKERS, strict=False
@@ -117,6 +125,10 @@ def _outline(axes: Axes, row: int, column: int, height: int, width: int) -> None
     frame = Rectangle((column, row), width, height, fill=False, edgecolor=COLOURS[1], linewidth=2.4)
     frame.set(clip_on=False, zorder=3)
     axes.add_patch(frame)
+
+
+def _rows(values: Array) -> str:
+    return " / ".join(" ".join(_signed(int(value)) for value in row) for row in values)
 
 
 def _signed(value: int) -> str:

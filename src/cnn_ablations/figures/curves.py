@@ -6,7 +6,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from cnn_ablations.figures.style import COLOURS, GREY, LINES, MARKERS, WIDTH, new_figure
+from cnn_ablations.figures.style import (
+    COLOURS,
+    GREY,
+    LINES,
+    MARKERS,
+    WIDTH,
+    new_figure,
+    percent,
+)
 
 SERIES = {
     "running_train": "training, average over the epoch's batches",
@@ -15,6 +23,8 @@ SERIES = {
     "test": "test, after the epoch",
 }
 """The columns `<key>_accuracy` and `<key>_loss`, and how the legend names them."""
+EXPLODED = 10_000
+"""A loss so many times as large as what is usual for a training is off the axis."""
 _PLACES = {"running_train": 0, "train": 3, "val": 1, "test": 2}
 
 
@@ -23,11 +33,21 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
 
     Args:
         curves: columns `seed`, `epoch` and, for each of `SERIES` that was recorded,
-            `<key>_accuracy` and `<key>_loss`. Values that are not finite are left out. Where a
-            seed's loss explodes, the axis ends with the medians and the last epoch, or all that
-            matters would be a flat line.
+            `<key>_accuracy` and `<key>_loss`. Values that are not finite are left out. Where
+            losses explode, the axis ends with those that did not, or all that matters would be a
+            flat line.
     """
-    figure = new_figure(WIDTH, 3.8)
+    at_end = curves[curves["epoch"] == curves["epoch"].max()]
+    medians = ", ".join(
+        f"{label.partition(',')[0]} {percent(at_end[f'{key}_accuracy'].median())}"
+        for key, label in SERIES.items()
+        if f"{key}_accuracy" in curves
+    )
+    seeds, epochs = curves["seed"].nunique(), curves["epoch"].nunique()
+    alt = (
+        f"Accuracy and loss by epoch of {seeds} seeds. After {epochs} epochs: {medians} (medians)."
+    )
+    figure = new_figure(WIDTH, 3.8, alt)
     left, right = figure.subplots(1, 2, sharex=True)
     finite = curves.replace([np.inf, -np.inf], np.nan)
     _draw_metric(left, finite, "accuracy")
@@ -52,7 +72,14 @@ def iteration_curves(iterations: pd.DataFrame) -> Figure:
     finite.index = pd.RangeIndex(1, len(finite) + 1)
     window = max(5, len(finite) // 200 * 2 + 1)
     medians = finite[["accuracy", "loss"]].rolling(window, center=True, min_periods=1).median()
-    figure = new_figure(WIDTH, 4.1)
+    first, last = medians.iloc[0], medians.iloc[-1]
+    figure = new_figure(
+        WIDTH,
+        4.1,
+        f"Accuracy and loss of {len(finite):,} batches. The running median of the accuracy goes "
+        f"from {percent(first['accuracy'])} to {percent(last['accuracy'])}, that of the loss from "
+        f"{first['loss']:.3g} to {last['loss']:.3g}.",
+    )
     left, right = figure.subplots(1, 2, sharex=True)
     for axes, metric in ((left, "accuracy"), (right, "loss")):
         style = {"color": COLOURS[5], "markersize": 1.5, "alpha": 0.6}
@@ -112,11 +139,15 @@ def _draw_metric(axes: Axes, curves: pd.DataFrame, metric: str) -> None:
 def _limit_loss(axes: Axes, curves: pd.DataFrame) -> None:
     losses = curves.filter(like="_loss")
     values = losses.to_numpy()
-    medians = losses.groupby(curves["epoch"]).median().to_numpy()
-    shown = np.concatenate([medians, values[curves["epoch"] == curves["epoch"].max()]])
-    if not np.isfinite(shown).any():
+    if not np.isfinite(values).any():
+        _remark(axes, "no loss is finite")
         return
-    low, high, highest = np.nanmin(values), np.nanmax(shown), np.nanmax(values)
+    # Of an even number of seeds the lower one in the middle: half of two may have exploded.
+    medians = losses.groupby(curves["epoch"]).quantile(interpolation="lower").to_numpy()
+    high = np.nanmax(medians, initial=-np.inf, where=medians <= EXPLODED * np.nanmedian(medians))
+    last = values[curves["epoch"] == curves["epoch"].max()]
+    high = np.nanmax(last, initial=high, where=last <= 10 * high)
+    low, highest = np.nanmin(values), np.nanmax(values)
     if highest < 2 * high:
         high = highest
     if 0 < 50 * low < high:
@@ -125,11 +156,13 @@ def _limit_loss(axes: Axes, curves: pd.DataFrame) -> None:
     else:
         margin = 0.05 * (high - low) or 0.1
         axes.set_ylim(low - margin, high + margin)
-    above = int((values > high).sum())
-    if above:
-        _remark_above(axes, above)
+    _remark_above(axes, int((values > high).sum()))
 
 
 def _remark_above(axes: Axes, points: int) -> None:
-    text = f"{points:,} {'point lies' if points == 1 else 'points lie'} above"
+    if points:
+        _remark(axes, f"{points:,} {'point lies' if points == 1 else 'points lie'} above")
+
+
+def _remark(axes: Axes, text: str) -> None:
     axes.text(1, 1, text, transform=axes.transAxes, ha="right", va="top", color=GREY, size=9)

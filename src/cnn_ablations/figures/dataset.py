@@ -18,6 +18,7 @@ from cnn_ablations.figures.style import (
     SPLITS,
     WIDTH,
     new_figure,
+    percent,
 )
 
 Counts = NDArray[np.int64]
@@ -31,7 +32,12 @@ def class_balance(counts: Mapping[str, Counts], classes: Sequence[str]) -> Figur
         counts: images of each class, (classes,), by split.
         classes: the names of the classes.
     """
-    figure = new_figure(WIDTH, 0.9 + 0.34 * len(classes))
+    ranges = ", ".join(
+        f"{of_split.min():,} to {of_split.max():,} {SPLIT_NAMES[split]} images"
+        for split, of_split in counts.items()
+    )
+    alt = f"The share of each of {len(classes)} classes; a class has {ranges}."
+    figure = new_figure(WIDTH, 0.9 + 0.34 * len(classes), alt)
     axes = figure.subplots()
     thickness = 0.8 / len(counts)
     legend: list[Artist | BarContainer] = []
@@ -68,9 +74,15 @@ def pixel_histogram(counts: Counts, channels: Sequence[str]) -> Figure:
         counts: pixels of each value 0..maximum, (channels, maximum + 1).
         channels: the name of each channel.
     """
-    figure = new_figure(WIDTH, 3.0)
-    axes = figure.subplots()
     shares = counts / counts.sum(axis=1, keepdims=True)
+    peaks = ", ".join(
+        f"{name} {share.argmax()} ({percent(share.max())} of the pixels)"
+        for name, share in zip(channels, shares, strict=True)
+    )
+    figure = new_figure(
+        WIDTH, 3.0, f"How often each pixel value occurs. The most frequent: {peaks}."
+    )
+    axes = figure.subplots()
     colours = list(CHANNELS.values()) if len(channels) == 3 else COLOURS
     edges = np.arange(counts.shape[1] + 1) - 0.5
     for share, name, colour, line in zip(shares, channels, colours, LINES, strict=False):
@@ -101,7 +113,9 @@ def row_to_image(row: UInt8s, planes: UInt8s, image: UInt8s, pixel_max: int, tit
     """
     colour = len(planes) == 3
     names = list(CHANNELS) if colour else []
-    figure = new_figure(WIDTH, 3.9)
+    planes_of = f"planes of {', '.join(names)}, " if colour else ""
+    alt = f"Stages of an image ({title}): a row of {row.size:,} values, {planes_of}the image."
+    figure = new_figure(WIDTH, 3.9, alt)
     grid = figure.add_gridspec(2, len(names) + 1, height_ratios=(1, 5))
     strip = figure.add_subplot(grid[0, :])
     # A pixel of the figure covers several values: their mean, not the one that happens to hit.

@@ -16,6 +16,7 @@ from cnn_ablations.figures.style import (
     SPLITS,
     WIDTH,
     new_figure,
+    percent,
 )
 
 Floats = NDArray[np.float64]
@@ -34,17 +35,25 @@ def accuracy_along(accuracies: Mapping[float, Mapping[str, Floats]], name: str) 
     """
     values = np.array(sorted(accuracies), dtype=np.float64)
     places = _places(values)
-    figure = new_figure(WIDTH, 3.8)
+    medians = {
+        split: [float(np.median(accuracies[value][split])) for value in values]
+        for split in SPLITS
+        if all(split in accuracies[value] for value in values)
+    }
+    ends = ", ".join(
+        f"{SPLIT_NAMES[split]} {percent(of_split[0])} to {percent(of_split[-1])}"
+        for split, of_split in medians.items()
+    )
+    alt = f"Accuracy against {name} from {values[0]:,g} to {values[-1]:,g}; medians: {ends}."
+    figure = new_figure(WIDTH, 3.8, alt)
     axes = figure.subplots()
-    for split, place in SPLITS.items():
-        if not all(split in accuracies[value] for value in values):
-            continue
+    for split, of_split in medians.items():
+        place = SPLITS[split]
         style: dict[str, Any] = {"color": COLOURS[place], "marker": MARKERS[place]}
         for x, value in zip(places, values, strict=True):
             of_seeds = accuracies[value][split]
             axes.plot([x] * len(of_seeds), of_seeds, ls="", alpha=0.35, ms=4, mew=0, **style)
-        medians = [np.median(accuracies[value][split]) for value in values]
-        axes.plot(places, medians, ls=LINES[place], label=SPLIT_NAMES[split], **style)
+        axes.plot(places, of_split, ls=LINES[place], label=SPLIT_NAMES[split], **style)
     axes.set_xticks(places, [f"{value:,g}" for value in values])
     axes.xaxis.set_minor_locator(NullLocator())
     logarithmic = " (logarithmic axis)" if _is_wide(values) else ""
@@ -69,7 +78,8 @@ def weights_overlaid(
     first = next(iter(histograms.values()))
     columns = min(3, len(first))
     rows = -(-len(first) // columns)
-    figure = new_figure(WIDTH, 0.9 + 2.0 * rows)
+    alt = f"Histograms of the weights of {', '.join(first)} in {' and in '.join(histograms)}."
+    figure = new_figure(WIDTH, 0.9 + 2.0 * rows, alt)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[len(first) :]:
         axes.set_visible(False)

@@ -15,6 +15,7 @@ from cnn_ablations.figures.style import (
     SPLITS,
     WIDTH,
     new_figure,
+    percent,
 )
 
 Floats = NDArray[np.floating]
@@ -29,7 +30,13 @@ def final_accuracies(
         accuracies: (seeds,) by split.
         intervals: lower and upper end by split, for the splits that have one.
     """
-    figure = new_figure(WIDTH, 0.8 + 0.55 * len(accuracies))
+    medians = ", ".join(
+        f"{SPLIT_NAMES[split]} {percent(float(np.median(of_seeds)))} "
+        f"({percent(of_seeds.min())} to {percent(of_seeds.max())})"
+        for split, of_seeds in accuracies.items()
+    )
+    alt = f"Accuracy of each seed after training. Median and range: {medians}."
+    figure = new_figure(WIDTH, 0.8 + 0.55 * len(accuracies), alt)
     axes = figure.subplots()
     for row, (split, of_seeds) in enumerate(accuracies.items()):
         place = SPLITS[split]
@@ -63,7 +70,12 @@ def confusion_matrix(counts: Mapping[str, NDArray[np.int64]], classes: Sequence[
         classes: the names of the classes.
     """
     side = 3.4 * min(len(classes), 12) / 10
-    figure = new_figure(WIDTH, 1.6 + 2 * (side + 0.3))
+    right = ", ".join(
+        f"{percent(np.trace(of_split) / of_split.sum())} of the {SPLIT_NAMES[split]} images"
+        for split, of_split in counts.items()
+    )
+    alt = f"Confusion matrices of {len(classes)} classes. On the diagonal, so right, are {right}."
+    figure = new_figure(WIDTH, 1.6 + 2 * (side + 0.3), alt)
     rows = figure.subplots(2, len(counts), sharex=True, sharey=True, squeeze=False)
     for (split, of_split), (upper, lower) in zip(counts.items(), rows.T, strict=True):
         totals = of_split.sum(axis=1, keepdims=True)

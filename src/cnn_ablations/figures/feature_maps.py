@@ -7,7 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cnn_ablations.figures.images import PALE, draw_image, draw_mosaic, scaled, scaled_each
+from cnn_ablations.figures.images import (
+    PALE,
+    draw_image,
+    draw_mosaic,
+    one_line,
+    scaled,
+    scaled_each,
+)
 from cnn_ablations.figures.style import WIDTH, new_figure
 
 Floats = NDArray[np.floating]
@@ -35,7 +42,8 @@ def feature_maps(
     """
     columns = 8
     rows = [-(-min(channels, of_layer.shape[-1]) // columns) for of_layer in maps.values()]
-    figure = new_figure(WIDTH, max(2.2, sum(rows) * 0.83 + 0.3 * len(maps)))
+    alt = f"The image “{one_line(caption)}” and its feature maps in {', '.join(maps)}."
+    figure = new_figure(WIDTH, max(2.2, sum(rows) * 0.83 + 0.3 * len(maps)), alt)
     grid = figure.add_gridspec(len(maps), 2, width_ratios=(1, 3.6), height_ratios=rows)
     axes = figure.add_subplot(grid[:, 0])
     draw_image(axes, image, pixel_max)
@@ -74,7 +82,12 @@ def maps_through_depth(
     names = list(maps[0])
     side = min(1.3, 7.4 / (len(names) + 1))
     lines = max(caption.count("\n") + 1 for caption in captions)
-    figure = new_figure(1.6 + side * (len(names) + 1), 0.4 + len(images) * max(side, 0.2 * lines))
+    figure = new_figure(
+        1.6 + side * (len(names) + 1),
+        0.4 + len(images) * max(side, 0.2 * lines),
+        f"One image a row, followed by its first feature map in {', '.join(names)}: "
+        f"{'; '.join(map(one_line, captions))}.",
+    )
     rows = figure.subplots(len(images), len(names) + 1, squeeze=False)
     for row, image, of_image, caption in zip(rows, images, maps, captions, strict=True):
         draw_image(row[0], image, pixel_max)

@@ -33,7 +33,8 @@ def image_grid(images: UInt8s, captions: Sequence[str], pixel_max: int, columns:
     rows = -(-len(images) // columns)
     lines = max(caption.count("\n") + 1 for caption in captions)
     side = WIDTH / columns
-    figure = new_figure(WIDTH, rows * (0.88 * side + 0.17 * lines))
+    alt = f"{len(images)} images: {'; '.join(map(one_line, captions))}."
+    figure = new_figure(WIDTH, rows * (0.88 * side + 0.17 * lines), alt)
     for axes, image, caption in zip(_grid(figure, rows, columns), images, captions, strict=False):
         axes.set_visible(True)
         draw_image(axes, image, pixel_max)
@@ -43,10 +44,11 @@ def image_grid(images: UInt8s, captions: Sequence[str], pixel_max: int, columns:
 
 def large_image(image: UInt8s, pixel_max: int, title: str) -> Figure:
     """One image with its coordinates and, if it is grey, the scale of its pixels."""
-    figure = new_figure(5, 4.3)
+    height, width = image.shape[:2]
+    alt = f"An image of {height}×{width} pixels ({title}), enlarged, its rows and columns numbered."
+    figure = new_figure(5, 4.3, alt)
     axes = figure.subplots()
     draw_image(axes, image, pixel_max)
-    height, width = image.shape[:2]
     axes.set_xticks(_ticks(width))
     axes.set_yticks(_ticks(height))
     axes.set(title=title, xlabel="column (pixels)", ylabel="row (pixels)")
@@ -72,6 +74,11 @@ def draw_mosaic(axes: Axes, tiles: Floats, columns: int) -> None:
     axes.imshow(image, vmin=0, vmax=1)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+
+
+def one_line(caption: str) -> str:
+    """A caption as a part of an alternative text."""
+    return caption.replace("\n", ", ")
 
 
 def scaled(tiles: Floats) -> Floats:

@@ -22,6 +22,7 @@ from cnn_ablations.figures.style import (
     SPLITS,
     WIDTH,
     new_figure,
+    percent,
 )
 
 Floats = NDArray[np.float64]
@@ -54,7 +55,8 @@ def curves_beside(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """
     columns = min(4, len(curves))
     rows = -(-len(curves) // columns)
-    figure = new_figure(WIDTH, 0.8 + 1.9 * rows)
+    alt = f"Accuracy by epoch, a panel a variant: {', '.join(curves)}."
+    figure = new_figure(WIDTH, 0.8 + 1.9 * rows, alt)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     medians = {
         label: _by_seed(frame, "val_accuracy").median(axis=1)
@@ -97,7 +99,8 @@ def accuracies_beside(seeds: Mapping[str, Seeds], split: str) -> Figure:
         seeds: by label, with the interval of the median.
         split: `val` or `test`.
     """
-    figure = new_figure(WIDTH, 1.0 + 0.38 * len(seeds))
+    alt = f"{SPLIT_NAMES[split].capitalize()} accuracy of every seed. Medians: {_medians(seeds)}."
+    figure = new_figure(WIDTH, 1.0 + 0.38 * len(seeds), alt)
     place = SPLITS[split]
     shown = [v for s in seeds.values() for v in (s.median, *(s.interval or ()))]
     panels = _panels(figure, seeds.values(), extra=shown)
@@ -127,7 +130,12 @@ def accuracy_against_cost(
         split: `val` or `test`.
         per_image: which of the two.
     """
-    figure = new_figure(WIDTH, max(3.6, 1.2 + 0.27 * len(seeds)))
+    dearest, cheapest = max(flops, key=flops.__getitem__), min(flops, key=flops.__getitem__)
+    alt = (
+        f"{SPLIT_NAMES[split].capitalize()} accuracy against operations, from {cheapest}, the "
+        f"cheapest, to {dearest}. Medians: {_medians(seeds)}."
+    )
+    figure = new_figure(WIDTH, max(3.6, 1.2 + 0.27 * len(seeds)), alt)
     medians = {label: s.median for label, s in seeds.items()}
     bounds = [b for s in seeds.values() for b in s.interval or ()]
     at_chance = [medians[label] for label, s in seeds.items() if s.collapsed.mean() > 0.5]
@@ -176,7 +184,9 @@ def published_beside(seeds: Mapping[str, Seeds], published: Mapping[str, float])
         seeds: by label, with the prediction interval of one more seed.
         published: by the same labels.
     """
-    figure = new_figure(WIDTH, 1.0 + 0.32 * len(seeds))
+    pairs = ", ".join(f"{label} {percent(published[label])}" for label in seeds)
+    alt = f"Published accuracies: {pairs}. Ours, medians of the seeds: {_medians(seeds)}."
+    figure = new_figure(WIDTH, 1.0 + 0.32 * len(seeds), alt)
     bounds = [min(max(bound, 0.0), 1.0) for s in seeds.values() for bound in s.interval or ()]
     panels = _panels(figure, seeds.values(), extra=[*published.values(), *bounds])
     for axes in panels:
@@ -192,6 +202,10 @@ def published_beside(seeds: Mapping[str, Seeds], published: Mapping[str, float])
     handles.plot([], color="#bbbbbb", lw=7, alpha=0.6, label="one more seed of ours (95 %)")
     figure.legend(*handles.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
+
+
+def _medians(seeds: Mapping[str, Seeds]) -> str:
+    return ", ".join(f"{label} {percent(s.median)}" for label, s in seeds.items())
 
 
 def _by_seed(curves: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -54,17 +54,30 @@ rcParams.update(
 class _NotebookFigure(Figure):
     """A Figure that Jupyter shows without pyplot, whose bytes depend on what it shows only."""
 
-    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
-        width, height = self.get_size_inches()
-        return {"image/png": png(self), "text/plain": f"figure of {width:g} × {height:g} inches"}
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, object], dict[str, object]]:
+        alt = str(self.get_label())
+        # Where nbconvert looks for the alternative text of an image.
+        return {"image/png": png(self), "text/plain": alt}, {"image/png": {"alt": alt}}
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of `width` by `height` inches that lays itself out and clips no text.
+def new_figure(width: float, height: float, alt: str) -> Figure:
+    """An empty figure that lays itself out and clips no text.
 
     As the last expression of a notebook's cell it shows itself.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        alt: a sentence for those who cannot see it: what it shows, with the main numbers.
     """
-    return _NotebookFigure(figsize=(width, height), layout="constrained")
+    figure = _NotebookFigure(figsize=(width, height), layout="constrained")
+    figure.set_label(alt)
+    return figure
+
+
+def percent(fraction: float) -> str:
+    """A fraction 0..1 with one decimal, for alternative texts."""
+    return f"{100 * fraction:.1f} %"
 
 
 def png(figure: Figure) -> bytes:

@@ -27,7 +27,8 @@ def weight_histograms(layers: Mapping[str, Mapping[str, Floats]]) -> Figure:
     Args:
         layers: arrays of any shape by `weights` and `biases`, by the layer's name.
     """
-    figure = new_figure(WIDTH, 0.5 + 1.35 * len(layers))
+    alt = f"Histograms of the weights and of the biases of {', '.join(layers)}."
+    figure = new_figure(WIDTH, 0.5 + 1.35 * len(layers), alt)
     rows = figure.subplots(len(layers), 2, squeeze=False)
     for row, (name, arrays) in zip(rows, layers.items(), strict=True):
         for axes, (kind, colour) in zip(
@@ -79,14 +80,16 @@ def kernels(weights: Floats, name: str, channels: int = 16) -> Figure:
 def _image_kernels(weights: Floats, name: str) -> Figure:
     tiles = np.moveaxis(weights[..., :MOST_KERNELS], -1, 0)
     tiles = tiles.squeeze(-1) if tiles.shape[-1] == 1 else tiles
-    figure = new_figure(WIDTH, 0.75 + -(-len(tiles) // 8) * 0.5)
+    title = _title(name, len(tiles), weights.shape[-1])
+    alt = f"{title} as small images, in one scale and each in its own."
+    figure = new_figure(WIDTH, 0.75 + -(-len(tiles) // 8) * 0.5, alt)
     common, bar, own = figure.subplots(1, 3, width_ratios=(1, 0.03, 1))
     draw_mosaic(common, scaled(tiles), columns=8)
     draw_mosaic(own, scaled_each(tiles), columns=8)
     common.set_title("one scale for all")
     own.set_title("each scaled to 0..1")
     _draw_scale(figure, common, tiles, cax=bar)
-    figure.suptitle(_title(name, len(tiles), weights.shape[-1]), fontsize=10.5)
+    figure.suptitle(title, fontsize=10.5)
     return figure
 
 
@@ -94,7 +97,9 @@ def _inner_kernels(weights: Floats, name: str, channels: int) -> Figure:
     height, width, inputs, outputs = weights.shape
     shown = weights[:, :, :channels, :channels]
     rows, columns = shown.shape[2:]
-    figure = new_figure(0.4 * columns + 1.6, 0.4 * rows + 0.75)
+    title = _title(name, rows * columns, inputs * outputs)
+    alt = f"{title} as small images: a column an output channel, a row an input channel."
+    figure = new_figure(0.4 * columns + 1.6, 0.4 * rows + 0.75, alt)
     axes = figure.subplots()
     tiles = shown.transpose(2, 3, 0, 1).reshape(-1, height, width)
     draw_mosaic(axes, scaled(tiles), columns)
@@ -104,7 +109,7 @@ def _inner_kernels(weights: Floats, name: str, channels: int) -> Figure:
     axes.set(
         xlabel="output channel",
         ylabel="input channel",
-        title=_title(name, rows * columns, inputs * outputs),
+        title=title,
     )
     _draw_scale(figure, axes, shown, shrink=0.6, aspect=30)
     return figure

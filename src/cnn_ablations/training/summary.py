@@ -11,14 +11,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, recall_score
 
+from cnn_ablations.data.arrays import Labels
 from cnn_ablations.training.cost import LayerCost
 
 COLLAPSE_LEVEL = 0.001
 NEAR_ZERO = 0.01
 BINS = 100
 """Of a layer's histogram."""
+
+Numbers = dict[str, int | float | None]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class SeedResult:
     """`penalty`, and accuracy and loss of each split after training."""
     history: pd.DataFrame
     """One row per epoch."""
-    predicted: dict[str, NDArray[np.uint8]]
+    predicted: Mapping[str, Labels]
     """The most probable class of each image (n,), for `test` and, where there is one, `val`."""
 
 
@@ -41,7 +44,8 @@ def read_seed_result(seed: int, folder: Path) -> SeedResult:
         path = folder / f"{split}_probabilities.npy"
         if path.is_file():
             probabilities = np.load(path, allow_pickle=False)
-            predicted[split] = probabilities.argmax(axis=1).astype(np.uint8)
+            smallest = np.min_scalar_type(probabilities.shape[1] - 1)
+            predicted[split] = probabilities.argmax(axis=1).astype(smallest)
     return SeedResult(
         seed=seed,
         final=json.loads((folder / "final.json").read_bytes()),
@@ -50,7 +54,7 @@ def read_seed_result(seed: int, folder: Path) -> SeedResult:
     )
 
 
-def has_collapsed(predicted: NDArray[np.uint8], labels: NDArray[np.uint8]) -> bool:
+def has_collapsed(predicted: Labels, labels: Labels) -> bool:
     """Whether a network stayed at chance.
 
     It did unless its accuracy is above the share of the most common class by a one-sided
@@ -63,37 +67,59 @@ def has_collapsed(predicted: NDArray[np.uint8], labels: NDArray[np.uint8]) -> bo
 
 
 def metrics(
-    results: Sequence[SeedResult], labels: dict[str, NDArray[np.uint8]], costs: list[LayerCost]
-) -> dict[str, int | float | None]:
-    """The variant's flat metrics: counts, then medians and standard deviations over seeds.
+    results: Sequence[SeedResult], labels: Mapping[str, Labels], costs: Sequence[LayerCost]
+) -> Numbers:
+    """What a person compares of variants, at most a dozen numbers in this order.
 
-    `<split>_accuracy` and `<split>_loss` are evaluated after training, the loss with the L1 and
-    L2 penalty; `running_train_*` are Keras's averages over the last epoch while it trained.
-    `None` stands for a split that is not there and for a value that is not finite.
+    Accuracies and the loss are medians over the seeds, evaluated after training; the loss holds
+    the L1 and L2 penalty. The balanced accuracy, which is the mean of the recalls of all classes,
+    is there where the test images are not equally many of each class. `None` stands for a split
+    that is not there, for the deviation of a single seed, and for a value that is not finite.
+    """
+    true = labels["test"]
+    test = [result.predicted["test"] for result in results]
+    collected: Numbers = {"test_accuracy": _median(_finals(results, "test_accuracy"))}
+    classes, counts = np.unique(true, return_counts=True)
+    if np.ptp(counts):
+        # scikit-learn's balanced_accuracy_score is the same, but warns of answers not in `true`.
+        collected["test_balanced_accuracy"] = _median(
+            [recall_score(true, p, labels=classes, average="macro") for p in test]
+        )
+    return collected | {
+        "val_accuracy": _median(_finals(results, "val_accuracy")),
+        "train_accuracy": _median(_finals(results, "train_accuracy")),
+        "test_accuracy_std": _deviation(_finals(results, "test_accuracy")),
+        "test_loss": _median(_finals(results, "test_loss")),
+        "seeds": len(results),
+        "collapsed_seeds": sum(has_collapsed(predicted, true) for predicted in test),
+        "parameters": sum(cost.parameters for cost in costs),
+        "flops": sum(cost.flops for cost in costs),
+    }
+
+
+def details(
+    results: Sequence[SeedResult], labels: Mapping[str, Labels], costs: Sequence[LayerCost]
+) -> Numbers:
+    """The other numbers of a variant, made as those of `metrics` are.
+
+    `running_train_*` are Keras's averages over the last epoch while it trained.
     """
     test = [result.predicted["test"] for result in results]
-    collected: dict[str, int | float | None] = {
-        "parameters": sum(cost.parameters for cost in costs),
-        "non_trainable_parameters": sum(cost.non_trainable for cost in costs),
-        "flops": sum(cost.flops for cost in costs),
-        "seeds": len(results),
-        "collapsed_seeds": sum(has_collapsed(predicted, labels["test"]) for predicted in test),
+    f1 = [f1_score(labels["test"], p, average="macro", zero_division=0) for p in test]
+    last = {
+        name: _median([result.history[name].iloc[-1] for result in results])
+        for name in ("running_train_accuracy", "running_train_loss")
     }
-    for split in ("train", "val", "test"):
-        accuracies = [result.final.get(f"{split}_accuracy", math.nan) for result in results]
-        losses = [result.final.get(f"{split}_loss", math.nan) for result in results]
-        collected[f"{split}_accuracy"] = _median(accuracies)
-        collected[f"{split}_accuracy_std"] = (
-            _rounded(np.std(accuracies, ddof=1)) if len(results) > 1 else None
-        )
-        collected[f"{split}_loss"] = _median(losses)
-    collected["test_macro_f1"] = _median(
-        [f1_score(labels["test"], p, average="macro", zero_division=0) for p in test]
-    )
-    collected["penalty"] = _median([result.final["penalty"] for result in results])
-    for name in ("running_train_accuracy", "running_train_loss"):
-        collected[name] = _median([result.history[name].iloc[-1] for result in results])
-    return collected
+    return {
+        "test_macro_f1": _median(f1),
+        "val_accuracy_std": _deviation(_finals(results, "val_accuracy")),
+        "train_accuracy_std": _deviation(_finals(results, "train_accuracy")),
+        "val_loss": _median(_finals(results, "val_loss")),
+        "train_loss": _median(_finals(results, "train_loss")),
+        "penalty": _median(_finals(results, "penalty")),
+        **last,
+        "non_trainable_parameters": sum(cost.non_trainable for cost in costs),
+    }
 
 
 def curves(results: Sequence[SeedResult]) -> pd.DataFrame:
@@ -104,7 +130,7 @@ def curves(results: Sequence[SeedResult]) -> pd.DataFrame:
 
 
 def predictions(
-    results: Sequence[SeedResult], labels: dict[str, NDArray[np.uint8]]
+    results: Sequence[SeedResult], labels: Mapping[str, Labels]
 ) -> dict[str, NDArray[Any]]:
     """True labels (n,) and predicted labels (seeds, n) of `test` and `val`, how many training
     images each class has, and per seed the accuracy and loss on those and whether it collapsed.
@@ -190,7 +216,15 @@ def feature_summary(
         rows.append(
             {"seed": seed, "layer": layer, "height": height, "width": width, "detail": detail}
         )
-    return pd.DataFrame(rows).round(6)
+    return pd.DataFrame(rows, columns=["seed", "layer", "height", "width", "detail"]).round(6)
+
+
+def _finals(results: Sequence[SeedResult], name: str) -> list[float]:
+    return [result.final.get(name, math.nan) for result in results]
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return _rounded(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -38,18 +38,28 @@ WEIGHTS = "weights.weights.h5"
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained variant, as its notebook shows it."""
+    """A trained variant: what is written down of it, and what its notebook shows besides."""
 
     images: dict[str, int]
     """The number of images of each split."""
     layers: list[LayerCost]
-    curves: pd.DataFrame
     seeds: list[summary.SeedResult]
-    metrics: dict[str, int | float | None]
+    metrics: summary.Numbers
+    details: summary.Numbers
+    """The numbers beside the metrics."""
+    curves: pd.DataFrame
+    predictions: dict[str, NDArray[Any]]
+    weights: pd.DataFrame
+    features: pd.DataFrame
 
 
-def train_variant(variant: Variant, paths: Paths) -> Trained:
-    """Train every seed that is not trained yet, and write the variant's run folder and reports.
+def train_variant(variant: Variant, paths: Paths, *, keep: bool = True) -> Trained:
+    """Train every seed that is not trained yet, and sum them up.
+
+    Args:
+        variant: to train.
+        paths: of the checkout.
+        keep: whether to write the variant's run folder and reports.
 
     Raises:
         ProjectError: where arrays are missing or damaged, the split needs more images than there
@@ -63,13 +73,16 @@ def train_variant(variant: Variant, paths: Paths) -> Trained:
         report = reporter(variant, seed, progress, list(places.values())[number:])
         folders[seed] = train_seed(variant, seed, arrays, folder, report)
     try:
-        _write_run(folders, paths.run(variant.group, variant.name))
-        return _write_reports(variant, arrays, folders, paths)
+        trained = _summed_up(variant, arrays, folders)
+        if keep:
+            _write_run(folders, paths.run(variant.group, variant.name))
+            _write_reports(variant, trained, folders, paths)
     except OSError as error:
         raise ProjectError(
             f"{variant.name}: cannot write its results: {error}; mend that and run the same "
             "command again, nothing is trained twice"
         ) from None
+    return trained
 
 
 def seed_folder(variant: Variant, seed: int, arrays: Arrays, paths: Paths) -> Path:
@@ -89,12 +102,20 @@ def named_weights(model: "keras.Model") -> list[tuple[str, str, NDArray[np.float
 
 
 def feature_maps(model: "keras.Model", images: UInt8s) -> dict[str, NDArray[np.float32]]:
-    """What each convolution, its activation included, makes of uint8 images (n, height, width,
-    channels): (n, height, width, channels) by the layer's name, in order.
+    """What comes out of each convolution, with its activation where that is part of the layer.
+
+    Args:
+        model: takes uint8 images.
+        images: (n, height, width, channels).
+
+    Returns:
+        (n, height, width, channels) by the layer's name, in order; none without convolutions.
     """
     import keras
 
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    if not convolutions:
+        return {}
     inner = keras.Model(model.input, {layer.name: layer.output for layer in convolutions})
     outputs = inner(images, training=False)
     return {
@@ -113,9 +134,7 @@ def _write_run(folders: dict[int, Path], run: Path) -> None:
     building.replace(run)
 
 
-def _write_reports(
-    variant: Variant, arrays: Arrays, folders: dict[int, Path], paths: Paths
-) -> Trained:
+def _summed_up(variant: Variant, arrays: Arrays, folders: dict[int, Path]) -> Trained:
     configure()
     subsets = split_arrays(arrays, variant)
     labels = {split: np.asarray(subset.labels) for split, subset in subsets.items()}
@@ -128,25 +147,35 @@ def _write_reports(
         weights.append(summary.weight_summary(seed, named_weights(model)))
         maps = feature_maps(model, images)
         features.append(summary.feature_summary(seed, maps, arrays.image_shape[1]))
-    trained = Trained(
+    layers = layer_costs(model)
+    return Trained(
         images={split: len(subset.labels) for split, subset in subsets.items()},
-        layers=layer_costs(model),
-        curves=summary.curves(results),
+        layers=layers,
         seeds=results,
-        metrics=summary.metrics(results, labels, layer_costs(model)),
+        metrics=summary.metrics(results, labels, layers),
+        details=summary.details(results, labels, layers),
+        curves=summary.curves(results),
+        predictions=summary.predictions(results, labels),
+        weights=pd.concat(weights),
+        features=pd.concat(features),
     )
+
+
+def _write_reports(
+    variant: Variant, trained: Trained, folders: dict[int, Path], paths: Paths
+) -> None:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **summary.predictions(results, labels))  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **trained.predictions)  # type: ignore[arg-type]
 
     own = (variant.group, variant.name)
     write_atomically(paths.metrics(*own), json_bytes(trained.metrics))
+    write_atomically(paths.details(*own), json_bytes(trained.details))
     write_atomically(paths.curves(*own), trained.curves.to_csv(index=False).encode())
     write_atomically(paths.predictions(*own), buffer.getvalue())
-    write_atomically(paths.weights(*own), pd.concat(weights).to_csv(index=False).encode())
-    write_atomically(paths.features(*own), pd.concat(features).to_csv(index=False).encode())
+    write_atomically(paths.weights(*own), trained.weights.to_csv(index=False).encode())
+    write_atomically(paths.features(*own), trained.features.to_csv(index=False).encode())
     timings = {**_measurements(folders, paths.root), "variant": variant.model_dump()}
     write_atomically(paths.timings(*own), json_bytes(timings))
-    return trained
 
 
 def _measurements(folders: dict[int, Path], root: Path) -> dict[str, Any]:
