@@ -290,6 +290,25 @@ def test_one_seed_is_compared_with_the_same_seed(
     assert verdicts(verification.compare(only_1, committed, repeated))["predictions"] == WITHIN
 
 
+def test_what_keeps_bits_from_being_the_same_is_named(
+    net: Variant, committed: Paths, repeated: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (then,) = json.loads(committed.timings(*NET).read_bytes())["provenance"]
+    record(committed, provenance=[{**then, "processor": "of another maker"}])
+    content = repeated.curves(*NET).read_bytes()
+    repeated.curves(*NET).write_bytes(content.replace(b".", b".0", 1))
+
+    def said(precision: str, cpu: str) -> str:
+        here = {**then, "cpu": cpu}
+        monkeypatch.setattr(verification, "circumstances", lambda _: here)
+        variant = net.model_copy(update={"precision": precision})
+        return str(verification.compare(variant, committed, repeated))
+
+    assert "promised" not in said("float32", "x86-64-v4 TF_ENABLE_ONEDNN_OPTS=0")
+    assert "promised only on x86-64 processors with AVX-512" in said("float32", "x86-64-v3")
+    assert "bfloat16 has the same bits only on" in said("mixed_bfloat16", "x86-64-v4 amx_bf16")
+
+
 def test_what_the_machine_has_otherwise_is_named(
     net: Variant, committed: Paths, repeated: Paths
 ) -> None:

@@ -175,7 +175,7 @@ def compare(variant: Variant, paths: Paths, repeated: Paths) -> Verification:
         accuracies=[] if identical else noise,
         circumstances=[
             *_left_out(whole, bool(run), paths.run(*own).relative_to(paths.root).as_posix()),
-            *_circumstances(_timings(variant, paths), identical),
+            *_circumstances(_timings(variant, paths), identical, variant.precision),
         ],
         compared_bytes=sum(output.size for output in outputs),
     )
@@ -275,11 +275,13 @@ def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def _circumstances(timings: Timings | None, identical: bool) -> list[str]:
+def _circumstances(timings: Timings | None, identical: bool, precision: str) -> list[str]:
     if timings is None or not timings.provenance:
         return ["the machine that trained it is not on record"]
-    if differences := machine_differences(timings.provenance, circumstances()):
-        return [f"other than the machine that trained it: {text}" for text in differences]
+    here = circumstances(precision)
+    if differences := machine_differences(timings.provenance, here):
+        found = [f"other than the machine that trained it: {text}" for text in differences]
+        return found + ([] if identical else _promise(here["cpu"], precision))
     if identical:
         return []
     commit = timings.revision.commit
@@ -288,6 +290,18 @@ def _circumstances(timings: Timings | None, identical: bool) -> list[str]:
         f"nothing that is recorded of machine and libraries differs: look at what changed in code, "
         f"parameters or data{since}"
     ]
+
+
+def _promise(cpu: str, precision: str) -> list[str]:
+    """What keeps this processor from having the bits of another."""
+    if precision != "float32":
+        return [
+            "bfloat16 has the same bits only on processors with the same instructions for it "
+            "(AVX512-BF16, AMX)"
+        ]
+    if cpu.split()[0] != "x86-64-v4":
+        return ["the same bits are promised only on x86-64 processors with AVX-512 (x86-64-v4)"]
+    return []
 
 
 def _timings(variant: Variant, paths: Paths) -> Timings | None:
