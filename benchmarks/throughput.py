@@ -21,7 +21,8 @@ from benchmarks.gate import Child
 from benchmarks.product import resized
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
-from cnn_ablations.data.arrays import load_arrays, write_arrays
+from cnn_ablations.data.arrays import load_arrays
+from cnn_ablations.data.writer import write_arrays
 from cnn_ablations.paths import Paths
 from cnn_ablations.scheduling.prediction import training_images
 from cnn_ablations.training.loop import CHECKPOINT_SECONDS

@@ -23,7 +23,7 @@ import yaml
 from cnn_ablations.config.params import Params, load_params, parse_params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data import digits
-from cnn_ablations.data.arrays import write_arrays
+from cnn_ablations.data.writer import write_arrays
 from cnn_ablations.paths import Paths
 from cnn_ablations.processes import environment
 

@@ -24,8 +24,9 @@ from cnn_ablations.cli import app
 from cnn_ablations.config.datasets import dataset_adapter
 from cnn_ablations.config.variants import Variant, resolve_variant
 from cnn_ablations.data import digits
-from cnn_ablations.data.arrays import UInt8s, load_arrays, write_arrays
+from cnn_ablations.data.arrays import UInt8s, load_arrays
 from cnn_ablations.data.preprocess import preprocess
+from cnn_ablations.data.writer import write_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 

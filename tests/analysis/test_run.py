@@ -19,7 +19,7 @@ from cnn_ablations.analysis.run import (
     read_predictions,
 )
 from cnn_ablations.config.variants import Variant, resolve_variant
-from cnn_ablations.data.arrays import write_arrays
+from cnn_ablations.data.writer import write_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 

@@ -8,14 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnn_ablations.data.arrays import (
-    NAMES,
-    Piece,
-    load_arrays,
-    load_file_names,
-    write_arrays,
-    write_pieces,
-)
+from cnn_ablations.data.arrays import NAMES, load_arrays, load_file_names
+from cnn_ablations.data.writer import Piece, write_arrays, write_pieces
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import sha256_of
 

@@ -9,8 +9,9 @@ import yaml
 
 from cnn_ablations.config.params import Params, load_params
 from cnn_ablations.config.variants import Variant
-from cnn_ablations.data.arrays import Arrays, load_arrays, write_arrays
+from cnn_ablations.data.arrays import Arrays, load_arrays
 from cnn_ablations.data.digits import PIXEL_MAX
+from cnn_ablations.data.writer import write_arrays
 from cnn_ablations.training.fingerprint import LABELS
 from cnn_ablations.training.loop import train_seed
 from cnn_ablations.training.network import build_network

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from cnn_ablations.config.variants import Augmentation, Recipe, Variant, resolve_variant
-from cnn_ablations.data.arrays import Arrays, load_arrays, write_arrays
+from cnn_ablations.data.arrays import Arrays, load_arrays
+from cnn_ablations.data.writer import write_arrays
 from cnn_ablations.models import factor_types, model_names
 from cnn_ablations.training.backend import BACKEND, cpu_class, gpus
 from cnn_ablations.training.loop import train_seed

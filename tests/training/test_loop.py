@@ -22,6 +22,7 @@ from cnn_ablations.config.params import Params, load_params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays, load_arrays
 from cnn_ablations.data.splits import Images, Subset
+from cnn_ablations.data.writer import write_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import remove
 from cnn_ablations.models import factor_types
@@ -398,6 +399,30 @@ def test_a_retrained_variant_has_no_validation_and_another_seed_other_weights(
     other = trained(variant, arrays, tmp_path / "1", seed=1)
     weights = "weights.weights.h5"
     assert (other / weights).read_bytes() != (result / weights).read_bytes()
+
+
+def test_there_may_be_more_classes_than_a_byte_can_number(
+    keras: ModuleType, tiny_variant: Variant, tmp_path: Path
+) -> None:
+    labels = np.tile(np.array([3, 200, 299], np.uint16), 80)
+    images = np.zeros((240, 8, 8, 1), np.uint8)
+    for number, label in enumerate((3, 200, 299)):
+        images[labels == label, number] = 16
+    write_arrays(
+        tmp_path / "many",
+        train_images=images,
+        train_labels=labels,
+        test_images=images,
+        test_labels=labels,
+        classes=[str(label) for label in range(300)],
+        pixel_max=16,
+    )
+    variant = variant_of(tiny_variant, optimizer="adam", epochs=15)
+    result = trained(variant, load_arrays(tmp_path / "many"), tmp_path / "scratch")
+    predicted = np.load(result / "train_predicted.npy")
+    assert predicted.dtype == np.uint16
+    np.testing.assert_array_equal(predicted, labels[: len(predicted)])
+    assert np.load(result / "test_probabilities.npy").shape == (240, 300)
 
 
 def test_a_checkpoint_is_written_after_the_epoch_in_which_ten_seconds_have_passed(

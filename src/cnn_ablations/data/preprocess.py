@@ -7,7 +7,7 @@ import numpy as np
 
 from cnn_ablations.config.datasets import Cifar10Dataset, Dataset, DigitsDataset, IdxDataset
 from cnn_ablations.data import digits
-from cnn_ablations.data.arrays import Piece, UInt8s, write_pieces
+from cnn_ablations.data.arrays import UInt8s
 from cnn_ablations.data.cifar10 import (
     SIZE_LIMIT,
     read_batch,
@@ -17,6 +17,7 @@ from cnn_ablations.data.cifar10 import (
 )
 from cnn_ablations.data.idx import read_idx
 from cnn_ablations.data.verify import check_sha256
+from cnn_ablations.data.writer import Piece, write_pieces
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import sha256_of
 from cnn_ablations.paths import Paths

@@ -97,7 +97,7 @@ def _train(
     """The trained network, how it came there, and its evaluations after the last epoch."""
     import keras
 
-    keras.utils.clear_session()  # names and memory as in a process that trains this seed only
+    keras.utils.clear_session()  # layers have the names of a process that trains this seed only
     keras.utils.set_random_seed(int(_derived(seed, 0)[0]))
     model = build_network(variant, arrays.image_shape, len(arrays.classes), arrays.pixel_max)
     train = subsets["train"]
