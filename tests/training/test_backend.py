@@ -1,5 +1,6 @@
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -48,6 +49,14 @@ def test_a_variable_that_chooses_other_code_is_part_of_the_provenance(
 ) -> None:
     monkeypatch.setenv(name, "x")
     assert f"{name}=x" in backend.provenance()["cpu"].split()
+
+
+def test_onednn_is_always_on(keras: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = backend.provenance()
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert backend.provenance() == before
+    backend.configure()
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
 
 
 def test_the_provenance_says_what_the_environment_takes_away(
@@ -116,6 +125,7 @@ HOSTILE = [
 ]
 PROBE = """
 import json
+import os
 import platform
 from cnn_ablations.training import backend
 before = backend.provenance()

@@ -27,6 +27,8 @@ LEVELS = {
 """What a level of x86-64 adds to the one before it, in the words of Linux."""
 BFLOAT16 = {"amx_bf16", "avx512_bf16"}
 
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+
 # How the variables begin that choose among implementations of an operation.
 _CHOOSING = (
     "CUBLAS_WORKSPACE_CONFIG",
@@ -56,6 +58,8 @@ def configure() -> None:
     for name in [name for name in os.environ if name.startswith("KERAS_")]:
         del os.environ[name]
     os.environ |= {"KERAS_BACKEND": BACKEND, "KERAS_HOME": os.devnull}  # where no keras.json is
+    # By itself TensorFlow uses oneDNN on processors with VNNI only, which not all with AVX-512 have.
+    os.environ[ONEDNN] = "1"
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
@@ -148,8 +152,9 @@ def _cpuinfo(name: str) -> str:
 
 
 def _choices() -> list[str]:
-    """What the environment says of choosing among implementations."""
-    return [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith(_CHOOSING)]
+    """What the environment says of choosing among implementations, but for what is always set."""
+    chosen = {name: value for name, value in os.environ.items() if name.startswith(_CHOOSING)}
+    return [f"{name}={value}" for name, value in sorted(chosen.items()) if name != ONEDNN]
 
 
 def _version(library: str) -> str:
