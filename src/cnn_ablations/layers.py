@@ -1,8 +1,8 @@
 """Layers that compute the same bits on every processor of a class, whoever made it.
 
 x86 processors have fast instructions for 1/x and 1/sqrt(x), RCPPS and RSQRTPS, whose last bits each
-maker chooses. TensorFlow uses them in `rsqrt`, `reciprocal`, `softmax` and `erf`, and so in Keras's
-batch normalisation and gelu. Square roots and divisions are exact by IEEE 754.
+maker chooses. TensorFlow uses them in `rsqrt`, `reciprocal` and `erfc`, and so in Keras's batch
+normalisation and gelu. Square roots and divisions are exact by IEEE 754.
 
 The one module that imports Keras at its top: import it inside functions only.
 """
@@ -55,10 +55,8 @@ class Shortcut(keras.layers.Layer):  # type: ignore[misc]
 
 
 def gelu(x: Any) -> Any:
-    """The Gaussian error linear unit in its form with tanh (Hendrycks and Gimpel 2016,
-    arXiv:1606.08415, section 2); the one with erf is not the same on all processors.
-    """
-    return 0.5 * x * (1 + ops.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    """The Gaussian error linear unit (Hendrycks and Gimpel 2016, arXiv:1606.08415), by `erf`."""
+    return 0.5 * x * (1 + ops.erf(math.sqrt(0.5) * x))
 
 
 def activation(name: str) -> str | Callable[[Any], Any]:

@@ -51,7 +51,7 @@ def conv_net(
         conv_dropout: rate of the dropout after each pooling.
         dense: widths of the hidden dense layers.
         dense_dropout: rate of the dropout after each hidden dense layer.
-        activation: of all layers but the output; gelu in its form with tanh.
+        activation: of all layers but the output.
         l1: factor of the sum of absolute kernel weights in the loss (biases are free).
         l1_on: the kinds of layer that `l1` holds for.
         l2: factor of the sum of squared kernel weights in the loss (biases are free).

@@ -58,7 +58,7 @@ def configure() -> None:
     for name in [name for name in os.environ if name.startswith("KERAS_")]:
         del os.environ[name]
     os.environ |= {"KERAS_BACKEND": BACKEND, "KERAS_HOME": os.devnull}  # where no keras.json is
-    # By itself TensorFlow uses oneDNN on processors with VNNI only, which not all with AVX-512 have.
+    # By itself TensorFlow uses oneDNN only where there is VNNI, which not all with AVX-512 have.
     os.environ[ONEDNN] = "1"
     import tensorflow as tf
 
