@@ -170,7 +170,7 @@ def test_the_opened_network_is_the_trained_one_and_shows_its_maps(run: Run) -> N
     maps = maps_of(network, run.subsets["test"].images[0])
 
     kernels, biases = trained.get_layer("conv1").get_weights()
-    image = run.subsets["test"].images[0, :, :, 0] / 16
+    image = run.subsets["test"].images[0][:, :, 0] / 16
     assert {name: m.shape for name, m in maps.items()} == {"conv1": (6, 6, 3), "conv2": (3, 3, 2)}
     for channel in range(3):
         response = correlate2d(image, kernels[:, :, 0, channel], mode="same") + biases[channel]

@@ -206,8 +206,7 @@ def make_checkout(
     cell = {"cell_type": "code", "id": "every-epoch", "metadata": {}, "source": every_epoch}
     template["cells"].insert(2, {**cell, "execution_count": None, "outputs": []})
     stage = yaml.safe_load((checkout.root / "dvc.yaml").read_bytes())["stages"]["train"]
-    stage["do"]["deps"] = [path for path in stage["do"]["deps"] if not path.startswith("src/")]
-    stage["do"]["params"] = [key for key in stage["do"]["params"] if isinstance(key, str)]
+    stage["do"]["deps"] = [path for path in stage["do"]["deps"] if "/inputs/" not in path]
 
     def make(root: Path) -> Paths:
         paths = make_project(root)

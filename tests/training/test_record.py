@@ -68,7 +68,7 @@ def test_the_headline_is_the_result_and_what_is_different(tiny_variant: Variant)
         "none of them collapsed."
     )
     assert origin.startswith("This is the protocol **tiny** on **digits**, but with `conv_dropout:")
-    assert "`learning_rate: {cosine: 0.01}`" in origin
+    assert "`learning_rate: {peak: 0.01, decay: cosine}`, `augmentation: {mirror: random," in origin
     assert origin.endswith(" Images: 1,200 training, 100 test.")
 
 

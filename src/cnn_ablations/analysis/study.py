@@ -31,9 +31,7 @@ def recipe_and_differences(
     datasets = dict.fromkeys(variant.dataset for variant in variants)
     recipe = {"dataset": ", ".join(datasets), **params.protocols[study.group]}
     differences = {
-        variant.name: {
-            key: (variant.model_dump() | variant.factors)[key] for key in variant.differences
-        }
+        variant.name: {key: variant.settings[key] for key in variant.differences}
         for variant in variants
     }
     return recipe, differences

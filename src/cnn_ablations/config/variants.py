@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Gt, Lt
 from pydantic import (
     AfterValidator,
+    BaseModel,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -225,6 +226,18 @@ class Variant(Recipe):
     @property
     def group(self) -> str:
         return self.protocol
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that determines a training, by key, factors among them: what people read.
+
+        A mapping has only the keys that are not at their default.
+        """
+        values = {key: getattr(self, key) for key in Recipe.model_fields}
+        return {
+            key: value.model_dump(exclude_defaults=True) if isinstance(value, BaseModel) else value
+            for key, value in values.items()
+        } | self.factors
 
 
 def resolve_protocol(name: str, values: Any) -> dict[str, Any]:

@@ -47,20 +47,14 @@ def headline(variant: Variant, trained: Trained) -> str:
 def origin(variant: Variant) -> str:
     """A sentence that says how a variant differs from its protocol."""
     of = f"protocol **{variant.protocol}** on **{variant.dataset}**"
-    values = settings_of(variant)
+    values = variant.settings
     changes = ", ".join(f"`{key}: {_plain(values[key])}`" for key in variant.differences)
     return f"This is the {of}, but with {changes}." if changes else f"This is the {of}, unchanged."
 
 
-def settings_of(variant: Variant) -> dict[str, object]:
-    """All that determines a training, by key, factors among them."""
-    values = variant.model_dump(exclude={"name", "protocol", "dataset", "differences", "factors"})
-    return values | variant.factors
-
-
 def settings(variant: Variant) -> pd.DataFrame:
     """The value of each key; a ● marks those that the variant sets otherwise than its protocol."""
-    values = settings_of(variant)
+    values = variant.settings
     return pd.DataFrame(
         {
             "value": [_plain(value) for value in values.values()],
