@@ -1,22 +1,26 @@
-"""Shows a person how far a training in another process is."""
+"""How far a training is: written by its process, shown to a person by another one."""
 
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from cnn_ablations.config.variants import Variant
+from cnn_ablations.files import json_bytes, write_atomically
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LINE_SECONDS = 15.0
 """Where there is no terminal, a line this often says enough."""
 
 
 @contextmanager
-def shown(name: str, file: Path, console: Console) -> Iterator[None]:
+def shown(name: str, file: Path, console: "Console") -> Iterator[None]:
     """While the body runs, show what the training `name` writes to its progress file.
 
     On a terminal as one line that is kept up to date, else as a plain line now and then.
@@ -43,7 +47,7 @@ def describe(name: str, progress: dict[str, Any]) -> str:
     )
 
 
-def _follow(name: str, file: Path, console: Console, done: threading.Event) -> None:
+def _follow(name: str, file: Path, console: "Console", done: threading.Event) -> None:
     shown_text, shown_at = "", 0.0
     with console.status(f"{name}: starting") as status:
         while not done.wait(0.5):
@@ -56,3 +60,34 @@ def _follow(name: str, file: Path, console: Console, done: threading.Event) -> N
             elif text != shown_text and time.monotonic() - shown_at >= LINE_SECONDS:
                 console.print(text, highlight=False, soft_wrap=True)
                 shown_text, shown_at = text, time.monotonic()
+
+
+def reporter(
+    variant: Variant, seed: int, path: Path, ahead: Sequence[Path] = ()
+) -> Callable[[int, dict[str, float]], None]:
+    """Keeps a file that says how far the variant is, for whoever waits for it.
+
+    Of the seeds after this one, whose scratch folders are `ahead`, those without a result count
+    as left to do. The first epoch compiles the network: the others tell how long one takes.
+    """
+    number = variant.seeds.index(seed) + 1
+    times = [time.monotonic()]
+
+    def report(epoch: int, row: dict[str, float]) -> None:
+        times.append(time.monotonic())
+        first = min(1, len(times) - 2)
+        epoch_seconds = (times[-1] - times[first]) / (len(times) - 1 - first)
+        seeds_left = sum(not (folder / "result").is_dir() for folder in ahead)
+        epochs_left = variant.epochs - epoch + seeds_left * variant.epochs
+        line = {
+            "seed": seed,
+            "number": number,
+            "seeds": len(variant.seeds),
+            "epoch": epoch,
+            "epochs": variant.epochs,
+            "accuracy": row.get("val_accuracy", row["running_train_accuracy"]),
+            "seconds_left": round(epochs_left * epoch_seconds),
+        }
+        write_atomically(path, json_bytes(line))
+
+    return report

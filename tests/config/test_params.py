@@ -110,7 +110,11 @@ NET = "variants.tiny-net"
         (f"{NET}.augmentation", {"mirror": "often"}, [f"{NET}.augmentation.mirror", "'often'"]),
         (f"{NET}.augmentation", {"crop": -1}, [f"{NET}.augmentation.crop", "equal to 0"]),
         (f"{NET}.augmentation", {"crop": 8}, [f"{NET}.augmentation.crop", "8 pixels"]),
-        (f"{NET}.augmentation", {"cutout": 17}, [f"{NET}.augmentation.cutout", "8 pixels"]),
+        (f"{NET}.augmentation", {"cutout": 9}, [f"{NET}.augmentation.cutout", "8 pixels"]),
+        (f"{NET}.augmentation", {}, [f"{NET} augmentation changes nothing"]),
+        (f"{NET}.augmentation", {"shift": 1.0}, [f"{NET}.augmentation.shift", "less than 1"]),
+        (f"{NET}.augmentation", {"shear": 90.0}, [f"{NET}.augmentation.shear", "less than 90"]),
+        (f"{NET}.evaluate_each_epoch", ["val", "val"], [f"{NET}.evaluate_each_epoch", "twice"]),
         (f"{NET}.seeds", [], [f"{NET}.seeds", "at least 1"]),
         (f"{NET}.seeds", [1, 2, 1], [f"{NET}.seeds", "twice"]),
         (f"{NET}.seeds", [-1], [f"{NET}.seeds.0", "greater than or equal to 0"]),
@@ -143,6 +147,22 @@ def test_bad_input_is_one_sentence_that_names_the_key(
     message = complaint(document)
     assert "\n" not in message
     assert [word for word in words if word not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optimizer": "adamw", "weight_decay": 200.0, "learning_rate": 0.01}, "less than 1"),
+        ({"train_on": "train+val", "evaluate_each_epoch": ["val"]}, "no validation images remain"),
+        ({"dense": [], "dense_dropout": 0.5}, "dense_dropout is 0.5, but there is no layer for it"),
+        ({"l1": 0.1, "l1_on": []}, "l1 is 0.1, but there is no layer for it"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_refused(
+    document: Document, changes: Document, words: str
+) -> None:
+    document["variants"]["tiny-net"] |= changes
+    assert words in complaint(document)
 
 
 def test_a_larger_kernel_than_its_input_names_layer_and_variant(document: Document) -> None:

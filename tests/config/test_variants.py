@@ -35,6 +35,8 @@ def test_another_model_inherits_the_recipe_and_not_the_factors(document: Documen
     assert variant.factors["width"] == 4
     assert "filters" not in variant.factors
     assert variant.differences == ["model", "width", "epochs"]
+    plain = resolved(document, model="res_net", batch_norm=False)
+    assert plain.differences == ["model", "batch_norm"]
     assert resolved(document, model="conv_net").factors["filters"] == [4]
 
 

@@ -34,6 +34,10 @@ def test_a_model_is_a_file(folder: Path) -> None:
         ("import no_such_library", r"^models/my_net\.py cannot be imported: ModuleNotFound"),
         ("raise SystemError", r"^models/my_net\.py cannot be imported: SystemError"),
         (
+            "def my_net(inputs, classes, width: int): ...",
+            r"^models/my_net\.py: put a '\*' before the factor 'width'",
+        ),
+        (
             "def my_net(inputs, classes, *, width): ...",
             r"^models/my_net\.py: the factor 'width' has no type",
         ),

@@ -46,6 +46,19 @@ def test_a_block_adds_its_input_to_its_output(keras: ModuleType) -> None:
     assert not mean[:, [0, 1, 6, 7]].any()
 
 
+def test_where_it_halves_kernel_and_shortcut_look_at_the_same_pixel(keras: ModuleType) -> None:
+    model = network(keras, size=8, stages=2, blocks=1, width=4, batch_norm=False)
+    convolution = model.get_layer("conv4")
+    kernel = np.zeros(convolution.kernel.shape, np.float32)
+    kernel[1, 1] = np.eye(4, 8, 2)  # the centre alone
+    convolution.kernel.assign(kernel)
+    before = keras.Model(model.input, model.get_layer("conv3_relu").output)
+    after = keras.Model(model.input, convolution.output)
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    expected = np.asarray(before(images))[:, ::2, ::2]
+    np.testing.assert_array_equal(np.asarray(after(images))[..., 2:6], expected)
+
+
 def test_factors_reach_their_layers(keras: ModuleType) -> None:
     model = network(keras, stages=2, blocks=1, shortcuts=False, activation="tanh", l2=0.25)
     kinds = [type(layer).__name__ for layer in model.layers]

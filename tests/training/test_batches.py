@@ -9,7 +9,7 @@ from cnn_ablations.training.batches import crop, cut_out, epoch_batches, mirror
 
 NUMBER = 50
 PIXELS = np.random.default_rng(0).integers(1, 256, (NUMBER, 5, 4, 3), np.uint8)
-TRAIN = Subset(Images(PIXELS, np.arange(NUMBER)), np.arange(NUMBER, dtype=np.uint8))
+TRAIN = Subset(Images(PIXELS, np.arange(NUMBER)), np.arange(NUMBER, dtype=np.uint8), "train")
 
 
 def epoch(tiny: Variant, number: int = 1, seed: int = 0, **augmentation: Any) -> tuple[Any, Any]:

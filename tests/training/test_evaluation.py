@@ -13,7 +13,7 @@ from cnn_ablations.training.optimiser import compile_network
 RNG = np.random.default_rng(0)
 # More than a batch, and not a whole number of them.
 PIXELS = RNG.integers(0, 17, (730, 8, 8, 1), np.uint8)
-SUBSET = Subset(Images(PIXELS, np.arange(730)), RNG.integers(0, 10, 730, np.uint8))
+SUBSET = Subset(Images(PIXELS, np.arange(730)), RNG.integers(0, 10, 730, np.uint8), "train")
 
 
 def network(tiny: Variant, **factors: Any) -> Any:

@@ -77,6 +77,7 @@ CASES: dict[str, dict[str, Any]] = {
     "decay, cosine": {"learning_rate": {"peak": 0.05, "warm_up": 0.5, "decay": "cosine"}},
     "decay, in steps": {"learning_rate": {"peak": 0.05, "decay": {"after": [1], "factor": 0.3}}},
     "batch_size": {"batch_size": 16},
+    "batch_size, larger than the data": {"batch_size": 100},
     "epochs": {"epochs": 3},
     "label_smoothing": {"label_smoothing": 0.1},
     "class_weights": {"class_weights": "balanced"},
@@ -138,7 +139,7 @@ def test_a_training_ends_in_the_bytes_of_the_table(
     known = json.loads(TABLE.read_bytes()).get(machine_class(case))
     if known is None:
         pytest.skip(f"golden.json has no table for {machine_class(case)}")
-    assert golden_hash(case, arrays, tmp_path) == known[case]
+    assert golden_hash(case, arrays, tmp_path) == known.get(case)
 
 
 def test_the_table_has_every_key_model_and_factor_at_least_once() -> None:

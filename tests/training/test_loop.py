@@ -29,7 +29,7 @@ from cnn_ablations.models import factor_types
 from cnn_ablations.paths import Paths
 from cnn_ablations.training import backend
 from cnn_ablations.training.batches import epoch_batches
-from cnn_ablations.training.loop import _seed_generators, _train_epoch, train_seed
+from cnn_ablations.training.loop import _seed_generators, _train_epoch, _with_rates, train_seed
 from cnn_ablations.training.network import build_network
 from cnn_ablations.training.optimiser import compile_network
 from cnn_ablations.training.variant import seed_folder
@@ -228,6 +228,7 @@ def trained(variant: Variant, arrays: Arrays, folder: Path, seed: int = 0) -> Pa
     return train_seed(variant, seed, arrays, folder, lambda epoch, row: None)
 
 
+IMAGE, LABEL = np.zeros((1, 8, 8, 1), np.uint8), np.zeros(1, np.uint8)
 NO_STEP = 1e-30  # less than float32 can subtract from a weight
 
 
@@ -254,6 +255,29 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own(
     pd.testing.assert_frame_equal(
         pd.read_csv(other / "history.csv"), pd.read_csv(result / "history.csv"), rtol=1e-5
     )
+
+
+def test_a_schedule_sets_the_learning_rate_of_each_batch(
+    keras: ModuleType, tiny_variant: Variant, arrays: Arrays, tmp_path: Path
+) -> None:
+    changes = {"epochs": 3, "batch_size": 100}  # three batches of 240 images
+    falling = {"peak": 0.5, "warm_up": 1, "decay": "linear"}
+    variant = variant_of(tiny_variant, learning_rate=falling, **changes)
+    assigned: list[float] = []
+    rate = SimpleNamespace(assign=assigned.append)
+    model: Any = SimpleNamespace(optimizer=SimpleNamespace(learning_rate=rate))
+    for epoch in (1, 2, 3):
+        batches = [(IMAGE, LABEL)] * 3
+        assert list(_with_rates(batches, model, variant, 240, epoch)) == batches
+    expected = [1 / 3, 2 / 3, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    assert assigned == pytest.approx(0.5 * np.array(expected))
+
+    weights = []
+    for folder, learning_rate in (("falling", falling), ("still", 0.5)):
+        changed = variant_of(tiny_variant, learning_rate=learning_rate, **changes)
+        result = trained(changed, arrays, tmp_path / folder)
+        weights.append((result / "weights.weights.h5").read_bytes())
+    assert weights[0] != weights[1]
 
 
 @pytest.mark.parametrize(
@@ -506,7 +530,7 @@ def test_an_epoch_ends_in_the_bits_of_keras_s_own_loop(
     generator = np.random.default_rng(0)
     pixels = generator.integers(256, size=(images, size, size, channels), dtype=np.uint8)
     labels = generator.integers(10, size=images, dtype=np.uint8)
-    subset = Subset(Images(pixels, np.arange(images)), labels)
+    subset = Subset(Images(pixels, np.arange(images)), labels, "train")
 
     def network() -> Any:
         keras.utils.set_random_seed(0)

@@ -259,7 +259,7 @@ def test_a_network_that_diverged_has_a_histogram_without_values() -> None:
 
 def detail(maps: NDArray[np.floating], image_width: int) -> float:
     of_layer = {"conv1": maps.astype(np.float32)}
-    return float(summary.feature_summary(0, of_layer, image_width)["detail"][0])
+    return float(summary.feature_summary(0, of_layer.items(), image_width)["detail"][0])
 
 
 def test_the_detail_of_noise_is_1_13_and_falls_with_the_size_of_its_maps() -> None:

@@ -15,8 +15,9 @@ from cnn_ablations.data.arrays import load_arrays
 from cnn_ablations.data.splits import split_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
+from cnn_ablations.progress import reporter
 from cnn_ablations.training.network import build_network
-from cnn_ablations.training.variant import Trained, named_weights, reporter, train_variant
+from cnn_ablations.training.variant import Trained, named_weights, train_variant
 
 NET = ("tiny", "tiny-net")
 

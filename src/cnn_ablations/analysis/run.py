@@ -184,7 +184,7 @@ def maps_of(network: "keras.Model", image: UInt8s) -> dict[str, NDArray[np.float
     """
     from cnn_ablations.training.variant import feature_maps
 
-    return {name: maps[0] for name, maps in feature_maps(network, image[None]).items()}
+    return {name: maps[0] for name, maps in feature_maps(network, image[None])}
 
 
 def _file(run: Run, seed: int, name: str) -> Path:

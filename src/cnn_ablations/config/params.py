@@ -155,7 +155,7 @@ def _check_variant(variant: Variant, datasets: Mapping[str, Dataset]) -> None:
         raise ProjectError(f"{location}.{what}")
     shape = datasets[variant.dataset].image_shape
     if variant.augmentation is not None:
-        for key, most in (("crop", min(shape[:2]) - 1), ("cutout", 2 * min(shape[:2]))):
+        for key, most in (("crop", min(shape[:2]) - 1), ("cutout", min(shape[:2]))):
             if (pixels := getattr(variant.augmentation, key)) > most:
                 raise ProjectError(
                     f"{location}.augmentation.{key} is {pixels}, but images of {min(shape[:2])} "

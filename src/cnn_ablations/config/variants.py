@@ -6,7 +6,7 @@ the model side by side; resolved, the latter are the variant's `factors`.
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from annotated_types import Ge, Gt, Lt
 from pydantic import (
@@ -25,6 +25,7 @@ from cnn_ablations.config.base import ClosedModel, nearest, validated
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.models import factor_types, model_names
 
+T = TypeVar("T")
 Share = Annotated[float, Ge(0), Lt(1)]
 
 
@@ -38,10 +39,10 @@ ImagesOrFraction = Annotated[float, AfterValidator(_images_or_fraction)]
 """As scikit-learn reads `test_size`: below 1 a fraction, else a number of images."""
 
 
-def _distinct(seeds: list[int]) -> list[int]:
-    if len(set(seeds)) < len(seeds):
-        raise ValueError("must not name a seed twice")
-    return seeds
+def _distinct(values: list[T]) -> list[T]:
+    if len(set(values)) < len(values):
+        raise ValueError("must not name anything twice")
+    return values
 
 
 class LastSplit(ClosedModel):
@@ -82,8 +83,9 @@ class Augmentation(ClosedModel):
     """
 
     mirror: Literal["random", "alternating"] | None = None
-    """Exchange left and right: of each image by chance in each epoch, or by chance in the first
-    epoch and from then on in every other (Jordan 2024, arXiv:2404.00498).
+    """Exchange left and right. `random`: of each image by chance in each epoch. `alternating`: by
+    chance in the first epoch, then the other way round from epoch to epoch (Jordan 2024,
+    arXiv:2404.00498).
     """
     crop: NonNegativeInt = 0
     """Add so many pixels of 0 on each side, then cut a part of the image's size out of it anywhere
@@ -95,9 +97,9 @@ class Augmentation(ClosedModel):
     """
     rotation: NonNegativeFloat = 0.0
     """Up to this many degrees either way."""
-    shift: NonNegativeFloat = 0.0
+    shift: Share = 0.0
     """Up to this fraction of the height and of the width, either way."""
-    shear: NonNegativeFloat = 0.0
+    shear: Annotated[float, Ge(0), Lt(90)] = 0.0
     """Up to this many degrees either way."""
     zoom: Share = 0.0
     """Up to this fraction in or out, of the height and of the width."""
@@ -165,7 +167,7 @@ class Recipe(ClosedModel):
     itself with every batch (Polyak and Juditsky 1992; Tarvainen and Valpola 2017,
     arXiv:1703.01780). The statistics of batch normalisation are averages of their own.
     """
-    evaluate_each_epoch: list[SplitName] = ["val"]
+    evaluate_each_epoch: Annotated[list[SplitName], AfterValidator(_distinct)] = ["val"]
     """Splits evaluated after every epoch; all of them are evaluated after the last."""
     evaluate_mirrored: bool = False
     """Evaluate with the mean of the logits of an image and of its mirror image (Jordan 2024,
@@ -181,6 +183,8 @@ class Recipe(ClosedModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
+        if self.augmentation and not any(self.augmentation.model_dump().values()):
+            raise ValueError("augmentation changes nothing; name a change in it, or write null")
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(
                 f"momentum is of the optimizer sgd, not of {self.optimizer}; set it to 0"
@@ -192,6 +196,9 @@ class Recipe(ClosedModel):
                 "weight_decay is of the optimizer adamw, which needs one greater than 0; "
                 "any other needs it to be 0"
             )
+        rate = self.learning_rate
+        if self.weight_decay * (rate.peak if isinstance(rate, Schedule) else rate) >= 1:
+            raise ValueError("weight_decay times learning_rate must be less than 1")
         if isinstance(self.learning_rate, Schedule):
             _check_schedule(self.learning_rate, self.epochs)
         return self
@@ -266,8 +273,16 @@ def resolve_variant(name: str, values: Any, protocols: Mapping[str, Any]) -> Var
     base = resolve_protocol(values["protocol"], shared)
     if isinstance(own.get("model"), str) and own["model"] != base["model"]:
         # The protocol's factors are of another model.
-        shared = {key: value for key, value in shared.items() if key in Recipe.model_fields}
+        shared, base = (
+            {key: value for key, value in values.items() if key in Recipe.model_fields}
+            for values in (shared, base)
+        )
     resolved = _resolve({**shared, **own}, location)
+    if resolved["train_on"] == "train+val" and "val" in own.get("evaluate_each_epoch", []):
+        raise ProjectError(
+            f"params.yaml: {location}.evaluate_each_epoch names val, but with train_on train+val "
+            "no validation images remain"
+        )
     factors = {key: resolved.pop(key) for key in factor_types(resolved["model"])}
     return Variant(
         name=name,

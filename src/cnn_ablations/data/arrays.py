@@ -105,7 +105,7 @@ def files_path(folder: Path, part: Part) -> Path:
 
 
 def label_type(classes: int) -> type[np.uint8 | np.uint16]:
-    """Of the labels of so many classes."""
+    """The integer type for labels of so many classes."""
     return np.uint8 if classes <= 256 else np.uint16
 
 

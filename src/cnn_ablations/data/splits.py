@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_ablations.config.variants import LastSplit, StratifiedSplit, Variant
-from cnn_ablations.data.arrays import Arrays, Labels, UInt8s
+from cnn_ablations.data.arrays import Arrays, Labels, Part, UInt8s
 from cnn_ablations.errors import ProjectError
 
 Indices = NDArray[np.intp]
@@ -38,6 +38,8 @@ class Subset:
 
     images: Images
     labels: Labels
+    part: Part
+    """Which of the data set's arrays the images are of: a split may be drawn from `train` alone."""
 
 
 def split_arrays(arrays: Arrays, variant: Variant) -> dict[str, Subset]:
@@ -78,7 +80,9 @@ def split_arrays(arrays: Arrays, variant: Variant) -> dict[str, Subset]:
         subsets["val"] = _take(arrays, val)
     if test is None:
         every = np.arange(len(arrays.test_labels))
-        subsets["test"] = Subset(Images(arrays.test_images, every), arrays.test_labels[every])
+        subsets["test"] = Subset(
+            Images(arrays.test_images, every), arrays.test_labels[every], "test"
+        )
     else:
         subsets["test"] = _take(arrays, test)
     return {"train": _take(arrays, train), **subsets}
@@ -131,4 +135,4 @@ def random_split(images: int, held_out: float, random_state: int) -> tuple[Indic
 
 
 def _take(arrays: Arrays, indices: Indices) -> Subset:
-    return Subset(Images(arrays.train_images, indices), arrays.train_labels[indices])
+    return Subset(Images(arrays.train_images, indices), arrays.train_labels[indices], "train")

@@ -43,9 +43,11 @@ def factor_types(model: str) -> dict[str, tuple[Any, Any]]:
     """
     build = build_function(model)
     types = {}
-    for name, parameter in inspect.signature(build).parameters.items():
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+    for number, (name, parameter) in enumerate(inspect.signature(build).parameters.items()):
+        if number < 2:  # its inputs and the number of classes
             continue
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            raise ProjectError(f"models/{model}.py: put a '*' before the factor '{name}'")
         annotation = parameter.annotation
         if isinstance(annotation, str):  # of a file that imports annotations from __future__
             annotation = eval(annotation, vars(_module(model)))

@@ -116,6 +116,10 @@ def check(
     conv_dropout: float | list[float],
     dense: list[int],
     dense_dropout: float | list[float],
+    l1: float,
+    l1_on: list[str],
+    l2: float,
+    l2_on: list[str],
     **_: object,
 ) -> None:
     """Follow an image of `image_shape` (height, width, channels) through `conv_net`.
@@ -135,6 +139,13 @@ def check(
             raise ProjectError(
                 f"{factor} has {len(values)} values for {layers} layers; give one value a layer"
             )
+    for factor, value, where in (
+        ("dense_dropout", max(per_layer(dense_dropout, 1), default=0), dense),
+        ("l1", l1, l1_on),
+        ("l2", l2, l2_on),
+    ):
+        if value and not where:
+            raise ProjectError(f"{factor} is {value:g}, but there is no layer for it; set it to 0")
     for i in range(depth):
         kernel = per_layer(kernel_size, depth)[i]
         stride = per_layer(strides, depth)[i]

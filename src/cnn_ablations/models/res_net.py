@@ -56,11 +56,13 @@ def res_net(
     def convolution(
         x: "keras.KerasTensor", channels: int, stride: int, name: str
     ) -> "keras.KerasTensor":
+        if stride > 1:  # on both sides, so that the kernel's centre is the pixel of the shortcut
+            x = layers.ZeroPadding2D(1, name=f"{name}_padding")(x)
         x = layers.Conv2D(
             channels,
             3,
             strides=stride,
-            padding="same",
+            padding="same" if stride == 1 else "valid",
             use_bias=not batch_norm,
             kernel_initializer="he_normal",
             kernel_regularizer=penalty,

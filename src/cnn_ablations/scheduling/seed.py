@@ -10,8 +10,9 @@ from cnn_ablations.config.params import load_params
 from cnn_ablations.data.arrays import load_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import find_project
+from cnn_ablations.progress import reporter
 from cnn_ablations.training.loop import train_seed
-from cnn_ablations.training.variant import reporter, seed_folder
+from cnn_ablations.training.variant import seed_folder
 
 
 def main(name: str, seed: int) -> None:

@@ -75,7 +75,7 @@ def affine_transforms(
         height: of the images, in pixels.
         width: likewise.
         angle: of the rotation, in radians.
-        down: pixels that the place of a pixel is taken from further down.
+        down: a pixel of the result is read so many pixels further down.
         right: likewise.
         shear: in radians.
         zoom_height: how much of the height is seen: more than 1 makes things smaller.

@@ -29,7 +29,7 @@ BFLOAT16 = {"amx_bf16", "avx512_bf16"}
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
-# How the variables begin that choose among implementations of an operation.
+# Prefixes of environment variables that select an implementation.
 _CHOOSING = (
     "CUBLAS_WORKSPACE_CONFIG",
     "DNNL_",
@@ -73,12 +73,12 @@ def training_step(
     """A compiled step of the optimiser of `model` on a batch of the images and their labels."""
     import tensorflow as tf
 
-    # Where TensorFlow knows the size beforehand it may end in other last bits. As in Keras's `fit`,
-    # it does where all batches have the same.
+    # A size fixed in the graph can change the last bits. Keras's `fit` fixes it where all batches
+    # have the same, and so does this.
     size = batch_size if len(labels) % batch_size == 0 else None
-    kinds = [tf.TensorSpec((size, *array.shape[1:]), array.dtype) for array in (images, labels)]
+    signature = [tf.TensorSpec((size, *array.shape[1:]), array.dtype) for array in (images, labels)]
     step: Callable[..., Any] = tf.function(
-        lambda *batch: model.train_step(batch), input_signature=kinds
+        lambda *batch: model.train_step(batch), input_signature=signature
     )
     return step
 
@@ -152,7 +152,7 @@ def _cpuinfo(name: str) -> str:
 
 
 def _choices() -> list[str]:
-    """What the environment says of choosing among implementations, but for what is always set."""
+    """The variables that select an implementation, but for the one that `configure` sets."""
     chosen = {name: value for name, value in os.environ.items() if name.startswith(_CHOOSING)}
     return [f"{name}={value}" for name, value in sorted(chosen.items()) if name != ONEDNN]
 

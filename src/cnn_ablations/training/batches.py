@@ -42,14 +42,14 @@ def epoch_batches(
 
 
 def mirror(images: UInt8s, which: Bools) -> UInt8s:
-    """The images (n, height, width, channels), those of `which`, (n,), from right to left."""
+    """Images (n, height, width, channels), mirrored left to right where `which`, (n,), is true."""
     return np.where(which[:, None, None, None], images[:, :, ::-1], images)
 
 
 def crop(images: UInt8s, pixels: int, chance: np.random.Generator) -> UInt8s:
     """Each image (n, height, width, channels) moved by up to `pixels` down or up, right or left.
 
-    What is then uncovered is 0.
+    Pixels that come in from outside are 0.
     """
     number, height, width, _ = images.shape
     sides = (pixels, pixels)
@@ -60,7 +60,7 @@ def crop(images: UInt8s, pixels: int, chance: np.random.Generator) -> UInt8s:
 
 
 def cut_out(images: UInt8s, side: int, chance: np.random.Generator) -> UInt8s:
-    """Each image (n, height, width, channels) with a square of 0 about a pixel of it."""
+    """Images (n, height, width, channels), each with a square of 0 centred on one of its pixels."""
     number, *size, _ = images.shape
     within = []
     for length in size:
@@ -78,6 +78,6 @@ def _mirrored(augmentation: Augmentation, number: int, seed: int, epoch: int) ->
         return None
     alternating = augmentation.mirror == "alternating"
     # A sequence of its own: the order of the images stays that of a training without it.
-    chance = np.random.default_rng([seed, 1 if alternating else epoch, 1])
+    chance = np.random.default_rng([seed, 1 if alternating else epoch, 0, 1])
     drawn = chance.integers(2, size=number, dtype=np.uint8).astype(bool)
     return drawn ^ (alternating and epoch % 2 == 0)

@@ -1,11 +1,10 @@
-"""What a network makes of images, computed once and kept as probabilities."""
+"""A network's answers to images, computed once and kept as probabilities."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from cnn_ablations.data.arrays import Labels
 from cnn_ablations.data.splits import Subset
@@ -20,13 +19,13 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A network's answers on n images."""
+    """A network's answers to n images."""
 
     accuracy: float
     loss: float
     """Mean cross-entropy in nats plus the network's L1 and L2 penalty, as Keras reports it."""
     predicted: Labels
-    """The most probable class of each image, (n,)."""
+    """The most probable class of each image, (n,). Of NaN, the first."""
     probabilities: NDArray[np.float32]
     """(n, classes)."""
 
@@ -36,26 +35,36 @@ def evaluate(model: "keras.Model", subset: Subset, mirrored: bool = False) -> Ev
 
     `mirrored` takes the mean of the logits of an image and of its mirror image.
     """
-    answers = []
+    answers, losses = [], []
     for start in range(0, len(subset.images), BATCH):
         images = subset.images[start : start + BATCH]
         # `predict` builds a pipeline of data for each call, a tenth of a second that adds up.
         logits = model.predict_on_batch(images).astype(np.float64)
         if mirrored:
             logits = (logits + model.predict_on_batch(images[:, :, ::-1])) / 2
-        answers.append(logits)
+        log_probabilities = _log_softmax(logits)
+        labels = subset.labels[start : start + BATCH]
+        losses.append(-log_probabilities[np.arange(len(labels)), labels])
+        answers.append(np.exp(log_probabilities).astype(np.float32))
     reach("evaluate")
-    logits = np.concatenate(answers)
-    # A network that diverged answers NaN: its loss is NaN, its answers are those of class 0.
-    log_probabilities = log_softmax(logits, axis=1)
-    predicted = logits.argmax(axis=1).astype(subset.labels.dtype)
-    cross_entropy = -log_probabilities[np.arange(len(logits)), subset.labels].mean()
+    probabilities = np.concatenate(answers)
+    predicted = probabilities.argmax(axis=1).astype(subset.labels.dtype)
     return Evaluation(
         accuracy=float((predicted == subset.labels).mean()),
-        loss=float(cross_entropy) + penalty(model),
+        loss=float(np.concatenate(losses).mean()) + penalty(model),
         predicted=predicted,
-        probabilities=np.exp(log_probabilities).astype(np.float32),
+        probabilities=probabilities,
     )
+
+
+def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of logits (n, classes). NaN where a network diverged."""
+    with np.errstate(invalid="ignore"):
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        normalised: NDArray[np.float64] = shifted - np.log(
+            np.exp(shifted).sum(axis=1, keepdims=True)
+        )
+    return normalised
 
 
 def penalty(model: "keras.Model") -> float:

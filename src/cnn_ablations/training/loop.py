@@ -7,10 +7,11 @@ told from one that was never interrupted.
 """
 
 import json
+import math
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import pandas as pd
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from cnn_ablations.config.variants import Variant
+from cnn_ablations.config.variants import Schedule, Variant
 from cnn_ablations.data.arrays import Arrays, Labels, UInt8s
 from cnn_ablations.data.splits import Subset, split_arrays
 from cnn_ablations.errors import ProjectError
@@ -30,7 +31,7 @@ from cnn_ablations.training.batches import epoch_batches
 from cnn_ablations.training.checkpoint import State, load_checkpoint, save_checkpoint
 from cnn_ablations.training.evaluation import Evaluation, evaluate, penalty
 from cnn_ablations.training.network import build_network
-from cnn_ablations.training.optimiser import compile_network
+from cnn_ablations.training.optimiser import compile_network, learning_rates
 
 if TYPE_CHECKING:
     import keras
@@ -41,6 +42,7 @@ CHECKPOINT_SECONDS = 10.0
 SUMS = "sha256sums.txt"
 """In a result, the hashes of its other files."""
 
+Batch = tuple[UInt8s, Labels]
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch with the number of epochs completed and their last metrics."""
 
@@ -97,6 +99,7 @@ def _train(
     """The trained network, how it came there, and its evaluations after the last epoch."""
     import keras
 
+    _forget_peak_memory()
     keras.utils.clear_session()  # layers have the names of a process that trains this seed only
     keras.utils.set_random_seed(int(_derived(seed, 0)[0]))
     model = build_network(variant, arrays.image_shape, len(arrays.classes), arrays.pixel_max)
@@ -112,10 +115,11 @@ def _train(
     evaluations: dict[str, Evaluation] = {}
     for epoch in range(state.epoch + 1, variant.epochs + 1):
         _seed_generators(model, seed, epoch)
-        accuracy, loss, batches = _train_epoch(
-            model, step, epoch_batches(train, variant, seed, epoch), variant.record_iterations
-        )
-        state.iterations += [[epoch, i, *batch] for i, batch in enumerate(batches, start=1)]
+        batches = epoch_batches(train, variant, seed, epoch)
+        if isinstance(variant.learning_rate, Schedule):
+            batches = _with_rates(batches, model, variant, len(train.labels), epoch)
+        accuracy, loss, recorded = _train_epoch(model, step, batches, variant.record_iterations)
+        state.iterations += [[epoch, i, *batch] for i, batch in enumerate(recorded, start=1)]
         row = {"epoch": epoch, "running_train_accuracy": accuracy, "running_train_loss": loss}
         with _averaged(model):
             for split in variant.evaluate_each_epoch:
@@ -136,6 +140,18 @@ def _train(
     return state, model, evaluations
 
 
+def _with_rates(
+    batches: Iterable[Batch], model: "keras.Model", variant: Variant, images: int, epoch: int
+) -> Iterator[Batch]:
+    """The batches of an epoch of so many images, each after its learning rate was set."""
+    assert isinstance(variant.learning_rate, Schedule)
+    number = math.ceil(images / variant.batch_size)
+    rates = learning_rates(variant.learning_rate, number, variant.epochs, epoch)
+    for batch, rate in zip(batches, rates, strict=True):
+        model.optimizer.learning_rate.assign(rate)
+        yield batch
+
+
 @contextmanager
 def _averaged(model: "keras.Model") -> Iterator[None]:
     """Give the network the averages of its weights, where its optimiser keeps them."""
@@ -152,7 +168,7 @@ def _averaged(model: "keras.Model") -> Iterator[None]:
 def _train_epoch(
     model: "keras.Model",
     step: Callable[..., Any],
-    batches: Iterable[tuple[UInt8s, Labels]],
+    batches: Iterable[Batch],
     record: bool,
 ) -> tuple[float, float, list[list[float]]]:
     """Train on each batch of images and labels once.
@@ -200,6 +216,12 @@ def _seed_generators(model: "keras.Model", seed: int, epoch: int) -> None:
     states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
     for index, state in enumerate(states, start=1):
         state.assign(_derived(seed, epoch, index))
+
+
+def _forget_peak_memory() -> None:
+    """Let the peak begin anew, where Linux can: a process may have trained another seed before."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _sums(folder: Path) -> bytes:

@@ -1,7 +1,7 @@
 """How a network learns: its loss, its learning rate and its optimiser."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,15 +20,13 @@ NOT_KERNELS = ["bias", "beta", "gamma"]
 def compile_network(model: "keras.Model", variant: Variant, labels: Labels) -> None:
     """Give the network the variant's optimiser and loss.
 
-    `labels`, (n,), are those of the training images: their number says when a decay of the
-    learning rate ends, and their counts balance classes.
+    `labels`, (n,), are those of the training images, whose counts balance classes.
     """
-    batches = math.ceil(len(labels) / variant.batch_size)
     weights = None
     if variant.class_weights:
         weights = balanced_weights(labels, model.output.shape[-1])
     model.compile(
-        optimizer=_optimizer(variant, batches),
+        optimizer=_optimizer(variant),
         loss=cross_entropy(variant.label_smoothing, weights),
         metrics=["accuracy"],
         jit_compile=False,
@@ -76,47 +74,34 @@ def balanced_weights(labels: Labels, classes: int) -> NDArray[np.float32]:
     return np.divide(even, counts, out=np.zeros(classes), where=counts > 0).astype(np.float32)
 
 
-def learning_rate(schedule: Schedule, batches: int, epochs: int) -> Any:
-    """A Keras schedule: the learning rate of a step, counted from 0.
+def learning_rates(schedule: Schedule, batches: int, epochs: int, epoch: int) -> Iterator[float]:
+    """The learning rate of each batch of an epoch, which counts from 1.
 
-    `batches` are those of an epoch. It is computed in float32 by TensorFlow, whose cosine is part
-    of its own code: that of Python's library is not the same everywhere.
+    `batches` are those of an epoch. Numbers of float64, which are rounded where they are used, so
+    that the last bit of a cosine, which differs between C libraries, does not matter.
     """
-    import keras
-    from keras import ops
-
     warm_up = round(schedule.warm_up * batches)
-    falling = max(epochs * batches - warm_up, 1)
-
-    class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-        def __call__(self, step: Any) -> Any:
-            step = ops.cast(step, "float32")
-            done = (step - warm_up) / falling
-            if isinstance(schedule.decay, Steps):
-                ends = [epoch * batches for epoch in schedule.decay.after]
-                passed = sum(ops.cast(step >= end, "float32") for end in ends)
-                share = ops.power(schedule.decay.factor, passed)
-            elif schedule.decay == "cosine":
-                share = (1 + ops.cos(math.pi * done)) / 2
-            elif schedule.decay == "linear":
-                share = 1 - done
-            else:
-                share = ops.ones_like(step)
-            rising = (step + 1) / max(warm_up, 1)
-            return schedule.peak * ops.where(step < warm_up, rising, share)
-
-        def get_config(self) -> dict[str, Any]:
-            return {"schedule": schedule.model_dump(), "batches": batches, "epochs": epochs}
-
-    return LearningRate()
+    decay_batches = epochs * batches - warm_up
+    for step in range((epoch - 1) * batches, epoch * batches):
+        done = (step - warm_up) / decay_batches
+        share = 1.0
+        if step < warm_up:
+            share = (step + 1) / warm_up
+        elif schedule.decay == "linear":
+            share = 1 - done
+        elif schedule.decay == "cosine":
+            share = (1 + math.cos(math.pi * done)) / 2
+        elif isinstance(schedule.decay, Steps):
+            share = schedule.decay.factor ** sum(e < epoch for e in schedule.decay.after)
+        yield schedule.peak * share
 
 
-def _optimizer(variant: Variant, batches: int) -> "keras.optimizers.Optimizer":
+def _optimizer(variant: Variant) -> "keras.optimizers.Optimizer":
     from keras import optimizers
 
-    rate: Any = variant.learning_rate
+    rate = variant.learning_rate
     if isinstance(rate, Schedule):
-        rate = learning_rate(rate, batches, variant.epochs)
+        rate = rate.peak  # until the first batch
     average = variant.weight_average
     shared = {"use_ema": bool(average), "ema_momentum": average}
     if variant.optimizer == "adam":

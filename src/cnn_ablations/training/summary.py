@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,15 @@ from cnn_ablations.data.arrays import Labels
 from cnn_ablations.training.cost import LayerCost
 
 COLLAPSE_LEVEL = 0.001
+UNEQUAL = 2
+"""Where the largest class has more than so many times the images of the smallest, the balanced
+accuracy says more than the accuracy."""
 NEAR_ZERO = 0.01
 BINS = 100
 """Of a layer's histogram."""
+QUANTILES = {"q01": 0.01, "q25": 0.25, "median": 0.5, "q75": 0.75, "q99": 0.99}
+WEIGHT_COLUMNS = ["seed", "layer", "kind", "count", "mean", "std", *QUANTILES, "near_zero"]
+WEIGHT_COLUMNS += ["min", "max", "histogram"]
 
 Numbers = dict[str, int | float | None]
 
@@ -57,12 +63,15 @@ def read_seed_result(seed: int, folder: Path) -> SeedResult:
 def has_collapsed(predicted: Labels, labels: Labels) -> bool:
     """Whether a network stayed at chance.
 
-    It did unless its accuracy is above the share of the most common class by a one-sided
-    binomial test at the level 0.001.
+    It has, unless its accuracy is above that of its own answers given to the images in random
+    order, by a one-sided binomial test at the level 0.001. Where all answers are the same class,
+    that is the share of the class.
     """
-    majority = np.bincount(labels).max() / len(labels)
+    classes = 1 + max(labels.max(), predicted.max())
+    shares = [np.bincount(array, minlength=classes) / len(labels) for array in (labels, predicted)]
     correct = int((predicted == labels).sum())
-    test = binomtest(correct, len(labels), majority, alternative="greater")
+    chance = min(float(shares[0] @ shares[1]), 1.0)
+    test = binomtest(correct, len(labels), chance, alternative="greater")
     return bool(test.pvalue >= COLLAPSE_LEVEL)
 
 
@@ -82,9 +91,10 @@ def metrics(
     classes, counts = np.unique(true, return_counts=True)
     if np.ptp(counts):
         # scikit-learn's balanced_accuracy_score is the same, but warns of answers not in `true`.
-        collected["test_balanced_accuracy"] = _median(
-            [recall_score(true, p, labels=classes, average="macro") for p in test]
-        )
+        recalls = [recall_score(true, p, labels=classes, average="macro") for p in test]
+        balanced: Numbers = {"test_balanced_accuracy": _median(recalls)}
+        misleading = counts.max() > UNEQUAL * counts.min()
+        collected = balanced | collected if misleading else collected | balanced
     return collected | {
         "val_accuracy": _median(_finals(results, "val_accuracy")),
         "train_accuracy": _median(_finals(results, "train_accuracy")),
@@ -132,17 +142,22 @@ def curves(results: Sequence[SeedResult]) -> pd.DataFrame:
 def predictions(
     results: Sequence[SeedResult], labels: Mapping[str, Labels]
 ) -> dict[str, NDArray[Any]]:
-    """True labels (n,) and predicted labels (seeds, n) of `test` and `val`, how many training
-    images each class has, and per seed the accuracy and loss on those and whether it collapsed.
+    """What is kept of each answer, and of each seed besides.
+
+    Returns:
+        True labels (n,) and predicted labels (seeds, n) of `test` and `val`, how many training
+        images each class has, and per seed the accuracy on training images, the loss of each
+        split, the penalty, and whether it collapsed.
     """
+    classes = 1 + max(int(of_split.max()) for of_split in labels.values())
     arrays: dict[str, NDArray[Any]] = {
         "seeds": np.array([result.seed for result in results]),
-        "train_label_counts": np.bincount(labels["train"]),
+        "train_label_counts": np.bincount(labels["train"], minlength=classes),
     }
     for split in results[0].predicted:
         arrays[f"{split}_labels"] = labels[split]
         arrays[f"{split}_predicted"] = np.stack([result.predicted[split] for result in results])
-    for name in ("train_accuracy", "train_loss"):
+    for name in ("train_accuracy", *(f"{split}_loss" for split in labels), "penalty"):
         arrays[name] = np.array([result.final[name] for result in results])
     arrays["collapsed"] = np.array(
         [has_collapsed(result.predicted["test"], labels["test"]) for result in results]
@@ -161,7 +176,7 @@ def weight_summary(
     rows = []
     for layer, kind, array in weights:
         values = array.astype(np.float64).ravel()
-        q01, q25, median, q75, q99 = np.quantile(values, [0.01, 0.25, 0.5, 0.75, 0.99])
+        quantiles = np.quantile(values, list(QUANTILES.values()))
         finite = values[np.isfinite(values)]
         histogram, edges = np.histogram(finite, BINS)
         rows.append(
@@ -172,22 +187,18 @@ def weight_summary(
                 "count": values.size,
                 "mean": values.mean(),
                 "std": values.std(),
-                "q01": q01,
-                "q25": q25,
-                "median": median,
-                "q75": q75,
-                "q99": q99,
+                **dict(zip(QUANTILES, quantiles, strict=True)),
                 "near_zero": (np.abs(values) < NEAR_ZERO).mean(),
                 "min": edges[0],
                 "max": edges[-1],
                 "histogram": " ".join(map(str, histogram)),
             }
         )
-    return pd.DataFrame(rows).round(6)
+    return pd.DataFrame(rows, columns=WEIGHT_COLUMNS).round(6)
 
 
 def feature_summary(
-    seed: int, maps: Mapping[str, NDArray[np.float32]], image_width: int
+    seed: int, maps: Iterable[tuple[str, NDArray[np.float32]]], image_width: int
 ) -> pd.DataFrame:
     """One row per convolution of a trained network: how large and how detailed its maps are.
 
@@ -199,11 +210,11 @@ def feature_summary(
 
     Args:
         seed: of the network.
-        maps: (images, height, width, channels) by layer, in order.
+        maps: the name of each convolution, in order, and (images, height, width, channels).
         image_width: in pixels.
     """
     rows = []
-    for layer, of_layer in maps.items():
+    for layer, of_layer in maps:
         values = of_layer.astype(np.float64)
         height, width = values.shape[1:3]
         # A map of one pixel has no neighbours: it shows nothing of where something is.

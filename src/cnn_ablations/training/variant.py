@@ -3,8 +3,7 @@
 import io
 import json
 import shutil
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +18,13 @@ from cnn_ablations.data.splits import split_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import json_bytes, remove, write_atomically
 from cnn_ablations.paths import Paths
+from cnn_ablations.progress import reporter
 from cnn_ablations.revision import revision
 from cnn_ablations.training import summary
 from cnn_ablations.training.backend import configure
 from cnn_ablations.training.cost import LayerCost, layer_costs
 from cnn_ablations.training.fingerprint import fingerprint
-from cnn_ablations.training.loop import SUMS, OnEpoch, train_seed
+from cnn_ablations.training.loop import SUMS, train_seed
 from cnn_ablations.training.network import build_network
 
 if TYPE_CHECKING:
@@ -91,37 +91,34 @@ def seed_folder(variant: Variant, seed: int, arrays: Arrays, paths: Paths) -> Pa
 
 
 def named_weights(model: "keras.Model") -> list[tuple[str, str, NDArray[np.float32]]]:
-    """Layer, kind and values of the kernels (`weights`) and biases of a network, in order."""
+    """Layer, kind and values of the kernels (`weights`) and biases of a network, in order.
+
+    Of layers within layers, the names of all are joined by slashes.
+    """
     kinds = {"kernel": "weights", "bias": "biases"}
     return [
-        (layer.name, kinds[weight.name], np.asarray(weight))
-        for layer in model.layers
-        for weight in layer.weights
+        (weight.path.rpartition("/")[0], kinds[weight.name], np.asarray(weight))
+        for weight in model.weights
         if weight.name in kinds
     ]
 
 
-def feature_maps(model: "keras.Model", images: UInt8s) -> dict[str, NDArray[np.float32]]:
+def feature_maps(model: "keras.Model", images: UInt8s) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """What comes out of each convolution, with its activation where that is part of the layer.
 
     Args:
         model: takes uint8 images.
         images: (n, height, width, channels).
 
-    Returns:
-        (n, height, width, channels) by the layer's name, in order; none without convolutions.
+    Yields:
+        The layer's name and (n, height, width, channels), one layer in memory at a time.
     """
     import keras
 
-    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
-    if not convolutions:
-        return {}
-    inner = keras.Model(model.input, {layer.name: layer.output for layer in convolutions})
-    outputs = inner(images, training=False)
-    return {
-        layer.name: keras.ops.convert_to_numpy(outputs[layer.name]).astype(np.float32)
-        for layer in convolutions
-    }
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            maps = keras.Model(model.input, layer.output)(images, training=False)
+            yield layer.name, keras.ops.convert_to_numpy(maps).astype(np.float32)
 
 
 def _write_run(folders: dict[int, Path], run: Path) -> None:
@@ -192,32 +189,3 @@ def _measurements(folders: dict[int, Path], root: Path) -> dict[str, Any]:
         "provenance": distinct,
         "revision": revision(root),
     }
-
-
-def reporter(variant: Variant, seed: int, path: Path, ahead: Sequence[Path] = ()) -> OnEpoch:
-    """Keeps a file that says how far the variant is, for whoever waits for it.
-
-    Of the seeds after this one, whose scratch folders are `ahead`, those without a result count
-    as left to do. The first epoch compiles the network: the others tell how long one takes.
-    """
-    number = variant.seeds.index(seed) + 1
-    times = [time.monotonic()]
-
-    def report(epoch: int, row: dict[str, float]) -> None:
-        times.append(time.monotonic())
-        first = min(1, len(times) - 2)
-        epoch_seconds = (times[-1] - times[first]) / (len(times) - 1 - first)
-        seeds_left = sum(not (folder / "result").is_dir() for folder in ahead)
-        epochs_left = variant.epochs - epoch + seeds_left * variant.epochs
-        line = {
-            "seed": seed,
-            "number": number,
-            "seeds": len(variant.seeds),
-            "epoch": epoch,
-            "epochs": variant.epochs,
-            "accuracy": row.get("val_accuracy", row["running_train_accuracy"]),
-            "seconds_left": round(epochs_left * epoch_seconds),
-        }
-        write_atomically(path, json_bytes(line))
-
-    return report
