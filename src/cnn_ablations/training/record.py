@@ -26,18 +26,15 @@ def headline(variant: Variant, trained: Trained) -> str:
     found = trained.metrics
     seeds, collapsed = len(trained.seeds), found["collapsed_seeds"]
     accuracies = [result.final["test_accuracy"] for result in trained.seeds]
-    balanced = (
-        f" (balanced over the classes: {per_cent(found['test_balanced_accuracy'])})"
-        if "test_balanced_accuracy" in found
-        else ""
-    )
-    reached = f"Test accuracy **{per_cent(found['test_accuracy'])}**{balanced}"
+    names = {"test_accuracy": "test accuracy", "test_balanced_accuracy": "balanced test accuracy"}
+    first, *second = (f"{names[key]} **{per_cent(found[key])}**" for key in found if key in names)
+    reached = first.capitalize() + "".join(f" ({text})" for text in second)
     if seeds == 1:
         sentence = f"{reached}, of a single seed{', which **collapsed**' if collapsed else ''}."
     else:
         failed = f"**{collapsed} of them collapsed**" if collapsed else "none of them collapsed"
         sentence = (
-            f"{reached}, the median of {seeds} seeds, which lie between "
+            f"{reached}, the median of {seeds} seeds, whose accuracies lie between "
             f"{per_cent(min(accuracies))} and {per_cent(max(accuracies))}; {failed}."
         )
     images = ", ".join(f"{count:,} {SPLITS[split]}" for split, count in trained.images.items())
