@@ -65,9 +65,8 @@ def test_the_headline_is_the_result_and_what_is_different(tiny_variant: Variant)
     title, result, origin = record.headline(tiny_variant, trained(0.9, 0.8, 0.95)).split("\n\n")
     assert title == "# tiny-net: training"
     assert result == (
-        "Test accuracy **90.00 %**, the median of 3 seeds, whose accuracies lie between 80.00 % and "
-        "95.00 %; "
-        "none of them collapsed."
+        "Test accuracy **90.00 %**, the median of 3 seeds, whose accuracies lie between 80.00 % "
+        "and 95.00 %; none of them collapsed."
     )
     assert origin.startswith("This is the protocol **tiny** on **digits**, but with `conv_dropout:")
     assert "`learning_rate: {peak: 0.01, decay: cosine}`, `augmentation: {mirror: random," in origin
@@ -81,9 +80,7 @@ def test_the_headline_tells_collapse_balance_and_a_single_seed(tiny_variant: Var
     alone = trained(0.1, collapsed=1)
     alone.metrics["test_balanced_accuracy"] = 0.2
     text = record.headline(tiny_variant, alone)
-    assert (
-        "Test accuracy **10.00 %** (balanced test accuracy **20.00 %**), of a single seed" in text
-    )
+    assert "Test accuracy **10.00 %** (balanced test accuracy **20.00 %**), of a single" in text
     unequal = {"test_balanced_accuracy": 0.2, "test_accuracy": 0.1, "collapsed_seeds": 0}
     text = record.headline(tiny_variant, dataclasses.replace(alone, metrics=unequal))
     assert "Balanced test accuracy **20.00 %** (test accuracy **10.00 %**), of a single" in text
