@@ -23,28 +23,20 @@ class Example(NamedTuple):
     right: bool
 
 
-def headline(run: Run, intervals: Mapping[str, tuple[float, float]]) -> str:
-    """The result in a title and two paragraphs. `intervals` are those of `accuracy_intervals`."""
+def headline(run: Run) -> str:
+    """The result in a title and two paragraphs."""
     return (
-        f"# {run.variant.name}: what it learned\n\n{describe(run.result, intervals)}\n\n"
+        f"# {run.variant.name}: what it learned\n\n{describe(run.result)}\n\n"
         f"{origin(run.variant)} `train.ipynb` beside this notebook records how it was trained."
     )
 
 
-def final_figures(
-    result: VariantResult, intervals: Mapping[str, tuple[float, float]]
-) -> pd.DataFrame:
-    """Accuracies and losses after training, in words for people: one row per split.
-
-    `intervals` are those of `accuracy_intervals`.
-    """
+def final_figures(result: VariantResult) -> pd.DataFrame:
+    """Accuracies and losses after training, in words for people: one row per split."""
     rows = {}
     for split, of_seeds in accuracies(result).items():
         rows[SPLITS[split]] = {
             "median accuracy": per_cent(float(np.median(of_seeds))),
-            "95 % interval": (
-                " to ".join(per_cent(end) for end in intervals[split]) if split in intervals else ""
-            ),
             "lowest seed": per_cent(float(of_seeds.min())),
             "highest seed": per_cent(float(of_seeds.max())),
             "median loss": number(result.metrics[f"{split}_loss"]),
@@ -52,12 +44,11 @@ def final_figures(
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def describe(result: VariantResult, intervals: Mapping[str, tuple[float, float]]) -> str:
-    """A paragraph for people: how good the variant is, and how far one can trust that."""
+def describe(result: VariantResult) -> str:
+    """A paragraph for people: how good the variant is, and how far its seeds lie apart."""
     of_split = accuracies(result)
     test, seeds = of_split["test"], result.seeds.tolist()
-    low, high = (per_cent(end) for end in intervals["test"])
-    images = f"{len(result.labels['test']):,} test images (95 % interval {low} to {high})"
+    images = f"{len(result.labels['test']):,} test images"
     median = per_cent(float(np.median(test)))
     if len(seeds) == 1:
         sentences = [f"Trained once, it reaches an accuracy of **{median}** on {images}."]

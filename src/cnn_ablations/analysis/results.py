@@ -12,10 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat, TypeAdapter
 
-from cnn_ablations.analysis.statistics import Floats
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import read_json, read_limited
 from cnn_ablations.paths import Paths
+
+Floats = NDArray[np.float64]
 
 NAMES = ("seeds", "train_label_counts", "train_accuracy", "train_loss", "collapsed")
 """Of the arrays beside labels and predictions."""
