@@ -21,6 +21,7 @@ from cnn_ablations.analysis.inspection import (
     find_examples,
     scores,
     sort_out,
+    spread,
 )
 from cnn_ablations.analysis.results import load_result
 from cnn_ablations.analysis.run import Answers, Predictions
@@ -172,6 +173,12 @@ def test_no_mistake_is_said() -> None:
     assert describe_confusions(np.diag([2, 3]), ["cat", "dog"]) == (
         "It makes no mistake on the test images."
     )
+
+
+def test_few_layers_stand_for_those_of_a_deep_network() -> None:
+    assert spread([]) == []
+    assert spread(["a", "b", "c"]) == ["a", "b", "c"]
+    assert spread([str(i) for i in range(19)], most=4) == ["0", "6", "12", "18"]
 
 
 def test_what_is_right_and_wrong_is_in_the_order_of_the_file() -> None:

@@ -203,6 +203,12 @@ def describe_confusions(counts: NDArray[np.int64], classes: Sequence[str]) -> st
     )
 
 
+def spread(layers: Sequence[str], most: int = 8) -> list[str]:
+    """At most so many layers, evenly from the first to the last."""
+    places = np.linspace(0, len(layers) - 1, min(len(layers), most)).round().astype(int)
+    return [layers[place] for place in places]
+
+
 def sort_out(answers: Answers) -> tuple[Indices, Indices]:
     """Test images that are classified correctly and wrongly, in the order of the file."""
     right = answers.labels == answers.predicted
