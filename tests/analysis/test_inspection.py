@@ -125,7 +125,7 @@ def test_scores_of_every_split_stand_beside_a_constant_answer() -> None:
     table = scores(SPLITS, ["cat", "dog"])
     assert list(table.index) == ["training", "validation", "training and validation", "test"]
     assert row(table, "training") == ["4", "75.00 %", "42.86 %", "75.00 %", "cat"]
-    assert row(table, "validation") == ["2", "100.00 %", "50.00 %", "100.00 %", "dog"]
+    assert row(table, "validation") == ["2", "100.00 %", "100.00 %", "100.00 %", "dog"]
     assert row(table, "training and validation")[:2] == ["6", "83.33 %"]
     assert row(table, "training and validation")[3:] == ["50.00 %", "all equal"]
     assert row(table, "test") == ["5", "60.00 %", "58.33 %", "60.00 %", "dog"]
@@ -154,6 +154,15 @@ def test_the_report_agrees_with_its_definitions() -> None:
     macro = f1_score(given.labels, given.predicted, average="macro", zero_division=0)
     assert table.loc["mean or total", "test F1"] == f"{100 * macro:.2f} %"
     assert table.loc["mean or total", "test images"] == "6"
+
+
+def test_a_class_without_images_does_not_lower_the_means() -> None:
+    given = predictions([0, 0, 1, 1], [0, 1, 1, 1])
+    table = class_report({"test": given}, CLASSES)
+    assert row(table, "frog") == ["–", "–", "–", "0"]
+    means = [text.replace("\N{NO-BREAK SPACE}", " ") for text in row(table, "mean or total")]
+    assert means == ["83.33 %", "75.00 %", "73.33 %", "4"]
+    assert row(scores({"train": given, "test": given}, CLASSES), "test")[2] == "73.33 %"
 
 
 def test_confusions_count_true_classes_in_rows() -> None:

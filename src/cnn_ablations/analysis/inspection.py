@@ -109,7 +109,8 @@ def scores(predictions: Mapping[str, Predictions], classes: Sequence[str]) -> pd
 
     `predictions` are those of `read_predictions`. With a validation split there is a row for all
     images that were there to train on, validation included. The baseline always names the class
-    that is most common in the same images. A class that was never predicted has an F1 of 0.
+    that is most common in the same images. A class that was never predicted has an F1 of 0;
+    one that has no images either does not count.
     """
     rows = {SPLITS[split]: of_split for split, of_split in predictions.items()}
     if "val" in predictions:
@@ -133,9 +134,7 @@ def _score(predictions: Predictions, classes: Sequence[str]) -> dict[str, str]:
 
     labels, predicted = predictions.labels, predictions.predicted
     counts = np.bincount(labels, minlength=len(classes))
-    macro = f1_score(
-        labels, predicted, labels=range(len(classes)), average="macro", zero_division=0
-    )
+    macro = f1_score(labels, predicted, average="macro", zero_division=0)
     return {
         "images": f"{len(labels):,}",
         "accuracy": per_cent(float((predicted == labels).mean())),
@@ -149,7 +148,8 @@ def class_report(predictions: Mapping[str, Predictions], classes: Sequence[str])
     """Precision, recall and F1 of each class and their plain means, and the number of images:
     four columns for each split, such as "test recall".
 
-    A class that was never predicted has no precision, which counts as 0 in the mean.
+    A class that was never predicted has no precision, which counts as 0 in the mean. One without
+    images has no recall, which does not count.
     """
     return pd.concat(
         [
@@ -172,7 +172,7 @@ def _report(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
     table = {
         name: [
             per_cent(x).replace(" ", "\N{NO-BREAK SPACE}")  # or wide tables break it there
-            for x in (*row, np.nan_to_num(row).mean())
+            for x in (*row, np.nanmean(np.where(support, np.nan_to_num(row), row)))
         ]
         for name, row in zip(("precision", "recall", "F1"), scores, strict=True)
     }
