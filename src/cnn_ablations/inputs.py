@@ -27,7 +27,6 @@ INSPECT_CODE = (
     "analysis/inspection.py",
     "analysis/results.py",
     "analysis/run.py",
-    "analysis/statistics.py",
     "figures/curves.py",
     "figures/evaluation.py",
     "figures/feature_maps.py",

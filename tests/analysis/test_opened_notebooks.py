@@ -8,7 +8,7 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from cnn_ablations.data.preprocess import preprocess
 from cnn_ablations.data.writer import write_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
+from cnn_ablations.training.variant import train_variant
 
 # Keras's own conversion of TensorFlow's variables to arrays.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -268,6 +269,55 @@ def test_what_was_not_recorded_has_no_section(
     assert "### Batch by batch" not in headings(displayed)
     assert list(names["predictions"]) == ["train", "test"]
     assert names["counts"]["train"].sum() == 8
+
+
+@pytest.mark.parametrize(("classes", "tested"), [(2, 2), (3, 2), (2, 1)])
+def test_a_network_without_convolutions_and_few_classes_is_opened(
+    paths: Paths, execute: Execute, displayed: list[Any], classes: int, tested: int
+) -> None:
+    values = {"protocol": "g", "dataset": "small", "filters": [], "pooling": 1}
+    variant = resolve_variant("v", values, {"g": PROTOCOL})
+    write_arrays(
+        paths.arrays("small"),
+        train_images=random_bytes(40, 6, 6, 1),
+        train_labels=np.arange(40, dtype=np.uint8) % classes,
+        test_images=random_bytes(20, 6, 6, 1),
+        test_labels=np.arange(20, dtype=np.uint8) % tested,
+        classes=[f"class {i}" for i in range(classes)],
+        pixel_max=255,
+    )
+    train_variant(variant, paths)
+    wanted = [f"class {i}" for i in range(classes)]
+    names = execute("inspect", variant=variant.model_dump(), example_classes=wanted)
+    assert list(names["weights"]) == ["output"]
+    assert sum("no convolutions" in heading for heading in headings(displayed)) == 4
+    assert names["counts"]["test"].sum() == 20
+
+
+@pytest.mark.parametrize(("name", "shown"), [("bias", ["own"]), ("slope", [])])
+def test_a_network_of_biases_or_of_other_weights_alone_is_opened(
+    trained: Callable[..., Variant],
+    execute: Execute,
+    keras: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    shown: list[str],
+) -> None:
+    class Own(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def build(self, shape: tuple[int | None, ...]) -> None:
+            self.own = self.add_weight(shape=shape[-1:], name=name)
+
+        def call(self, x: Any) -> Any:
+            return x + self.own
+
+    def build(inputs: Any, classes: int, **_: Any) -> Any:
+        mean = keras.layers.GlobalAveragePooling2D()(inputs)
+        return Own(name="own")(keras.layers.Concatenate()([mean] * classes))
+
+    monkeypatch.setattr("cnn_ablations.training.network.build_function", lambda model: build)
+    variant = trained()
+    names = execute("inspect", variant=variant.model_dump(), example_classes=["class 0"])
+    assert list(names["weights"]) == shown
 
 
 def test_inspect_passes_on_whose_examples_to_show(

@@ -46,6 +46,21 @@ def test_losses_are_those_of_the_last_epoch_in_the_order_of_the_seeds(
     np.testing.assert_array_equal(result.per_seed("train_loss"), result.train_loss)
 
 
+def test_losses_that_were_kept_with_the_predictions_come_first(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("a", [0.9, 0.8])
+    with np.load(paths.predictions("g", "a")) as file:
+        arrays = {**file, "test_loss": np.array([0.25, 0.5]), "penalty": np.zeros(2)}
+    np.savez_compressed(paths.predictions("g", "a"), **arrays)
+    result = load_result(paths, "g", "a")
+    assert result.per_seed("test_loss").tolist() == [0.25, 0.5]
+    assert set(result.losses) == {"test_loss", "penalty"}
+    np.savez_compressed(paths.predictions("g", "a"), **{**arrays, "penalty": np.zeros(3)})
+    with pytest.raises(ProjectError, match="penalty is an array"):
+        load_result(paths, "g", "a")
+
+
 def test_a_study_has_no_results_before_all_of_it_was_trained(
     paths: Paths, write: Callable[..., None]
 ) -> None:

@@ -15,6 +15,7 @@ from cnn_ablations.analysis.statistics import (
     resampled_accuracies,
     seeds_to_decide,
     two_sided_p,
+    within_0_and_1,
 )
 
 RNG = np.random.default_rng(0)
@@ -53,14 +54,14 @@ def test_all_networks_meet_the_same_resampled_examples() -> None:
 
 def test_interval_of_one_seed_is_that_of_a_proportion() -> None:
     correct = answers([0.85])
-    low, high = statistics.accuracy_interval(correct)
+    low, high = interval(contrast([sample(correct, statistics.RESAMPLES)]))
     expected = stats.binomtest(int(correct.sum()), correct.size).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.002)
 
 
 def test_interval_of_accuracies_stays_between_0_and_1() -> None:
     correct = answers([1.0, 1.0, 0.97], examples=100)
-    low, high = statistics.accuracy_interval(correct)
+    low, high = within_0_and_1(interval(contrast([sample(correct)])))
     assert 0 <= low < 1
     assert high == 1
 

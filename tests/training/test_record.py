@@ -11,7 +11,7 @@ from cnn_ablations.config.variants import Variant
 from cnn_ablations.paths import Paths
 from cnn_ablations.training import record
 from cnn_ablations.training.cost import LayerCost
-from cnn_ablations.training.summary import SeedResult
+from cnn_ablations.training.summary import Numbers, SeedResult
 from cnn_ablations.training.variant import Trained
 
 LAYERS = [
@@ -81,7 +81,7 @@ def test_the_headline_tells_collapse_balance_and_a_single_seed(tiny_variant: Var
     alone.metrics["test_balanced_accuracy"] = 0.2
     text = record.headline(tiny_variant, alone)
     assert "Test accuracy **10.00 %** (balanced test accuracy **20.00 %**), of a single" in text
-    unequal = {"test_balanced_accuracy": 0.2, "test_accuracy": 0.1, "collapsed_seeds": 0}
+    unequal: Numbers = {"test_balanced_accuracy": 0.2, "test_accuracy": 0.1, "collapsed_seeds": 0}
     text = record.headline(tiny_variant, dataclasses.replace(alone, metrics=unequal))
     assert "Balanced test accuracy **20.00 %** (test accuracy **10.00 %**), of a single" in text
 

@@ -23,28 +23,20 @@ class Example(NamedTuple):
     right: bool
 
 
-def headline(run: Run, intervals: Mapping[str, tuple[float, float]]) -> str:
-    """The result in a title and two paragraphs. `intervals` are those of `accuracy_intervals`."""
+def headline(run: Run) -> str:
+    """The result in a title and two paragraphs."""
     return (
-        f"# {run.variant.name}: what it learned\n\n{describe(run.result, intervals)}\n\n"
+        f"# {run.variant.name}: what it learned\n\n{describe(run.result)}\n\n"
         f"{origin(run.variant)} `train.ipynb` beside this notebook records how it was trained."
     )
 
 
-def final_figures(
-    result: VariantResult, intervals: Mapping[str, tuple[float, float]]
-) -> pd.DataFrame:
-    """Accuracies and losses after training, in words for people: one row per split.
-
-    `intervals` are those of `accuracy_intervals`.
-    """
+def final_figures(result: VariantResult) -> pd.DataFrame:
+    """Accuracies and losses after training, in words for people: one row per split."""
     rows = {}
     for split, of_seeds in accuracies(result).items():
         rows[SPLITS[split]] = {
             "median accuracy": per_cent(float(np.median(of_seeds))),
-            "95 % interval": (
-                " to ".join(per_cent(end) for end in intervals[split]) if split in intervals else ""
-            ),
             "lowest seed": per_cent(float(of_seeds.min())),
             "highest seed": per_cent(float(of_seeds.max())),
             "median loss": number(result.metrics[f"{split}_loss"]),
@@ -52,12 +44,11 @@ def final_figures(
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def describe(result: VariantResult, intervals: Mapping[str, tuple[float, float]]) -> str:
-    """A paragraph for people: how good the variant is, and how far one can trust that."""
+def describe(result: VariantResult) -> str:
+    """A paragraph for people: how good the variant is, and how far its seeds lie apart."""
     of_split = accuracies(result)
     test, seeds = of_split["test"], result.seeds.tolist()
-    low, high = (per_cent(end) for end in intervals["test"])
-    images = f"{len(result.labels['test']):,} test images (95 % interval {low} to {high})"
+    images = f"{len(result.labels['test']):,} test images"
     median = per_cent(float(np.median(test)))
     if len(seeds) == 1:
         sentences = [f"Trained once, it reaches an accuracy of **{median}** on {images}."]
@@ -71,7 +62,7 @@ def describe(result: VariantResult, intervals: Mapping[str, tuple[float, float]]
     if collapsed:
         sentences.append(
             f"**{len(collapsed)} of {len(seeds)} collapsed** (seed {', '.join(collapsed)}): no "
-            "better on the test images than always naming the most common class."
+            "better on the test images than the same answers given to them in random order."
         )
     split, other = ("val", "validation") if "val" in of_split else ("test", "test")
     gap = 100 * float(np.median(of_split["train"] - of_split[split]))
@@ -118,7 +109,8 @@ def scores(predictions: Mapping[str, Predictions], classes: Sequence[str]) -> pd
 
     `predictions` are those of `read_predictions`. With a validation split there is a row for all
     images that were there to train on, validation included. The baseline always names the class
-    that is most common in the same images. A class that was never predicted has an F1 of 0.
+    that is most common in the same images. A class that was never predicted has an F1 of 0;
+    one that has no images either does not count.
     """
     rows = {SPLITS[split]: of_split for split, of_split in predictions.items()}
     if "val" in predictions:
@@ -142,9 +134,7 @@ def _score(predictions: Predictions, classes: Sequence[str]) -> dict[str, str]:
 
     labels, predicted = predictions.labels, predictions.predicted
     counts = np.bincount(labels, minlength=len(classes))
-    macro = f1_score(
-        labels, predicted, labels=range(len(classes)), average="macro", zero_division=0
-    )
+    macro = f1_score(labels, predicted, average="macro", zero_division=0)
     return {
         "images": f"{len(labels):,}",
         "accuracy": per_cent(float((predicted == labels).mean())),
@@ -158,7 +148,8 @@ def class_report(predictions: Mapping[str, Predictions], classes: Sequence[str])
     """Precision, recall and F1 of each class and their plain means, and the number of images:
     four columns for each split, such as "test recall".
 
-    A class that was never predicted has no precision, which counts as 0 in the mean.
+    A class that was never predicted has no precision, which counts as 0 in the mean. One without
+    images has no recall, which does not count.
     """
     return pd.concat(
         [
@@ -181,7 +172,7 @@ def _report(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
     table = {
         name: [
             per_cent(x).replace(" ", "\N{NO-BREAK SPACE}")  # or wide tables break it there
-            for x in (*row, np.nan_to_num(row).mean())
+            for x in (*row, np.nanmean(np.where(support, np.nan_to_num(row), row)))
         ]
         for name, row in zip(("precision", "recall", "F1"), scores, strict=True)
     }
@@ -210,6 +201,12 @@ def describe_confusions(counts: NDArray[np.int64], classes: Sequence[str]) -> st
         f"images. Its most frequent mistake is to take *{classes[true]}* for *{classes[taken]}*: "
         f"{wrong[true, taken]:,} of {totals[true]:,} images."
     )
+
+
+def spread(layers: Sequence[str], most: int = 8) -> list[str]:
+    """At most so many layers, evenly from the first to the last."""
+    places = np.linspace(0, len(layers) - 1, min(len(layers), most)).round().astype(int)
+    return [layers[place] for place in places]
 
 
 def sort_out(answers: Answers) -> tuple[Indices, Indices]:

@@ -12,13 +12,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat, TypeAdapter
 
-from cnn_ablations.analysis.statistics import Floats
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import read_json, read_limited
 from cnn_ablations.paths import Paths
 
+Floats = NDArray[np.float64]
+
 NAMES = ("seeds", "train_label_counts", "train_accuracy", "train_loss", "collapsed")
 """Of the arrays beside labels and predictions."""
+LOSSES = ("val_loss", "test_loss", "penalty")
+"""Of arrays that are not there in all results: without validation, or of earlier code."""
 METRICS_LIMIT = 2**20
 """Bytes, as are those below: two thousand times what there is."""
 TABLE_LIMIT = 2**23
@@ -55,6 +58,8 @@ class VariantResult:
     train_accuracy: Floats
     """(seeds,), evaluated after training, as is the loss."""
     train_loss: Floats
+    losses: dict[str, Floats]
+    """(seeds,), of `LOSSES` those that are there."""
     collapsed: NDArray[np.bool_]
     """(seeds,), whether the network stayed at chance."""
 
@@ -111,6 +116,8 @@ class VariantResult:
             images, val = int(self.train_label_counts.sum()), self.correct("val")
             right = self.train_accuracy * images + val.sum(axis=1)
             values = right / (images + val.shape[1])
+        elif metric in self.losses:
+            values = self.losses[metric]
         elif metric in self.curves:
             last = self.curves.groupby("seed")[metric].last()
             values = last.reindex(self.seeds).to_numpy(dtype=np.float64)
@@ -198,9 +205,10 @@ def _arrays(path: Path) -> dict[str, Any]:
     with np.load(content, allow_pickle=False) as file:
         splits = ["val", "test"] if "val_labels" in file else ["test"]
         of_splits = [f"{split}_{kind}" for split in splits for kind in ("labels", "predicted")]
-        if unknown := {*file.files} - {*NAMES, *of_splits}:
+        losses = [name for name in LOSSES if name in file]
+        if unknown := {*file.files} - {*NAMES, *losses, *of_splits}:
             raise ValueError(f"it has {sorted(unknown)[0]!r} besides")
-        arrays = {name: file[name] for name in (*NAMES, *of_splits)}
+        arrays = {name: file[name] for name in (*NAMES, *losses, *of_splits)}
     seeds = arrays["seeds"].shape
     forms: dict[str, tuple[str, tuple[int, ...]]] = {
         "seeds": ("i", np.unique(arrays["seeds"]).shape),
@@ -209,6 +217,7 @@ def _arrays(path: Path) -> dict[str, Any]:
         "train_loss": ("f", seeds),
         "collapsed": ("b", seeds),
     }
+    forms |= dict.fromkeys(losses, ("f", seeds))
     for split in splits:
         examples = (arrays[f"{split}_labels"].size,)
         forms |= {f"{split}_labels": ("u", examples), f"{split}_predicted": ("u", seeds + examples)}
@@ -219,4 +228,5 @@ def _arrays(path: Path) -> dict[str, Any]:
     return {
         "labels": {split: arrays[f"{split}_labels"] for split in splits},
         "predicted": {split: arrays[f"{split}_predicted"] for split in splits},
+        "losses": {name: arrays[name] for name in losses},
     } | {name: arrays[name] for name in NAMES}

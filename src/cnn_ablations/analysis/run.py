@@ -9,16 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cnn_ablations.analysis.results import VariantResult, load_result
-from cnn_ablations.analysis.statistics import (
-    RESAMPLES,
-    Floats,
-    Sample,
-    accuracy_interval,
-    contrast,
-    interval,
-    within_0_and_1,
-)
+from cnn_ablations.analysis.results import Floats, VariantResult, load_result
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays
 from cnn_ablations.data.splits import Subset, split_arrays
@@ -93,21 +84,6 @@ def accuracies(result: VariantResult) -> dict[str, Floats]:
     }
 
 
-def accuracy_intervals(result: VariantResult) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the median accuracy: over seeds and, but for `train`, over images.
-
-    A single seed has none on the training images, whose single answers are not kept.
-    """
-    train = result.train_accuracy
-    intervals = {}
-    if len(train) > 1:
-        sample = Sample(train, np.tile(train, (RESAMPLES, 1)))
-        intervals["train"] = within_0_and_1(interval(contrast([sample])))
-    for split in result.predicted:
-        intervals[split] = accuracy_interval(result.correct(split))
-    return intervals
-
-
 def read_answers(run: Run, seed: int) -> Answers:
     """What the network of one seed says to the test images.
 
@@ -173,14 +149,14 @@ def open_network(run: Run, seed: int) -> "keras.Model":
 
 
 def maps_of(network: "keras.Model", image: UInt8s) -> dict[str, NDArray[np.float32]]:
-    """What each convolution, its activation included, makes of an image.
+    """What comes out of each convolution, with its activation where that is part of the layer.
 
     Args:
         network: takes uint8 images.
         image: (height, width, channels).
 
     Returns:
-        (height, width, channels) of each convolution by its name, in order.
+        (height, width, channels) by the layer's name, in order; none without convolutions.
     """
     from cnn_ablations.training.variant import feature_maps
 

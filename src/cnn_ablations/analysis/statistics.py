@@ -236,12 +236,6 @@ def seeds_to_decide(estimate: Estimate, distance: float, level: float) -> int | 
     return max(math.ceil(one_seed / room), min(estimate.seeds) + 1)
 
 
-def accuracy_interval(correct: Bools) -> tuple[float, float]:
-    """The interval for the median accuracy over seeds, from answers (seeds, examples)."""
-    sample = Sample(correct.mean(axis=1), resampled_accuracies(correct))
-    return within_0_and_1(interval(contrast([sample])))
-
-
 def within_0_and_1(bounds: tuple[float, float]) -> tuple[float, float]:
     """An interval of accuracies, cut off where none can be: stretching may pass the ends."""
     return max(bounds[0], 0.0), min(bounds[1], 1.0)

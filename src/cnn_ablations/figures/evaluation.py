@@ -21,15 +21,8 @@ from cnn_ablations.figures.style import (
 Floats = NDArray[np.floating]
 
 
-def final_accuracies(
-    accuracies: Mapping[str, Floats], intervals: Mapping[str, tuple[float, float]]
-) -> Figure:
-    """The accuracy of each seed after training and, below, their median with its interval.
-
-    Args:
-        accuracies: (seeds,) by split.
-        intervals: lower and upper end by split, for the splits that have one.
-    """
+def final_accuracies(accuracies: Mapping[str, Floats]) -> Figure:
+    """The accuracy of each seed after training, (seeds,) by split, and their median below."""
     medians = ", ".join(
         f"{SPLIT_NAMES[split]} {percent(float(np.median(of_seeds)))} "
         f"({percent(of_seeds.min())} to {percent(of_seeds.max())})"
@@ -48,8 +41,6 @@ def final_accuracies(
             marker=MARKERS[place],
             alpha=0.6,
         )
-        if split in intervals:
-            axes.plot(intervals[split], [row + 0.25] * 2, color="black", marker="|")
         axes.plot(np.median(of_seeds), row + 0.25, color="black", marker="d", markersize=7)
     axes.set_yticks(range(len(accuracies)), [SPLIT_NAMES[split] for split in accuracies])
     axes.set_ylim(len(accuracies) - 0.5, -0.5)

@@ -1,4 +1,4 @@
-"""What the convolutions make of an image."""
+"""What comes out of the convolutions for an image."""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,8 +30,8 @@ def feature_maps(
 ) -> Figure:
     """An image and the first `channels` feature maps of each convolution, from input to depth.
 
-    Each map is scaled on its own, black for its lowest value, white for its highest; a flat map,
-    of a channel that does not respond to this image, is black. Maps of one pixel share a scale.
+    Each map is scaled on its own, black for its lowest value, white for its highest; a flat map
+    is black. Maps of one pixel share a scale.
 
     Args:
         image: (height, width, 1 or 3).
