@@ -58,11 +58,16 @@ def test_chance_ends_where_the_binomial_test_says() -> None:
     assert not summary.has_collapsed(answers(labels, 21), labels)
 
 
-def test_what_counts_as_chance_follows_the_most_common_class() -> None:
-    labels = np.zeros(1_000, np.uint8)
-    labels[600:] = 1 + np.arange(400) % 9
-    assert summary.has_collapsed(answers(labels, 640), labels)
-    assert not summary.has_collapsed(answers(labels, 680), labels)
+def test_balanced_answers_are_no_collapse_though_naming_one_class_is_right_more_often() -> None:
+    labels = np.repeat(np.array([0, 1], np.uint8), [900, 100])
+    balanced = labels.copy()
+    balanced[:135] = 1  # recalls of 85 %, and an accuracy below the 90 % of always naming 0
+    balanced[900:915] = 0
+    assert (balanced == labels).mean() == 0.85
+    assert not summary.has_collapsed(balanced, labels)
+    assert summary.has_collapsed(np.zeros_like(labels), labels)
+    assert summary.has_collapsed(np.random.default_rng(0).permutation(balanced), labels)
+    assert summary.has_collapsed(np.full_like(labels, 7), labels)  # a class that is not there
 
 
 LABELS = {"train": BALANCED[:304], "val": BALANCED[:100], "test": BALANCED[:200]}
@@ -146,7 +151,10 @@ def test_balanced_accuracy_is_there_where_classes_are_unequal() -> None:
     found = numbers(seeds, labels)
     # Recalls: 1 and 0, the same (2 is no class of these images), 2/3 and 1.
     assert found["test_balanced_accuracy"] == 0.5
-    assert list(found)[:2] == ["test_accuracy", "test_balanced_accuracy"]
+    assert list(found)[:2] == ["test_balanced_accuracy", "test_accuracy"]
+    less = {"test": np.array([0, 0, 1, 1, 1], np.uint8)}
+    one = SeedResult(0, result(1, 0).final, result(1, 0).history, less)
+    assert list(numbers([one], less))[:2] == ["test_accuracy", "test_balanced_accuracy"]
     assert numbers([seeds[2]], labels)["test_balanced_accuracy"] == pytest.approx(5 / 6, abs=1e-6)
     assert "test_balanced_accuracy" not in numbers([result(1, 180)])
 

@@ -157,7 +157,8 @@ def predictions(
     for split in results[0].predicted:
         arrays[f"{split}_labels"] = labels[split]
         arrays[f"{split}_predicted"] = np.stack([result.predicted[split] for result in results])
-    for name in ("train_accuracy", *(f"{split}_loss" for split in labels), "penalty"):
+    kept = ("train_accuracy", "train_loss", "val_loss", "test_loss", "penalty")
+    for name in (name for name in kept if name in results[0].final):
         arrays[name] = np.array([result.final[name] for result in results])
     arrays["collapsed"] = np.array(
         [has_collapsed(result.predicted["test"], labels["test"]) for result in results]
