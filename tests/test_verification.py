@@ -136,7 +136,7 @@ def test_an_answer_that_differs_is_seed_noise(
     # After three epochs it has not learned yet.
     assert [finding.subject for finding in done.accuracies] == ["collapsed seeds"]
     assert re.search(
-        r"predictions/tiny/tiny-net.npz +within seed noise  1 of 32. values", str(done)
+        r"predictions/tiny/tiny-net.npz +within seed noise  1 of 33. values", str(done)
     )
 
 

@@ -210,21 +210,19 @@ def test_the_time_left_counts_the_epochs_of_all_seeds_without_a_result(
 def test_named_weights_are_kernels_and_biases_in_order(keras: ModuleType) -> None:
     from keras import layers
 
-    model = keras.Sequential(
-        [
-            keras.Input((4, 4, 1)),
-            layers.Conv2D(2, 3, name="a"),
-            layers.BatchNormalization(),
-            layers.Dropout(0.5),
-            layers.Dense(5, name="b"),
-        ]
-    )
+    inside = keras.Sequential([keras.Input((2, 2, 2)), layers.Dense(3, name="c")], name="part")
+    inputs = keras.Input((4, 4, 1))
+    x = layers.Conv2D(2, 3, name="a")(inputs)
+    x = layers.Dropout(0.5)(layers.BatchNormalization()(x))
+    model = keras.Model(inputs, inside(layers.Dense(2, name="b")(x)))
     named = named_weights(model)
     assert [(layer, kind, array.shape) for layer, kind, array in named] == [
         ("a", "weights", (3, 3, 1, 2)),
         ("a", "biases", (2,)),
-        ("b", "weights", (2, 5)),
-        ("b", "biases", (5,)),
+        ("b", "weights", (2, 2)),
+        ("b", "biases", (2,)),
+        ("part/c", "weights", (2, 3)),
+        ("part/c", "biases", (3,)),
     ]
 
 
