@@ -1,5 +1,6 @@
 """Which images a variant trains on, validates on and tests on."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,24 +12,30 @@ from cnn_ablations.data.arrays import Arrays, Labels, Part, UInt8s
 from cnn_ablations.errors import ProjectError
 
 Indices = NDArray[np.intp]
+IN_MEMORY = 2**30
+"""Bytes. So many are read at once, which is faster; of more, what is asked for each time."""
 
 
 class Images:
-    """Some images of an array, which is read where they are asked for: it may not fit in memory."""
+    """Some images of an array that may not fit in memory."""
 
     def __init__(self, array: UInt8s, chosen: Indices) -> None:
         """The images (n, height, width, channels) of the array at `chosen`, (n,)."""
-        self.array: UInt8s = np.asarray(array)  # a memory-mapped array would wrap every answer
-        self.chosen = chosen
         self.shape = (len(chosen), *array.shape[1:])
         self.dtype = array.dtype
+        self._array: UInt8s = np.asarray(array)  # a memory-mapped array would wrap every answer
+        self._chosen: Indices | None = chosen
+        if math.prod(self.shape) <= IN_MEMORY:
+            self._array, self._chosen = self._array[chosen], None
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return self.shape[0]
 
     def __getitem__(self, positions: Any) -> UInt8s:
-        """The images at these positions: a copy."""
-        taken: UInt8s = self.array[self.chosen[positions]]
+        """The images at these positions."""
+        if self._chosen is not None:
+            positions = self._chosen[positions]
+        taken: UInt8s = self._array[positions]
         return taken
 
 
