@@ -13,7 +13,7 @@ from cnn_ablations.config.variants import Variant
 from cnn_ablations.files import json_bytes, write_atomically
 from cnn_ablations.paths import Paths
 from cnn_ablations.training.backend import numeric_libraries
-from cnn_ablations.training.fingerprint import CODE, code_hash, hash_of
+from cnn_ablations.training.fingerprint import CODE, code_hash, hash_of, model_files
 
 # Tests hold these lists against the real imports of the notebooks.
 SUMMARY_CODE = (
@@ -69,5 +69,5 @@ def inspect_inputs(variant: Variant, example_classes: list[str]) -> dict[str, An
     return {
         "variant": variant.model_dump(),
         "example_classes": example_classes,
-        "code": hash_of((*INSPECT_CODE, *SUMMARY_CODE, *CODE, f"models/{variant.model}.py")),
+        "code": hash_of((*INSPECT_CODE, *SUMMARY_CODE, *CODE, *model_files(variant.model))),
     }

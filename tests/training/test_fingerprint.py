@@ -178,6 +178,31 @@ def test_each_model_s_code_is_its_own(tmp_path: Path, monkeypatch: pytest.Monkey
     assert code_hash("res_net") != before["res_net"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from cnn_ablations.models._shared import x",
+        "from cnn_ablations.models import _shared",
+        "from . import _shared",
+        "from ._shared import x",
+        "def new():\n    import cnn_ablations.models._shared",
+        "from cnn_ablations.models._other import y",
+    ],
+)
+def test_what_a_model_imports_from_beside_it_is_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    copy = tmp_path / "package"
+    shutil.copytree(module.PACKAGE, copy)
+    monkeypatch.setattr(module, "PACKAGE", copy)
+    (copy / "models" / "new.py").write_text(f"{line}\n")
+    (copy / "models" / "_other.py").write_text("from . import _shared, new\n")
+    (copy / "models" / "_shared.py").write_text("x = 1\n")
+    before = code_hash("new")
+    (copy / "models" / "_shared.py").write_text("x = 2\n")
+    assert code_hash("new") != before
+
+
 # Decides no bit of a result: files, errors, the schema of what is written out in a variant anyway.
 # A model's file is hashed with the variants that use it.
 NOT_HASHED = {

@@ -35,7 +35,7 @@ PROTOCOL = {
     "seeds": [0],
 }
 DEEP = {"filters": [4, 4], "pooling": [2, 1], "dense": [6, 5]}
-RES_NET = {"model": "res_net", "stages": 2, "blocks": 1, "width": 20}
+RES_NET = {"model": "res_net", "stages": 3, "blocks": 3, "width": 10}
 # Of a few roots, an approximation may be right for each by chance.
 WIDE = {"filters": [40, 24], "pooling": [2, 1], "dense": [30]}
 CASES: dict[str, dict[str, Any]] = {
@@ -61,9 +61,10 @@ CASES: dict[str, dict[str, Any]] = {
     "train_on": {"train_on": "train+val"},
     "pixels": {"pixels": "raw", "learning_rate": 0.0001},
     "mirror, random": {"augmentation": {"mirror": "random"}},
-    "mirror, alternating": {"augmentation": {"mirror": "alternating"}},
+    "mirror, alternating": {"augmentation": {"mirror": "alternating"}, "epochs": 4},
     "crop": {"augmentation": {"crop": 2}},
     "cutout": {"augmentation": {"cutout": 3}},
+    "cutout, even": {"augmentation": {"cutout": 4}},
     "rotation": {"augmentation": {"rotation": 20.0}},
     "shift": {"augmentation": {"shift": 0.2}},
     "shear": {"augmentation": {"shear": 20.0}},
@@ -71,16 +72,23 @@ CASES: dict[str, dict[str, Any]] = {
     "momentum": {"momentum": 0.9},
     "nesterov": {"momentum": 0.9, "nesterov": True},
     "adam": {"optimizer": "adam", "learning_rate": 0.01},
-    "adamw": {"optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1},
-    "warm_up": {"learning_rate": {"peak": 0.05, "warm_up": 1.5}},
+    "adamw": {
+        **{"optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1},
+        **{**WIDE, "batch_norm": True},
+    },
+    "warm_up": {"learning_rate": {"peak": 0.05, "warm_up": 1.5}, "epochs": 3},
     "decay, linear": {"learning_rate": {"peak": 0.05, "decay": "linear"}},
     "decay, cosine": {"learning_rate": {"peak": 0.05, "warm_up": 0.5, "decay": "cosine"}},
-    "decay, in steps": {"learning_rate": {"peak": 0.05, "decay": {"after": [1], "factor": 0.3}}},
+    "decay, in steps": {
+        "learning_rate": {"peak": 0.05, "decay": {"after": [1, 2], "factor": 0.3}},
+        "epochs": 4,
+    },
     "batch_size": {"batch_size": 16},
     "batch_size, larger than the data": {"batch_size": 100},
     "epochs": {"epochs": 3},
     "label_smoothing": {"label_smoothing": 0.1},
     "class_weights": {"class_weights": "balanced"},
+    "class_weights, smoothed": {"class_weights": "balanced", "label_smoothing": 0.2},
     "weight_average": {"weight_average": 0.8},
     "evaluate_each_epoch": {"evaluate_each_epoch": ["train", "test"]},
     "evaluate_mirrored": {"evaluate_mirrored": True},

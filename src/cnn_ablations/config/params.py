@@ -18,7 +18,12 @@ from cnn_ablations.config.studies import (
     Test,
     study_variants,
 )
-from cnn_ablations.config.variants import Variant, resolve_protocol, resolve_variant
+from cnn_ablations.config.variants import (
+    StratifiedSplit,
+    Variant,
+    resolve_protocol,
+    resolve_variant,
+)
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.models import check_factors, layer_names
 
@@ -153,7 +158,12 @@ def _check_variant(variant: Variant, datasets: Mapping[str, Dataset]) -> None:
         raise ProjectError(f"{location}.dataset: there is no data set '{variant.dataset}'{hint}")
     for what in out_of_bounds(variant.model_dump(exclude={"factors"}) | variant.factors):
         raise ProjectError(f"{location}.{what}")
-    shape = datasets[variant.dataset].image_shape
+    shape, classes = datasets[variant.dataset].image_shape, len(datasets[variant.dataset].classes)
+    if isinstance(variant.split, StratifiedSplit) and 1 <= variant.split.val < classes:
+        raise ProjectError(
+            f"{location}.split.val is {variant.split.val:g} images, but each of the {classes} "
+            "classes needs one"
+        )
     if variant.augmentation is not None:
         for key, most in (("crop", min(shape[:2]) - 1), ("cutout", min(shape[:2]))):
             if (pixels := getattr(variant.augmentation, key)) > most:

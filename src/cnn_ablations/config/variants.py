@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -95,7 +95,7 @@ class Augmentation(ClosedModel):
     """Set a square of this side, in pixels, to 0; its centre is any pixel of the image, so that
     parts of it may lie outside (DeVries and Taylor 2017, arXiv:1708.04552).
     """
-    rotation: NonNegativeFloat = 0.0
+    rotation: Annotated[float, Ge(0), Le(180)] = 0.0
     """Up to this many degrees either way."""
     shift: Share = 0.0
     """Up to this fraction of the height and of the width, either way."""
@@ -162,7 +162,7 @@ class Recipe(ClosedModel):
     """`balanced` weights the loss of each training image by images / (classes * images of its
     class), as scikit-learn does (King and Zeng 2001, Political Analysis 9).
     """
-    weight_average: Share = 0.0
+    weight_average: Annotated[float, Ge(0), Le(0.99999)] = 0.0
     """Evaluate an exponential moving average of the trained weights, which keeps this share of
     itself with every batch (Polyak and Juditsky 1992; Tarvainen and Valpola 2017,
     arXiv:1703.01780). The statistics of batch normalisation are averages of their own.
@@ -205,9 +205,10 @@ class Recipe(ClosedModel):
 
 
 def _check_schedule(schedule: Schedule, epochs: int) -> None:
-    if schedule.warm_up >= epochs:
+    if schedule.warm_up > epochs - 1:
         raise ValueError(
-            f"learning_rate.warm_up takes {schedule.warm_up:g} epochs, but there are {epochs}"
+            f"learning_rate.warm_up takes {schedule.warm_up:g} epochs, but of {epochs} "
+            "it must leave one; make it shorter"
         )
     if isinstance(schedule.decay, Steps):
         after = schedule.decay.after

@@ -1,5 +1,6 @@
 """The name under which a seed's training is kept: a hash of all that determines its result."""
 
+import ast
 import hashlib
 import json
 from collections.abc import Iterable
@@ -47,8 +48,32 @@ def fingerprint(variant: Variant, seed: int, arrays: Arrays) -> str:
 
 
 def code_hash(model: str) -> str:
-    """A hash over the files in `CODE` and the one that defines the model."""
-    return hash_of((*CODE, f"models/{model}.py"))
+    """A hash over the files in `CODE` and those that define the model."""
+    return hash_of((*CODE, *model_files(model)))
+
+
+def model_files(model: str) -> list[str]:
+    """The file of a model, and those beside it that it imports, directly or through each other."""
+    package = "cnn_ablations.models"
+    found: list[str] = []
+    waiting = [model]
+    while waiting:
+        file = f"models/{waiting.pop(0)}.py"
+        if file in found or not (PACKAGE / file).is_file():
+            continue
+        found.append(file)
+        for node in ast.walk(ast.parse((PACKAGE / file).read_bytes())):
+            names = [alias.name for alias in getattr(node, "names", ())]
+            if isinstance(node, ast.ImportFrom):
+                within = package if node.level == 1 else ""
+                module = ".".join(filter(None, [within, node.module]))
+                names = [module, *(f"{module}.{name}" for name in names)]
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                inside = [
+                    n.removeprefix(f"{package}.") for n in names if n.startswith(f"{package}.")
+                ]
+                waiting += [name.partition(".")[0] for name in inside]
+    return found
 
 
 def hash_of(files: Iterable[str]) -> str:
