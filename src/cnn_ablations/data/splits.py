@@ -29,7 +29,7 @@ class Images:
             self._array, self._chosen = self._array[chosen], None
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return int(self.shape[0])
 
     def __getitem__(self, positions: Any) -> UInt8s:
         """The images at these positions."""
