@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -205,6 +207,47 @@ def test_the_time_left_counts_the_epochs_of_all_seeds_without_a_result(
     now = 150.0
     report(2, {"running_train_accuracy": 0.5})
     assert told()["seconds_left"] == (1 + 3) * 10
+
+
+def unnamed_net(inputs: Any, classes: int, **_: Any) -> Any:
+    from keras import layers
+
+    return layers.Dense(classes)(layers.Dense(3)(layers.Flatten()(inputs)))
+
+
+def test_layers_without_names_are_called_the_same_whether_seeds_were_trained_or_found(
+    keras: ModuleType, project: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnn_ablations.training.network.build_function", lambda _: unnamed_net)
+    variant = load_params(project.params).variant("tiny-net")
+    variant = variant.model_copy(update={"epochs": 1, "augmentation": None})
+    train_variant(variant, project)
+    trained = project.weights(*NET).read_bytes()
+    assert b",dense," in trained
+    train_variant(variant, project)
+    assert project.weights(*NET).read_bytes() == trained
+
+
+FIND_DONE = """
+import sys
+from pathlib import Path
+from cnn_ablations.config.variants import Variant
+from cnn_ablations.paths import Paths
+from cnn_ablations.training.variant import train_variant
+train_variant(Variant.model_validate_json(sys.argv[2]), Paths(Path(sys.argv[1])))
+import keras
+print(keras.backend.backend())
+"""
+
+
+def test_where_all_seeds_are_found_a_user_s_own_settings_of_keras_have_no_part_either(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, variant, _ = finished
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    command = [sys.executable, "-c", FIND_DONE, str(paths.root), variant.model_dump_json()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == ["tensorflow"], done.stderr
 
 
 def test_named_weights_are_kernels_and_biases_in_order(keras: ModuleType) -> None:

@@ -132,9 +132,9 @@ def open_network(run: Run, seed: int) -> "keras.Model":
     from cnn_ablations.training.network import build_network
 
     path = _file(run, seed, "weights.weights.h5")
+    configure()
     import keras
 
-    configure()
     keras.utils.clear_session()  # layers have the names that they have in reports/weights
     arrays = run.arrays
     network = build_network(run.variant, arrays.image_shape, len(arrays.classes), arrays.pixel_max)

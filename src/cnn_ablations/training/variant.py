@@ -132,9 +132,9 @@ def _write_run(folders: dict[int, Path], run: Path) -> None:
 
 
 def _summed_up(variant: Variant, arrays: Arrays, folders: dict[int, Path]) -> Trained:
+    configure()
     import keras
 
-    configure()
     keras.utils.clear_session()  # layers have the names that they would have without a training
     subsets = split_arrays(arrays, variant)
     labels = {split: np.asarray(subset.labels) for split, subset in subsets.items()}
