@@ -179,15 +179,12 @@ def contradictions(result: VariantResult) -> list[Agreement]:
     if len(result.seeds) > 1:
         counted |= {f"{metric}_std": np.std(v, ddof=1) for metric, v in accuracies.items()}
     last = result.curves.groupby("seed").last().reindex(result.seeds)
-    others = (
-        {"train_loss": result.train_loss}
-        | result.losses
-        | {
-            metric: pd.to_numeric(last[metric], errors="coerce")
-            for metric in ("running_train_accuracy", "running_train_loss", "val_loss", "test_loss")
-            if metric in last
-        }
-    )
+    of_last_epoch = {
+        metric: pd.to_numeric(last[metric], errors="coerce")
+        for metric in ("running_train_accuracy", "running_train_loss", "val_loss", "test_loss")
+        if metric in last
+    }
+    others = of_last_epoch | {"train_loss": result.train_loss} | result.losses
     counted |= {m: np.median(values) for m, values in others.items() if np.isfinite(values).all()}
     wrong = {
         "metrics": [m for m, value in counted.items() if not _same(result.metrics.get(m), value)],

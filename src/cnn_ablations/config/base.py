@@ -78,6 +78,10 @@ def _sentence(error: ErrorDetails) -> str:
         return "is missing"
     if error["type"] in ("unknown_key", "value_error"):
         return message
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        kind = context["discriminator"].strip("'")
+        return f"has an unknown {kind} {context['tag']!r}; known are: {context['expected_tags']}"
     return f"is wrong: {message[0].lower()}{message[1:]}, but it is {shortly(error['input'])}"
 
 

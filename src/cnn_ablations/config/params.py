@@ -239,7 +239,7 @@ def _unrecorded(
     kept = {f"{split}_{what}" for split in evaluated for what in ("accuracy", "loss")}
     kept |= {"running_train_accuracy", "running_train_loss"}
     if not by_epoch:
-        kept |= {"train_loss", *(f"{split}_accuracy" for split in splits)}
+        kept |= {f"{split}_{what}" for split in splits for what in ("accuracy", "loss")}
         kept |= {"majority_test_accuracy"}
         kept |= {"train_val_accuracy", "majority_train_val_accuracy"} if "val" in splits else set()
     if metric not in kept:
