@@ -65,7 +65,7 @@ TEST = ("claims", "c", "tests", 0)
         (changed(-1, "published", "a", "val_accuracy"), r"published\.a\.val_accuracy is wrong"),
         (changed(0.1, "published", "a", "accuracy"), r"published\.a\.accuracy is wrong"),
         (changed([], "claims", "c", "tests"), r"claims\.c\.tests is wrong"),
-        (changed("hihger", *TEST, "kind"), r"tests\.0 is wrong: .* 'higher'"),
+        (changed("hihger", *TEST, "kind"), r"tests\.0 has an unknown kind 'hihger'; .* 'higher'"),
         (changed([], *TEST, "variants"), r"tests\.0\.variants is wrong"),
         (changed("train_loss", *TEST, "metric"), r"tests\.0\.metric is wrong"),
         (changed(1, *TEST, "vaule"), "vaule is an unknown key; known are"),
