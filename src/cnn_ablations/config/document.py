@@ -23,17 +23,16 @@ def read_document(path: Path) -> Any:
     """
     try:
         content = path.read_bytes()
-        if CONFLICT_MARKER.search(content):
-            raise UnmergedError(
-                f"{path.name} has the conflict markers of a merge: settle it in an editor, or keep "
-                f"one side with `git checkout --ours {path.name}` or `git checkout --theirs "
-                f"{path.name}`; then `cnn-ablations plan` says what is left to run"
-            )
-        return YAML(typ="safe").load(content)
-    except ProjectError:
-        raise
     except OSError as error:
         raise ProjectError(f"cannot read {path}: {error.strerror}") from None
+    if CONFLICT_MARKER.search(content):
+        raise UnmergedError(
+            f"{path.name} has the conflict markers of a merge: settle it in an editor, or keep one "
+            f"side with `git checkout --ours {path.name}` or `git checkout --theirs {path.name}`; "
+            "then `cnn-ablations plan` says what is left to run"
+        )
+    try:
+        return YAML(typ="safe").load(content)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = f"line {mark.line + 1}: {error.problem}" if mark else error.problem

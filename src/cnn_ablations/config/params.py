@@ -156,7 +156,7 @@ def _check_variant(variant: Variant, datasets: Mapping[str, Dataset]) -> None:
     if variant.dataset not in datasets:
         hint = nearest(variant.dataset, datasets)
         raise ProjectError(f"{location}.dataset: there is no data set '{variant.dataset}'{hint}")
-    for what in out_of_bounds(variant.model_dump(exclude={"factors"}) | variant.factors):
+    for what in out_of_bounds(variant.settings):
         raise ProjectError(f"{location}.{what}")
     shape, classes = datasets[variant.dataset].image_shape, len(datasets[variant.dataset].classes)
     if isinstance(variant.split, StratifiedSplit) and 1 <= variant.split.val < classes:
@@ -191,7 +191,7 @@ def _mistakes(study: Study, variants: Mapping[str, Variant]) -> Iterator[str]:
             yield f"{key}: variant '{name}' is not listed under 'variants'"
     for key in study.along:
         for variant in (variants[name] for name in study.variants if name in variants):
-            settings = variant.model_dump() | variant.factors
+            settings = variant.settings
             if key not in settings:
                 yield f"along: variant '{variant.name}' has no key '{key}'{nearest(key, settings)}"
             elif not isinstance(settings[key], int | float) and {key} >= {*variant.differences}:
