@@ -89,6 +89,14 @@ def test_a_row_is_red_then_green_then_blue_row_by_row() -> None:
     np.testing.assert_array_equal(image[1], image[0] + 1)
 
 
+def test_bytes_can_be_taken_to_be_in_another_order() -> None:
+    row = np.arange(3072).astype(np.uint8).reshape(1, -1)
+    y, x, colour = np.indices((32, 32, 3))
+    for order, place in (("pixels", 96 * y + 3 * x + colour), ("lines", 96 * y + 32 * colour + x)):
+        (image,) = rows_to_images(row, order)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(image, place.astype(np.uint8))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -17,6 +17,9 @@ from cnn_ablations.config.base import ClosedModel, nearest
 FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 """A name without folders: it is joined to a folder of this project."""
 Role = Literal["train_images", "train_labels", "test_images", "test_labels"]
+Order = Literal["planes", "pixels", "lines"]
+"""In which the bytes of an image are taken to be: all of a colour, then the next, as CIFAR-10 has
+them; or the colours of each pixel side by side; or those of each line one after another."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -71,6 +74,8 @@ class Cifar10Dataset(_Dataset):
     archive: FileName
     members: Annotated[dict[FileName, Sha256], Len(7, 7)]
     """The seven files inside the archive: what is verified, since an archive can be packed anew."""
+    order: Order = "planes"
+    """Another than the archive's mixes up colours and places, on purpose."""
 
 
 Dataset = DigitsDataset | IdxDataset | Cifar10Dataset

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn_ablations.config.datasets import Order
 from cnn_ablations.data.arrays import UInt8s
 from cnn_ablations.errors import ProjectError
 
@@ -65,14 +66,16 @@ def read_label_names(content: bytes, source: str) -> list[str]:
     return names
 
 
-def rows_to_images(rows: UInt8s) -> UInt8s:
+def rows_to_images(rows: UInt8s, order: Order = "planes") -> UInt8s:
     """Images (n, 32, 32, 3) from rows (n, 3072).
 
     The first 1,024 bytes of a row are red, the next green, the last blue; each colour runs row by
-    row through the image.
+    row through the image. Whoever takes them to be in another order gets other images.
     """
-    planes = rows.reshape(-1, 3, SIDE, SIDE)
-    return np.ascontiguousarray(np.moveaxis(planes, 1, -1))
+    axis = {"planes": 1, "lines": 2, "pixels": 3}[order]
+    shape = [SIDE, SIDE]
+    shape.insert(axis - 1, 3)
+    return np.ascontiguousarray(np.moveaxis(rows.reshape(-1, *shape), axis, -1))
 
 
 # What the seven files consist of. Opcodes with a value to keep, then those without.

@@ -81,13 +81,14 @@ def _read_cifar10(raw: Path, dataset: Cifar10Dataset) -> Parts:
             f"{names}"
         )
     train = [path for name, path in sorted(paths.items()) if "data_batch" in name]
-    return map(_read_batch, train), map(_read_batch, [paths["test_batch"]])
 
+    def read(path: Path) -> Piece:
+        content = _content(path)
+        rows, labels = read_batch(content, path.name)
+        images = rows_to_images(rows, dataset.order)
+        return Piece(images, labels, read_file_names(content, path.name))
 
-def _read_batch(path: Path) -> Piece:
-    content = _content(path)
-    rows, labels = read_batch(content, path.name)
-    return Piece(rows_to_images(rows), labels, read_file_names(content, path.name))
+    return map(read, train), map(read, [paths["test_batch"]])
 
 
 def _content(path: Path) -> bytes:
