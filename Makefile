@@ -25,7 +25,7 @@ setup: .venv/ready ## Install everything into .venv
 quickstart: setup ## Train four small networks on digits and compare them: minutes, no download
 	dvc repro explore@digits compare@quickstart
 	@echo
-	@cat reports/tables/quickstart/variants.md
+	@cat reports/tables/quickstart/claims.md
 	@echo
 	@echo "Next: open reports/notebooks/studies/quickstart.ipynb (make lab), or run a study:"
 	@echo "  . .venv/bin/activate && dvc repro compare@r2-regularisation"

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 from cnn_ablations.analysis import tables
 from cnn_ablations.analysis.claims import judge
 from cnn_ablations.analysis.edges import edges_claim
-from cnn_ablations.analysis.evidence import gather
+from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.published import compare_published
 from cnn_ablations.analysis.report import (
+    StudyTables,
     fill_tables,
     load_tables,
+    outlook_rows,
     studies_markdown,
     timings_text,
     write_report,
@@ -26,7 +29,7 @@ from cnn_ablations.paths import Paths
 
 def study(*variants: str) -> Study:
     first, second = variants
-    test = {"kind": "higher", "metric": "test_accuracy", "variants": [second], "than": [first]}
+    test = {"quantity": "test_accuracy", "of": second, "than": first}
     return Study.model_validate(
         {
             "title": f"{first} against {second}",
@@ -46,14 +49,11 @@ STUDIES = {"was-run": study("a", "b"), "to-come": study("c", "d")}
 README = """\
 # Title
 
-<!-- table:was-run -->
+<!-- table:was-run-claims -->
 old
 <!-- /table -->
 
-<!-- table:to-come --><!-- /table -->
-
-<!-- table:claims -->
-<!-- /table -->
+<!-- table:studies --><!-- /table -->
 
 the end
 """
@@ -66,7 +66,7 @@ def project(paths: Paths, write: Callable[..., None]) -> Paths:
     write("b", [0.95, 0.96, 0.94, 0.95, 0.96, 0.95])
     of_run = STUDIES["was-run"]
     results = load_results(paths, "g", of_run.variants)
-    evidence = gather(of_run, results)
+    evidence = Evidence(of_run, results)
     for name, table, show in (
         ("variants", tables.variants_table(evidence, {}), tables.variants_markdown),
         (
@@ -83,36 +83,45 @@ def project(paths: Paths, write: Callable[..., None]) -> Paths:
 
 def report(project: Paths) -> dict[str, str]:
     write_report(Params({}, {}, {}, STUDIES), project)
-    files = ("README.md", "reports/claims.md", "reports/comparison.md", "reports/comparison.csv")
+    names = ("README.md", "claims.md", "comparison.md", "comparison.csv")
+    files = ("README.md", *(f"reports/{name}" for name in names))
     return {name: (project.root / name).read_text() for name in files}
 
 
 def test_every_study_is_in_every_report(project: Paths) -> None:
     texts = report(project)
     claims = texts["reports/claims.md"]
-    assert "| b wins. | **supported** |" in claims
-    assert "| d wins. | **not run yet** |" in claims
+    assert "**Of 3 claims: 1 supported, 2 not run yet.**" in claims.split("##")[0]
+    assert "| **supported** | b wins. |" in claims
+    assert "d wins." not in claims  # a study not run yet takes a line
     comparison = texts["reports/comparison.md"]
-    ran, to_come = comparison.split("## c against d")
-    assert "**1 of 2 published figures is within seed noise; 1 is not (A).**" in ran
+    head, ran, to_come = re.split("## a against b|## c against d", comparison)
+    assert "**Of 4 published runs: 1 within seed noise, 1 outside, 2 not run yet.**" in head
+    assert "**1 of 2 published runs is within seed noise; outside: A.**" in ran
     assert "- A single run." in ran
-    assert "Not run yet." in to_come
-    assert "0 of 0" not in comparison
-    assert "A single run." not in to_come
+    assert to_come.endswith("\n\n*Not run yet.*\n")
     figures = pd.read_csv(project.root / "reports" / "comparison.csv")
     assert list(figures["study"]) == ["was-run"] * 2 + ["to-come"] * 2
-    assert list(figures["within_seed_noise"]) == ["no", "yes", "not run yet", "not run yet"]
+    assert list(figures["run"]) == ["outside", "within seed noise", "not run yet", "not run yet"]
     assert figures["reproduced"].notna().tolist() == [True, True, False, False]
+
+
+def test_the_overview_says_what_holds_and_what_is_open(project: Paths) -> None:
+    overview = report(project)["reports/README.md"]
+    assert "## Report X\n\nOf 4 published runs: 1 within" in overview
+    assert "Study to-come (1 claims): *Not run yet.*" in overview
+    (line,) = [line for line in overview.splitlines() if line.startswith("- b wins.")]
+    assert "([was-run](notebooks/studies/was-run.ipynb))" in line
+    assert overview.index("**Holds**") < overview.index(line)
 
 
 def test_the_readme_shows_the_tables_and_keeps_the_rest(project: Paths) -> None:
     readme = report(project)["README.md"]
-    assert readme.startswith("# Title\n\n<!-- table:was-run -->\n\n| variant |")
+    assert readme.startswith("# Title\n\n<!-- table:was-run-claims -->\n\n| verdict |")
     assert readme.endswith("<!-- /table -->\n\nthe end\n")
     assert "old" not in readme
-    assert "| A | – |" in readme
+    assert "| **supported** | b wins. |" in readme
     assert "*Not run yet.*" in readme
-    assert "| b wins. | **supported** |" in readme
 
 
 def test_the_report_is_idempotent(project: Paths) -> None:
@@ -129,11 +138,14 @@ def test_a_missing_readme_is_named_before_anything_is_written(project: Paths) ->
     assert not (project.root / "reports" / "claims.md").exists()
 
 
-@pytest.mark.parametrize("damage", ["unlink", "empty"])
+@pytest.mark.parametrize("damage", ["unlink", "empty", "older form"])
 def test_tables_that_are_not_whole_name_their_stage(project: Paths, damage: str) -> None:
     path = project.tables("was-run") / "claims.csv"
-    path.unlink() if damage == "unlink" else path.write_text("")
-    with pytest.raises(ProjectError, match="dvc repro compare@was-run"):
+    if damage == "unlink":
+        path.unlink()
+    else:
+        path.write_text("" if damage == "empty" else "claim,verdict\na,b\n")
+    with pytest.raises(ProjectError, match=r"not whole .* `dvc repro -s compare@was-run`"):
         report(project)
 
 
@@ -163,11 +175,9 @@ def test_a_marker_that_cannot_be_filled_is_named(text: str, message: str) -> Non
 def test_the_markers_of_this_projects_readme_can_be_filled(
     checkout: Paths, real_params: Params
 ) -> None:
-    known = {
-        f"{name}{part}" for name in real_params.studies for part in ("", "-claims", "-published")
-    }
+    known = {f"{name}-claims" for name in real_params.studies}
     text = (checkout.root / "README.md").read_text(encoding="utf-8")
-    fill_tables(text, dict.fromkeys({*known, "studies", "claims"}, ""))
+    fill_tables(text, dict.fromkeys({*known, "studies"}, ""))
 
 
 def test_the_list_of_studies_says_which_were_run_and_how_claims_fared(project: Paths) -> None:
@@ -186,7 +196,7 @@ def test_the_claim_that_no_study_tests_is_among_the_claims(project: Paths) -> No
         "photograph,kernel,flattest,steepest\na,K1,1,9\nb,K1,1,8\na,K2,1,1\nb,K2,1,3\n"
     )
     claims = report(project)["reports/claims.md"]
-    assert "differ in how strongly. | **contradicted** | With K1, " in claims
+    assert "| **contradicted** | Both kernels, K1 and K2, bring out edges" in claims
     assert "With K2, the steepest parts of two photographs are 1.0 and 3.0 times" in claims
 
 
@@ -195,7 +205,6 @@ def test_the_report_module_starts_without_a_numeric_framework() -> None:
     for module in (
         "claims",
         "evidence",
-        "findings",
         "published",
         "report",
         "results",
@@ -223,7 +232,7 @@ def test_timings_are_shown_for_trained_variants(real_params: Params, paths: Path
     file = paths.timings("quickstart", "quickstart-l2")
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"seeds": {"0": measured, "1": measured}, "provenance": []}))
-    text = timings_text(real_params, paths)
+    text = timings_text(real_params, paths, {})
     assert "| quickstart-l2 | 2 | 1.00 | – | 2.0 | 1,234 |" in text
     assert "quickstart-none" not in text
 
@@ -233,4 +242,19 @@ def test_published_minutes_stand_beside_ours(real_params: Params, paths: Paths) 
     file = paths.timings("r4", "r4-40k")
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"seeds": {"0": measured}, "provenance": []}))
-    assert "| r4-40k | 1 | 0.50 | 9.00 | 0.5 | 1,234 |" in timings_text(real_params, paths)
+    assert "| r4-40k | 1 | 0.50 | 9.00 | 0.5 | 1,234 |" in timings_text(real_params, paths, {})
+
+
+def test_what_would_decide_is_counted_in_seeds_and_minutes(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("a", [0.80, 0.81, 0.83])
+    write("b", [0.82, 0.80, 0.84])
+    of_study = study("a", "b")
+    results = load_results(paths, "g", of_study.variants)
+    claims = tables.claims_table(judge(Evidence(of_study, results)))
+    needed = claims["claim_outlook"].iloc[0]
+    assert 3 < needed < 1000
+    loaded = StudyTables(pd.DataFrame(), pd.DataFrame(), claims, was_run=True)
+    (row,) = outlook_rows({"s": loaded}, {"a": (3, 2.0), "b": (3, 1.0)})
+    assert row == f"| s | up | 3 | {needed:.0f} | {3 * (needed - 3):,.0f} |"

@@ -1,275 +1,273 @@
-import time
+import itertools
+import math
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
-from cnn_ablations.analysis import statistics
 from cnn_ablations.analysis.statistics import (
-    Estimate,
+    MOST_SEEDS,
+    Exact,
+    Mean,
+    Ranks,
     Sample,
+    collapse_p,
     contrast,
-    equivalence_p,
-    interval,
-    p_value,
-    resampled_accuracies,
-    seeds_to_decide,
-    two_sided_p,
+    holm,
+    holm_levels,
+    prediction_interval,
+    superiority,
     within_0_and_1,
 )
 
-RNG = np.random.default_rng(0)
+RNG = np.random.default_rng(5)
 
 
-def answers(accuracies: list[float], examples: int = 2000) -> statistics.Bools:
-    return RNG.random((len(accuracies), examples)) < np.array(accuracies)[:, None]
+def sample(
+    values: Any, seeds: Any = None, answers: dict[str, NDArray[Any]] | None = None, gone: Any = ()
+) -> Sample:
+    values = np.asarray(values, dtype=np.float64)
+    collapsed = np.isin(np.arange(len(values)), list(gone))
+    numbers = np.arange(len(values)) if seeds is None else np.asarray(seeds)
+    return Sample(numbers, values, collapsed, answers or {})
 
 
-def sample(correct: statistics.Bools, resamples: int = 2000) -> Sample:
-    return Sample(correct.mean(axis=1), resampled_accuracies(correct, resamples=resamples))
+def answered(correct: NDArray[Any], seeds: Any = None, examples: str = "test") -> Sample:
+    return sample(correct.mean(axis=1), seeds, {examples: correct})
 
 
-def seeds_only(values: statistics.Floats, resamples: int = 500, collapsed: int = 0) -> Sample:
-    """A sample without any scatter from examples."""
-    return Sample(values, np.tile(values, (resamples, 1)), collapsed)
+def difference(first: Sample, second: Sample) -> Any:
+    return contrast([(1.0, first), (-1.0, second)])
 
 
-def test_resampled_accuracies_scatter_like_a_binomial_proportion() -> None:
-    correct = answers([0.9, 0.5])
-    draws = resampled_accuracies(correct)
-    p = correct.mean(axis=1)
-    assert draws.shape == (statistics.RESAMPLES, 2)
-    np.testing.assert_allclose(draws.mean(axis=0), p, atol=0.001)
-    np.testing.assert_allclose(draws.std(axis=0), np.sqrt(p * (1 - p) / 2000), rtol=0.05)
+def test_without_examples_it_is_welchs_t() -> None:
+    a, b = RNG.normal(1, 1, 4), RNG.normal(0, 3, 7)
+    estimate = difference(sample(a), sample(b))
+    assert not estimate.paired
+    for side in ("greater", "less"):
+        welch = stats.ttest_ind(a, b, equal_var=False, alternative=side)
+        assert estimate.p(0, side) == pytest.approx(welch.pvalue)
+    bounds = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.9)
+    assert estimate.interval(0.05) == pytest.approx(tuple(bounds))
 
 
-def test_all_networks_meet_the_same_resampled_examples() -> None:
-    first = answers([0.8])
-    draws = resampled_accuracies(np.concatenate([first, first, ~first]), resamples=300)
-    np.testing.assert_array_equal(draws[:, 0], draws[:, 1])
-    np.testing.assert_allclose(draws[:, 0], 1 - draws[:, 2])
-    again = resampled_accuracies(first, resamples=300)
-    np.testing.assert_array_equal(draws[:, :1], again)
+def test_from_six_common_seeds_it_is_paired() -> None:
+    a, b = RNG.normal(1, 1, 8), RNG.normal(0, 1, 8)
+    estimate = difference(sample(a), sample(b, seeds=[7, 6, 5, 4, 3, 2, 9, 10]))
+    assert estimate.paired
+    together = stats.ttest_rel(a[2:8], b[[5, 4, 3, 2, 1, 0]], alternative="greater")
+    assert estimate.p(0, "greater") == pytest.approx(together.pvalue)
+    assert not difference(sample(a), sample(b, seeds=[3, 4, 5, 6, 7, 8, 9, 10])).paired
 
 
-def test_interval_of_one_seed_is_that_of_a_proportion() -> None:
-    correct = answers([0.85])
-    low, high = interval(contrast([sample(correct, statistics.RESAMPLES)]))
-    expected = stats.binomtest(int(correct.sum()), correct.size).proportion_ci(method="wilson")
-    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.002)
+def test_the_variance_is_that_of_crossed_random_effects() -> None:
+    correct = RNG.random((5, 40)) < 0.7
+    n, m = correct.shape
+    mean = answered(correct)
+    estimate = contrast([(1.0, mean)])
+    x = correct.astype(float)
+    rows, columns, all_ = x.mean(1), x.mean(0), x.mean()
+    ms_seeds = m * ((rows - all_) ** 2).sum() / (n - 1)
+    ms_examples = n * ((columns - all_) ** 2).sum() / (m - 1)
+    rest = x - rows[:, None] - columns + all_
+    ms_rest = (rest**2).sum() / ((n - 1) * (m - 1))
+    examples = max(ms_examples - ms_rest, 0)
+    assert isinstance(estimate, Mean)
+    assert estimate.variance == pytest.approx((ms_seeds + examples) / (n * m))
 
 
-def test_interval_of_accuracies_stays_between_0_and_1() -> None:
-    correct = answers([1.0, 1.0, 0.97], examples=100)
-    low, high = within_0_and_1(interval(contrast([sample(correct)])))
-    assert 0 <= low < 1
-    assert high == 1
-
-
-@pytest.mark.parametrize(("seeds", "least"), [(3, 0.88), (5, 0.92), (10, 0.9)])
-def test_interval_covers_the_true_median(seeds: int, least: float) -> None:
-    rng = np.random.default_rng(1)
-    covered = 0
+def test_variance_agrees_with_repeated_experiments() -> None:
+    """Seeds and examples drawn anew each time: the mean estimate is the true variance."""
+    found, estimated = [], []
     for _ in range(400):
-        low, high = interval(contrast([seeds_only(rng.normal(0.9, 0.01, seeds))]))
-        covered += low <= 0.9 <= high
-    assert least <= covered / 400 <= 0.995
+        seeds, examples = RNG.normal(0, 0.05, (4, 1)), RNG.normal(0, 0.2, (1, 100))
+        correct = RNG.random((4, 100)) < np.clip(0.6 + seeds + examples, 0, 1)
+        estimate = contrast([(1.0, answered(correct))])
+        assert isinstance(estimate, Mean)
+        found.append(estimate.value)
+        estimated.append(estimate.variance)
+    assert np.mean(estimated) == pytest.approx(np.var(found), rel=0.15)
 
 
-@pytest.mark.parametrize("collapse", [0.0, 0.3])
-@pytest.mark.parametrize("seeds", [3, 10])
-def test_equal_variants_are_rarely_told_apart(seeds: int, collapse: float) -> None:
-    rng = np.random.default_rng(2)
-
-    def variant() -> Sample:
-        values = rng.normal(0.8, 0.02, seeds)
-        collapsed = rng.random(seeds) < collapse
-        values[collapsed] = rng.normal(0.1, 0.001, collapsed.sum())
-        return seeds_only(values, collapsed=int(collapsed.sum()))
-
-    rejected = sum(two_sided_p(contrast([variant()], [variant()])) < 0.05 for _ in range(400))
-    assert rejected / 400 < 0.075
+def test_shared_examples_cancel_and_others_add() -> None:
+    hard = RNG.random(2000) < 0.5
+    a, b = (np.where(RNG.random((4, 2000)) < 0.05, ~hard, hard) for _ in range(2))
+    shared = difference(answered(a), answered(b, seeds=range(9, 13)))
+    apart = difference(answered(a), answered(b, range(9, 13), examples="other"))
+    assert shared.variance < 0.2 * apart.variance
 
 
-@pytest.mark.parametrize("seeds", [3, 10])
-def test_clear_differences_are_found(seeds: int) -> None:
-    rng = np.random.default_rng(3)
-    better, worse = (seeds_only(rng.normal(m, 0.003, seeds), 10_000) for m in (0.9, 0.86))
-    assert two_sided_p(contrast([better], [worse])) < 0.02
-    assert p_value(contrast([worse], [better]), 0.0, "greater") == 1
+def test_single_seeds_scatter_by_their_examples_alone() -> None:
+    a, b = RNG.random((1, 500)) < 0.8, RNG.random((1, 500)) < 0.7
+    estimate = difference(answered(a), answered(b))
+    assert estimate.variance == pytest.approx((a * 1.0 - b).var(ddof=1) / 500)
+    assert difference(sample([0.5]), sample([0.4])).p(0, "greater") == 0
 
 
-@pytest.mark.parametrize("seeds", [1, 3, 8])
-def test_p_value_and_interval_agree(seeds: int) -> None:
-    rng = np.random.default_rng(4)
-    for _ in range(25):
-        estimate = contrast(
-            [sample(answers(list(rng.normal(0.80, 0.01, seeds)), 500), 1000)],
-            [sample(answers(list(rng.normal(0.84, 0.01, seeds)), 500), 1000)],
-        )
-        p = two_sided_p(estimate)
-        if abs(p - 0.05) > 0.005:
-            low, high = interval(estimate)
-            assert (p < 0.05) == (low > 0 or high < 0)
+def test_what_diverged_decides_nothing_and_what_is_equal_is_sure() -> None:
+    assert difference(sample([np.nan, 1]), sample([0, 1])).p(0, "greater") == 1
+    same = difference(sample([1, 1, 1]), sample([0, 0, 0]))
+    assert (same.p(0, "greater"), same.p(0, "less"), same.interval(0.05)) == (0, 1, (1, 1))
 
 
-def test_the_order_of_the_sides_changes_the_sign_only() -> None:
-    first, second = sample(answers([0.9] * 3)), sample(answers([0.85] * 3))
-    forth, back = contrast([first], [second]), contrast([second], [first])
-    assert forth.value == -back.value
-    assert two_sided_p(forth) == pytest.approx(two_sided_p(back), rel=0.5)
+def test_degrees_of_freedom_are_at_least_those_of_the_seeds() -> None:
+    """Where training accuracy takes back what the examples add, nothing is left to scatter."""
+    correct = RNG.random((6, 300)) < 0.7
+    constant = sample(np.full(6, 0.1) + RNG.normal(0, 1e-6, 6), None, {"test": -1 * correct})
+    estimate = contrast([(1.0, constant)])
+    assert estimate.p(0, "greater") < 0.01
 
 
-def test_a_contrast_is_of_means_over_variants_of_medians_over_seeds() -> None:
-    a, b, c = (seeds_only(np.array(v)) for v in ([0.1, 0.8, 0.9], [0.6, 0.7, 0.9], [0.2, 0.3, 0.9]))
-    assert contrast([a, b], [c]).value == pytest.approx((0.8 + 0.7) / 2 - 0.3)
+@given(st.integers(0, 2**32 - 1), st.integers(4, 8), st.integers(4, 8), st.booleans())
+def test_ranks_are_exact(seed: int, n: int, m: int, ties: bool) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(0.5, 1, n), rng.normal(0, 1, m)
+    if ties:
+        a, b = a.round(), b.round()
+    found = Ranks(a, b, paired=False, example_variance=0).p(0, "greater") if n else 0
+    ranks = stats.rankdata([*a, *b])
+    sums = [sum(ranks[list(c)]) for c in itertools.combinations(range(n + m), n)]
+    expected = np.mean(np.array(sums) >= ranks[:n].sum() - 1e-9)
+    assert found == pytest.approx(expected)
+    within = Ranks(a, None, paired=True, example_variance=0).p(0, "greater")
+    sizes = stats.rankdata(np.abs(a))[a != 0]
+    signs = itertools.product((0, 1), repeat=len(sizes))
+    all_sums = np.array([np.dot(s, sizes) for s in signs])
+    assert within == pytest.approx(np.mean(all_sums >= sizes[a[a != 0] > 0].sum() - 1e-9))
 
 
-def test_the_variance_from_seeds_is_corrected_for_their_number() -> None:
-    """The median of three resampled values is the lowest in 7 of 27 cases, as is the highest."""
-    estimate = contrast([seeds_only(np.array([-1.0, 0.0, 1.0]), 20_000)])
-    assert estimate.seed_variances[0] == pytest.approx(14 / 27 * 3 / 2, rel=0.03)
-    assert estimate.example_variance == 0
+def test_ranks_agree_with_scipy() -> None:
+    a, b = RNG.normal(1, 1, 12), RNG.normal(0, 1, 9)
+    for side in ("greater", "less"):
+        whitney = stats.mannwhitneyu(a - 0.3, b, alternative=side, method="exact").pvalue
+        assert Ranks(a, b, False, 0).p(0.3, side) == pytest.approx(whitney)  # type: ignore[arg-type]
+        wilcoxon = stats.wilcoxon(a - 0.3, alternative=side, method="exact").pvalue
+        assert Ranks(a, None, True, 0).p(0.3, side) == pytest.approx(wilcoxon)  # type: ignore[arg-type]
+        sign = stats.binomtest(int((a > 0.3).sum()), 12, alternative=side).pvalue
+        assert Ranks(a, None, False, 0).p(0.3, side) == pytest.approx(sign)  # type: ignore[arg-type]
 
 
-def test_the_same_answers_make_no_difference() -> None:
-    one = sample(answers([0.9]))
-    estimate = contrast([one], [one])
-    assert interval(estimate) == (0, 0)
-    assert two_sided_p(estimate) == 1
-    assert equivalence_p(estimate, 0.01) < 0.001
+def test_a_collapsed_seed_lets_ranks_decide() -> None:
+    a, b = sample([0.9, 0.91, 0.92, 0.1], gone=[3]), sample([0.8, 0.81, 0.82, 0.83])
+    assert isinstance(difference(a, b), Ranks)
+    assert difference(a, b).value == pytest.approx(0.09, abs=0.011)
+    assert isinstance(difference(sample([0.9, 0.8]), b), Mean)
 
 
-def test_a_minority_of_collapsed_seeds_does_not_fool_the_median() -> None:
-    rng = np.random.default_rng(5)
-    values = rng.normal(0.85, 0.005, 10)
-    values[0] = 0.1
-    low, high = interval(contrast([seeds_only(values, 5000, collapsed=1)]))
-    assert 0.83 < low < high < 0.87
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.2, 0.1, 0.05]), st.booleans())
+def test_a_bound_is_where_p_passes_the_level(seed: int, level: float, ranks: bool) -> None:
+    rng = np.random.default_rng(seed)
+    gone = [0] if ranks else []
+    estimate = difference(
+        sample(rng.normal(0.3, 1, 9), gone=gone), sample(rng.normal(0, 1, 9), range(20, 29))
+    )
+    low, high = estimate.interval(level)
+    for bound, side, way in ((low, "greater", -1), (high, "less", 1)):
+        assert estimate.p(bound + way * 1e-6, side) <= level + 1e-9
+        assert estimate.p(bound - way * 1e-6, side) >= level - 1e-9
 
 
-GOOD = np.array([0.85, 0.86, 0.855])
-CHANCE = np.array([0.1, 0.1, 0.101])
+def test_so_few_seeds_have_no_bound_by_ranks() -> None:
+    a, b = sample([0.9, 0.91, 0.1], gone=[2]), sample([0.8, 0.81, 0.82])
+    assert difference(a, b).interval(0.01) == (-math.inf, math.inf)
+    assert 3 < difference(a, b).seeds_to_decide(0, 0.01) < MOST_SEEDS
 
 
-def fallen(values: statistics.Floats, collapsed: int) -> Sample:
-    return seeds_only(values, 10_000, collapsed=collapsed)
-
-
-@pytest.mark.parametrize(
-    ("above", "below", "limit"),
-    [
-        # Some collapsed: the permutation test, with as many seeds as each side has.
-        ([fallen(GOOD, 0)], [fallen(CHANCE, 2)], 1 / 20),
-        ([fallen(GOOD, 0)], [fallen(np.tile(CHANCE, 4)[:10], 6)], 1 / 286),
-        ([fallen(np.tile(CHANCE, 4)[:10], 6)], [fallen(GOOD, 0)], 1 / 286),
-        ([fallen(GOOD, 0)] * 2, [fallen(CHANCE, 3), fallen(CHANCE, 2)], 1 / 20),
-        ([fallen(CHANCE, 3)], [fallen(CHANCE, 3)], 1 / 20),
-        # All of one side: Barnard's test.
-        ([fallen(GOOD, 0)], [fallen(CHANCE, 3)], 1 / 64),
-        ([fallen(CHANCE, 3)], [fallen(GOOD, 0)], 1 / 64),
-        ([fallen(GOOD, 0)], [fallen(np.tile(CHANCE, 4)[:10], 10)], 3**3 * 10**10 / 13**13),
-        # Against a value: the sign test.
-        ([fallen(CHANCE, 3)], [], 1 / 8),
-        ([fallen(GOOD, 0)], [fallen(GOOD, 0)], 0),
-    ],
-)
-def test_collapsed_seeds_limit_p_values_to_those_of_an_exact_test(
-    above: list[Sample], below: list[Sample], limit: float
-) -> None:
-    estimate = contrast(above, below)
-    assert estimate.exact_limit == pytest.approx(limit)
-    side: statistics.Side = "greater" if estimate.value > 0 else "less"
-    assert p_value(estimate, 0.0, side) >= limit
-
-
-def test_the_limit_where_one_side_collapsed_is_that_of_barnards_test() -> None:
-    for n, m in ((3, 3), (3, 10), (5, 2)):
-        samples = (fallen(np.full(n, 0.9), 0), fallen(np.full(m, 0.1), m))
-        barnard = stats.barnard_exact([[0, m], [n, 0]], alternative="less", n=2**10).pvalue
-        assert statistics.exact_limit(samples[:1], samples[1:]) == pytest.approx(barnard, rel=1e-3)
-
-
-def test_three_seeds_of_which_some_collapsed_never_decide() -> None:
-    assert two_sided_p(contrast([fallen(GOOD, 0)], [fallen(CHANCE, 2)])) >= 0.1
-
-
-def test_three_seeds_tell_a_variant_that_always_collapses_from_one_that_never_does() -> None:
-    assert two_sided_p(contrast([fallen(GOOD, 0)], [fallen(CHANCE, 3)])) == pytest.approx(1 / 32)
-
-
-def test_ten_seeds_with_collapses_can_decide() -> None:
-    rng = np.random.default_rng(6)
-    values = rng.normal(0.80, 0.01, 10)
-    values[:7] = 0.1
-    mostly_collapsed = seeds_only(values, 10_000, collapsed=7)
-    better = seeds_only(rng.normal(0.85, 0.005, 10), 10_000)
-    assert two_sided_p(contrast([better], [mostly_collapsed])) < 0.001
-
-
-def test_p_values_are_never_zero() -> None:
-    far = contrast([seeds_only(np.full(10, 0.9))], [seeds_only(np.full(10, 0.1))])
-    assert two_sided_p(far) == pytest.approx(2 / 501)
+def test_ranks_are_no_surer_than_the_examples() -> None:
+    a, b = RNG.normal(0.003, 0.001, 30), RNG.normal(0, 0.001, 30)
+    assert Ranks(a, b, False, 0).p(0, "greater") < 1e-6
+    assert Ranks(a, b, False, 0.01**2).p(0, "greater") == pytest.approx(
+        stats.norm.sf(0.3), abs=0.05
+    )
 
 
 def test_equivalence_is_two_one_sided_tests() -> None:
-    near = contrast([sample(answers([0.9] * 6, 9000))], [sample(answers([0.9] * 6, 9000))])
-    assert equivalence_p(near, 0.02) < 0.01
-    assert equivalence_p(near, 0.0001) > 0.2
-    apart = contrast([sample(answers([0.91] * 6, 9000))], [sample(answers([0.9] * 6, 9000))])
-    margin = interval(apart, confidence=0.9)[1]
-    assert equivalence_p(apart, margin * 1.02) < 0.05 < equivalence_p(apart, margin * 0.98)
+    estimate = difference(sample([0.1, 0.2, 0.15]), sample([0.12, 0.18, 0.16]))
+    assert estimate.within(0.3) == max(estimate.p(-0.3, "greater"), estimate.p(0.3, "less"))
+    assert estimate.within(0.3) < 0.05 < estimate.within(0.01)
 
 
-def test_mcnemar_is_a_binomial_test_of_the_discordant_answers() -> None:
-    first, second = answers([0.9])[0], answers([0.88])[0]
-    only_first, only_second = (first & ~second).sum(), (~first & second).sum()
-    expected = stats.binomtest(int(only_first), int(only_first + only_second)).pvalue
-    assert statistics.mcnemar_p(first, second) == pytest.approx(expected)
-    assert statistics.mcnemar_p(first, first) == 1
+@pytest.mark.parametrize("scatter", [0.01, 0.02])
+def test_as_many_seeds_as_it_names_decide_four_times_in_five(scatter: float) -> None:
+    pilot = [scatter, -scatter, scatter * 0.7, -scatter * 0.7]  # a sample of about that scatter
+    spread = float(np.std(pilot, ddof=1))
+    estimate = difference(sample(np.array(pilot) + 0.01), sample(pilot, range(9, 13)))
+    n = int(estimate.seeds_to_decide(0.0, 0.05))
+    decided = [
+        difference(
+            sample(RNG.normal(0.01, spread, n)), sample(RNG.normal(0, spread, n), range(n, 2 * n))
+        ).p(0, "greater")
+        < 0.05
+        for _ in range(500)
+    ]
+    assert 0.72 < np.mean(decided) < 0.9
+
+
+def test_only_the_examples_can_leave_it_open_for_ever() -> None:
+    wide = difference(sample(RNG.normal(0.001, 1, 5)), sample(RNG.normal(0, 1, 5), range(9, 14)))
+    assert wide.seeds_to_decide(wide.value - 1e-4, 0.05) == MOST_SEEDS
+    first, second = (np.tile(RNG.random(30) < 0.7, (3, 1)) for _ in range(2))
+    few = difference(answered(first), answered(second, range(9, 12)))
+    assert few.seeds_to_decide(few.value + 0.01, 0.05) == math.inf
+
+
+def test_what_chance_cannot_touch() -> None:
+    exact = Exact(2.0)
+    assert (exact.p(1, "greater"), exact.p(2, "greater"), exact.p(1, "less")) == (0, 1, 1)
+    assert exact.interval(0.05) is None
+    assert exact.seeds == ()
+
+
+def test_how_often_one_run_beats_one() -> None:
+    assert superiority(np.array([3.0, 4]), np.array([1.0, 2]), 0.05)[0] == 1
+    found, low, high = superiority(np.array([1.0, 2, 2]), np.array([2.0, 2, 3]), 0.05)
+    assert found == pytest.approx(2 / 9)  # four ties of nine, which count by half
+    assert 0 < low < found < high < 1
+    all_, low, high = superiority(np.arange(5) + 9.0, np.arange(5.0), 0.025)
+    assert (all_, high) == (1, 1)
+    assert 0.5 < low < 1
+    assert superiority(np.arange(5.0), np.arange(5) + 9.0, 0.025)[0] == 0
+
+
+def test_the_interval_of_how_often_covers() -> None:
+    truth = stats.norm.cdf(1 / math.sqrt(2))
+    covered = []
+    for _ in range(500):
+        _, low, high = superiority(RNG.normal(1, 1, 8), RNG.normal(0, 1, 8), 0.025)
+        covered.append(low <= truth <= high)
+    assert 0.92 < np.mean(covered) <= 0.99
+
+
+def test_rates_of_collapse_are_compared_exactly() -> None:
+    none, all_ = np.zeros(6, bool), np.ones(6, bool)
+    assert collapse_p(none, none) == 1
+    assert collapse_p(none, all_) < 0.01
+    assert collapse_p(none, np.array([True, False, False, False, False, False])) > 0.3
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.001, 0.2))
+def test_levels_and_corrected_p_values_agree(p_values: list[float], level: float) -> None:
+    levels = holm_levels(p_values, level)
+    for p, corrected, of_this in zip(p_values, holm(p_values), levels, strict=True):
+        if abs(corrected - level) > 1e-9:
+            assert (p < of_this) == (corrected < level)
+    assert (holm([]), holm_levels([], level)) == ([], [])
 
 
 def test_holm() -> None:
-    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert statistics.holm([]) == []
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm_levels([0.01, 0.04, 0.03], 0.05) == pytest.approx([0.05 / 3, 0.025, 0.025])
 
 
-def test_prediction_interval_is_students() -> None:
-    values = np.array([0.80, 0.82, 0.85, 0.81])
-    scale = values.std(ddof=1) * np.sqrt(1 + 1 / 4)
-    expected = stats.t.interval(0.95, 3, loc=values.mean(), scale=scale)
-    assert statistics.prediction_interval(values) == pytest.approx(expected)
-
-
-def test_seeds_to_decide_is_the_textbook_sample_size() -> None:
-    """Medians of normal values have pi / 2 times the variance of means; z of 5 % and of 80 %.
-
-    The bootstrap overestimates the variance of a median of few values by up to a half.
-    """
-    rng = np.random.default_rng(8)
-
-    def needed(distance: float) -> float:
-        guesses = []
-        for _ in range(40):
-            pair = [seeds_only(rng.normal(mean, 0.01, 25)) for mean in (0.8 + distance, 0.8)]
-            guesses.append(seeds_to_decide(contrast(pair[:1], pair[1:]), distance, level=0.025))
-        return float(np.median(np.array(guesses, dtype=float)))
-
-    textbook = np.pi / 2 * 2 * (1.96 + 0.84) ** 2
-    assert 0.8 < needed(0.005) / (4 * textbook) < 1.6
-    assert 0.8 < needed(0.0025) / (16 * textbook) < 1.6
-
-
-def test_no_number_of_seeds_makes_up_for_few_examples() -> None:
-    estimate = Estimate(0.01, np.zeros(10), (3, 3), (0.0, 0.0), 0.01**2)
-    assert seeds_to_decide(estimate, 0.01, level=0.025) is None
-    assert seeds_to_decide(estimate, 0.1, level=0.025) == 4
-
-
-def test_a_comparison_of_ten_seeds_on_9000_examples_is_fast() -> None:
-    samples = [sample(answers([0.87] * 10, 9000), statistics.RESAMPLES) for _ in range(2)]
-    start = time.process_time()
-    estimate = contrast(samples[:1], samples[1:])
-    two_sided_p(estimate)
-    interval(estimate)
-    assert time.process_time() - start < 1
+def test_one_more_run_falls_into_the_prediction_interval() -> None:
+    inside = []
+    for _ in range(2000):
+        *known, one_more = RNG.normal(0, 1, 6)
+        low, high = prediction_interval(np.array(known))
+        inside.append(low <= one_more <= high)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.015)
+    assert within_0_and_1((-0.1, 1.2)) == (0, 1)

@@ -7,16 +7,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cnn_ablations.analysis.evidence import gather
+from cnn_ablations.analysis.claims import judge
+from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.results import load_results
 from cnn_ablations.analysis.study import (
-    cost_measure,
-    introduction,
+    choices_text,
+    headline,
     recipe_and_differences,
     study_parameters,
     tally,
     variants_along,
 )
+from cnn_ablations.analysis.tables import claims_table
 from cnn_ablations.config.params import Params
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
@@ -48,7 +50,8 @@ def write_quickstart(write: Callable[..., None]) -> None:
 
 
 def test_the_parameter_is_the_name_of_a_study(real_params: Params) -> None:
-    assert study_parameters(real_params, "r2-regularisation") == {"name": "r2-regularisation"}
+    parameters = study_parameters(real_params, "r2-regularisation")
+    assert parameters == {"name": "r2-regularisation", "write": True}
     with pytest.raises(ProjectError, match="there is no study 'r9'"):
         study_parameters(real_params, "r9")
 
@@ -72,12 +75,12 @@ def test_cost_is_that_of_an_image_where_trainings_see_equally_many(
 ) -> None:
     for name, of_image, seen in zip("ab", flops, images, strict=True):
         write(name, [0.8, 0.9], flops=of_image, images=seen)
-    evidence = gather(real_params.study("quickstart"), load_results(paths, "g", "ab"))
-    assert cost_measure(evidence) == measure
+    evidence = Evidence(real_params.study("quickstart"), load_results(paths, "g", "ab"))
+    assert evidence.cost_measure() == measure
 
 
 def test_a_study_not_run_yet_has_no_cost(real_params: Params) -> None:
-    assert cost_measure(gather(real_params.study("quickstart"), {})) is None
+    assert Evidence(real_params.study("quickstart"), {}).cost_measure() is None
 
 
 def test_a_variant_differs_in_what_its_protocol_does_not_say(real_params: Params) -> None:
@@ -89,15 +92,30 @@ def test_a_variant_differs_in_what_its_protocol_does_not_say(real_params: Params
     assert differences["r2-1conv-l2"] == {"l2": 0.01, "l2_on": ["conv"]}
 
 
-def test_the_introduction_tells_who_says_what_and_whose_choice_it_is(real_params: Params) -> None:
+def test_the_head_asks_and_answers(
+    paths: Paths, write: Callable[..., None], real_params: Params
+) -> None:
+    write_quickstart(write)
+    study = real_params.study("quickstart")
+    results = load_results(paths, "quickstart", study.variants)
+    verdicts = judge(Evidence(study, results))
+    lines = headline(study, "quickstart", claims_table(verdicts)).splitlines()
+    assert lines[0] == f"# {study.title}"
+    assert study.question in lines[2]
+    shown = zip(lines[4:], verdicts, strict=True)
+    for line, of_claim in shown:
+        verdict = of_claim.verdict[0].upper() + of_claim.verdict[1:]
+        assert line == f"- **{verdict}.** {of_claim.claim.statement} *{of_claim.summary}*"
+    not_run = headline(study, "x", claims_table(judge(Evidence(study, {}))))
+    assert "*Not run yet*: `dvc repro compare@x`" in not_run
+
+
+def test_whose_claims_and_choices_they_are_is_told(real_params: Params) -> None:
     study = real_params.study("r2-regularisation")
-    text = introduction(study, "r2-regularisation", was_run=True)
-    assert study.question in text
-    assert "What report R2 says:" in text
-    assert all(claim.statement in text for claim in study.claims.values())
+    text = choices_text(study)
+    assert "The claims are those of report R2" in text
     assert all(choice in text for choice in study.choices)
-    assert "Not run yet" not in text
-    assert "dvc repro compare@x" in introduction(study, "x", was_run=False)
+    assert choices_text(real_params.study("quickstart")) == ""
 
 
 @pytest.fixture
@@ -114,6 +132,9 @@ def test_the_notebook_writes_tables_and_figures(
 ) -> None:
     write_quickstart(write)
     parameters = study_parameters(real_params, "quickstart")
+    execute(template, {**parameters, "write": False})
+    assert not paths.tables("quickstart").exists()  # by hand, nothing in reports/ changes
+    assert not paths.figures("quickstart").exists()
     execute(template, parameters)
     written = {path.name: path.read_bytes() for path in _files(paths)}
     assert set(written) == {
@@ -157,28 +178,17 @@ def test_variants_stand_by_the_only_key_that_they_set(real_params: Params) -> No
     }
 
 
-@pytest.mark.parametrize(
-    ("within", "sentence"),
-    [
-        (["yes", "yes"], "**All 2 published figures are within seed noise.**"),
-        (["yes", "no", "no"], "**1 of 3 published figures is within seed noise; 2 are not (A).**"),
-        (
-            ["yes", "yes", "unknown"],
-            "**2 of 3 published figures are within seed noise; of 1 it cannot be told.**",
-        ),
-    ],
-)
-def test_published_figures_are_counted(within: list[str], sentence: str) -> None:
-    assert tally(pd.DataFrame({"label": "A", "within_seed_noise": within})) == sentence
-
-
-def test_a_claim_of_somebody_else_is_not_put_into_the_mouth_of_the_report(
-    real_params: Params,
-) -> None:
-    text = introduction(real_params.study("r4-depth"), "r4-depth", was_run=True)
-    said, asked = text.split("What this project asks:")
-    assert "as the report compares them" in said
-    assert "On equal data" in asked
+def test_published_runs_are_counted() -> None:
+    published = pd.DataFrame(
+        {
+            "variant": ["a", "a", "b", "c"],
+            "label": ["A", "A", "B", "C"],
+            "run": ["within seed noise", "within seed noise", "outside", "too few seeds to say"],
+        }
+    )
+    assert tally(published) == (
+        "1 of 3 published runs is within seed noise; outside: B; too few seeds to say: C."
+    )
 
 
 def test_the_notebook_of_a_study_not_run_yet_says_so(

@@ -6,7 +6,7 @@ import pytest
 
 from cnn_ablations.analysis import tables
 from cnn_ablations.analysis.claims import judge
-from cnn_ablations.analysis.evidence import gather
+from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.published import compare_published
 from cnn_ablations.analysis.results import load_results
 from cnn_ablations.config.studies import Study
@@ -25,13 +25,8 @@ STUDY = Study.model_validate(
                 "statement": "b is better.",
                 "remark": "by far",
                 "tests": [
-                    {
-                        "kind": "higher",
-                        "metric": "test_accuracy",
-                        "variants": ["b"],
-                        "than": ["a"],
-                    },
-                    {"kind": "costs_more", "variants": ["b"], "than": ["a"]},
+                    {"quantity": "test_accuracy", "of": "b", "than": "a"},
+                    {"quantity": "flops", "of": "b", "than": "a"},
                 ],
             }
         },
@@ -48,7 +43,7 @@ def shown(paths: Paths, write: Callable[..., None]) -> dict[str, pd.DataFrame]:
 
 def build(paths: Paths) -> dict[str, pd.DataFrame]:
     results = load_results(paths, "g", STUDY.variants)
-    evidence = gather(STUDY, results)
+    evidence = Evidence(STUDY, results)
     return {
         "variants": tables.variants_table(evidence, {"b": {"l2": 0.1, "l2_on": ["conv"]}}),
         "published": tables.published_table(STUDY, compare_published(STUDY, results)),
@@ -65,7 +60,7 @@ def test_variants(shown: dict[str, pd.DataFrame]) -> None:
     first, second = cells(markdown, 0), cells(markdown, 1)
     assert first[:4] == ["None", "–", "333,333", "1.00"]
     assert first[5].startswith("80.00 (")
-    assert first[-2:] == ["3", "1"]
+    assert first[-1] == "3, 1 collapsed"
     assert second[:2] == ["x \\| y", "`l2: 0.1, l2_on: [conv]`"]
     assert second[5] == "–"
     row = shown["variants"].loc[1]
@@ -75,9 +70,9 @@ def test_variants(shown: dict[str, pd.DataFrame]) -> None:
 def test_published(shown: dict[str, pd.DataFrame]) -> None:
     markdown = tables.published_markdown(shown["published"])
     loss, accuracy = cells(markdown, 0), cells(markdown, 1)
-    assert loss[2] == "0.5000"
-    assert accuracy[1:5] == ["validation accuracy", "95.00", "80.00", "−15.00"]
-    assert accuracy[-2:] == ["1 of 3", "no"]
+    assert loss[:4] == ["None", "too few seeds to say", "validation loss", "0.5000"]
+    assert accuracy[:6] == ["", "", "validation accuracy", "95.00", "80.00", "−15.00"]
+    assert accuracy[-1] == "1 of 3"
     assert tables.MARK not in markdown
 
 
@@ -87,14 +82,14 @@ def test_a_median_that_collapsed_seeds_draw_out_of_its_interval_is_marked(
     write("a", [0.80, 0.81, 0.10, 0.10, 0.10])
     write("b", [0.95, 0.96, 0.94])
     markdown = tables.published_markdown(build(paths)["published"])
-    assert cells(markdown, 1)[3] == f"10.25{tables.MARK}"
+    assert cells(markdown, 1)[4] == f"10.25{tables.MARK}"
     assert markdown.endswith(f"\n\n{tables.MARK_NOTE}")
 
 
 def test_a_claim_that_is_not_the_sources_says_whose_it_is() -> None:
     claims = pd.DataFrame({"claim": ["c", "d"], "statement": "S.", "source": ["this project", "X"]})
     claims = claims.assign(claim_verdict="v", claim_sentence="s")
-    asked, said = (cells(tables.claims_markdown(claims), row)[0] for row in (0, 1))
+    asked, said = (cells(tables.claims_markdown(claims), row)[1] for row in (0, 1))
     assert (asked, said) == ("S. (Asked by this project.)", "S. (Said by X.)")
 
 
@@ -108,34 +103,39 @@ def test_numbers_read_back_are_rounded_as_in_sentences(tmp_path: Path) -> None:
 def test_claims(shown: dict[str, pd.DataFrame]) -> None:
     claims = shown["claims"]
     assert list(claims["test"]) == [1, 2]
-    assert claims["p"].isna().tolist() == [False, True]
-    assert cells(tables.claims_markdown(claims), 0)[:2] == ["b is better.", "**undecided**"]
+    assert claims["claim_verdict"].nunique() == 1
+    verdict, statement, sentence = cells(tables.claims_markdown(claims), 0)
+    assert (verdict, statement) == (f"**{claims['claim_verdict'][0]}**", "b is better.")
+    assert sentence == claims["claim_sentence"][0].replace("|", "\\|")
     accuracy, cost = (cells(tables.judgements_markdown(claims), row) for row in (0, 1))
-    assert accuracy[:3] == ["up", "higher: b / a, test accuracy", "15.00"]
-    assert cost[1:5] == ["costs more: b / a, `measure: flops`", "×\u00a02.50", "–", "–"]
-    assert accuracy[3].count("\u00a0to\u00a0") == 1  # an interval stays on one line
+    assert accuracy[:2] == ["up", "test accuracy: b / a"]
+    assert accuracy[3].endswith("\u00a0points") or accuracy[3].endswith(" points")
+    assert "\u00a0to\u00a0" in accuracy[4]  # an interval stays on one line
+    assert accuracy[-1].startswith("100 %")
+    assert cost[:4] == ["", "flops: b / a", "supported", "×\u00a02.50"]
+    assert set(cost[4:]) == {"–"}
 
 
 def test_a_test_is_shown_with_its_settings(
     paths: Paths, write: Callable[..., None], shown: dict[str, pd.DataFrame]
 ) -> None:
     write("c", [0.9, 0.8, 0.7])
-    ahead = {"kind": "ahead", "metric": "running_train_accuracy", "epoch": 2}
-    own = {"kind": "similar", "metric": "val_accuracy", "than_metric": "test_accuracy"}
     tests = [
-        {**ahead, "variants": ["c"], "than": ["a"]},
-        {**own, "variants": ["c"], "than": ["c"]},
+        {"quantity": "running_train_accuracy", "epoch": 2, "of": "c", "than": "a"},
+        {"quantity": "val_accuracy", "than_quantity": "test_accuracy", "of": "c", "than": "c"},
+        {"quantity": "test_accuracy", "of": "c", "than": 0.5, "within": 0.1},
     ]
     claims = {"early": {"statement": "c is ahead.", "tests": tests}}
     study = Study.model_validate(
         {**STUDY.model_dump(), "variants": {"a": "a", "c": "c"}, "published": {}, "claims": claims}
     )
-    evidence = gather(study, load_results(paths, "g", study.variants))
+    evidence = Evidence(study, load_results(paths, "g", study.variants))
     table = tables.judgements_markdown(tables.claims_table(judge(evidence)))
-    assert cells(table, 0)[1] == "ahead: c / a, training accuracy, `epoch: 2`"
-    assert cells(table, 1)[1] == (
-        "similar: c / c, validation accuracy, `than_metric: test_accuracy`"
-    )
+    assert [cells(table, row)[1] for row in range(3)] == [
+        "training accuracy: c / a, `epoch: 2`",
+        "validation accuracy: c / c, `than_quantity: test_accuracy`",
+        "test accuracy: c, `than: 0.5, within: 0.1`",
+    ]
 
 
 def test_a_table_read_back_looks_the_same(shown: dict[str, pd.DataFrame], tmp_path: Path) -> None:
@@ -153,6 +153,6 @@ def test_a_table_read_back_looks_the_same(shown: dict[str, pd.DataFrame], tmp_pa
 def test_a_study_not_run_yet_has_the_same_tables_without_results(paths: Paths) -> None:
     empty = build(paths)
     assert cells(tables.variants_markdown(empty["variants"]), 1)[0] == "x \\| y"
-    assert cells(tables.published_markdown(empty["published"]), 0)[-2:] == ["–", "not run yet"]
-    assert cells(tables.claims_markdown(empty["claims"]), 0)[1] == "**not run yet**"
+    assert cells(tables.published_markdown(empty["published"]), 0)[1] == "not run yet"
+    assert cells(tables.claims_markdown(empty["claims"]), 0)[0] == "**not run yet**"
     assert tables.judgements_markdown(empty["claims"]) == ""

@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 
-from cnn_ablations.analysis.findings import KINDS
 from cnn_ablations.config.base import validated
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.studies import Study, study_variants
@@ -20,9 +19,7 @@ VALID: dict[str, Any] = {
     "claims": {
         "c": {
             "statement": "s",
-            "tests": [
-                {"kind": "higher", "metric": "val_accuracy", "variants": ["a"], "than": ["b"]}
-            ],
+            "tests": [{"quantity": "val_accuracy", "of": ["a"], "than": ["b"]}],
         }
     },
 }
@@ -58,25 +55,41 @@ TEST = ("claims", "c", "tests", 0)
         (changed(0, "margin"), r"studies\.s\.margin is wrong: .* greater than 0"),
         (changed(89.69, "published", "a", "val_accuracy"), "val_accuracy 89.69 for a .* fractions"),
         (changed(0, "published_minutes", "b"), r"published_minutes\.b is wrong"),
-        (
-            changed({"kind": "costs_more", "variants": ["a"], "than": ["b"], "at_least": 1}, *TEST),
-            r"tests\.0\.at_least is wrong",
-        ),
         (changed(-1, "published", "a", "val_accuracy"), r"published\.a\.val_accuracy is wrong"),
         (changed(0.1, "published", "a", "accuracy"), r"published\.a\.accuracy is wrong"),
         (changed([], "claims", "c", "tests"), r"claims\.c\.tests is wrong"),
-        (changed("hihger", *TEST, "kind"), r"tests\.0 has an unknown kind 'hihger'; .* 'higher'"),
-        (changed([], *TEST, "variants"), r"tests\.0\.variants is wrong"),
-        (changed("train_loss", *TEST, "metric"), r"tests\.0\.metric is wrong"),
-        (changed(1, *TEST, "vaule"), "vaule is an unknown key; known are"),
-        (changed([], "choises"), "choises is an unknown key; did you mean 'choices'"),
         (
-            changed(
-                {"kind": "reaches", "metric": "val_accuracy", "variants": ["a"], "value": 89.2},
-                *TEST,
-            ),
-            r"tests\.0\.value is wrong",
+            changed("vla_accuracy", *TEST, "quantity"),
+            r"tests\.0\.quantity is wrong: .* 'val_accuracy'",
         ),
+        (changed([], *TEST, "of"), r"tests\.0\.of is wrong"),
+        (changed(1, *TEST, "vaule"), "vaule is an unknown key; known are"),
+        (changed({"quantity": "gap"}, *TEST), r"tests\.0 needs either 'of' or 'along'"),
+        (changed(["a", "b"], *TEST, "along"), r"tests\.0 needs either 'of' or 'along'"),
+        (changed({"quantity": "gap", "along": ["a"]}, *TEST), r"tests\.0\.along is wrong"),
+        (
+            changed({"quantity": "gap", "along": ["a", "b"], "than": "b"}, *TEST),
+            r"tests\.0 has 'along', which compares",
+        ),
+        (
+            changed({"quantity": "gap", "of": "a", "above": 0, "below": 1}, *TEST),
+            "only one of 'above', 'below' and 'within'",
+        ),
+        (changed("maring", *TEST, "above"), r"tests\.0\.above is wrong"),
+        (changed(0, *TEST, "within"), r"tests\.0\.within is wrong"),
+        (changed({"quantity": "gap", "of": "a", "epoch": 3}, *TEST), "known after training only"),
+        (
+            changed({"quantity": "val_loss", "of": "a", "epoch": 3, "after": 2}, *TEST),
+            "only one of 'epoch' and 'after'",
+        ),
+        (changed({"quantity": "tail", "of": "a"}, *TEST), "needs 'layers'"),
+        (changed(["conv1"], *TEST, "layers"), "needs 'layers' where .* only there"),
+        (
+            changed({"quantity": "gap", "of": "a", "than_quantity": "val_accuracy"}, *TEST),
+            "only accuracies can be compared so",
+        ),
+        (changed({"quantity": "flops", "of": "a", "above": 2}, *TEST), "which needs variants"),
+        (changed([], "choises"), "choises is an unknown key; did you mean 'choices'"),
     ],
 )
 def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:
@@ -95,13 +108,10 @@ def test_every_mention_of_a_variant_is_found() -> None:
     ]
 
 
-def test_every_kind_of_test_has_its_function(real_params: Params) -> None:
-    kinds = {
-        t.kind for s in real_params.studies.values() for c in s.claims.values() for t in c.tests
-    }
-    assert kinds <= set(KINDS)
-    schema = Study.model_json_schema()["$defs"]["Claim"]["properties"]["tests"]["items"]
-    assert set(schema["discriminator"]["mapping"]) == set(KINDS)
+def test_variants_can_be_a_list_and_one_variant_needs_no_list() -> None:
+    study = parse(changed(["a", "b"], "variants"))
+    assert study.labels == {"a": "a", "b": "b"}
+    assert parse(changed("a", *TEST, "of")) == parse(VALID)
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,58 @@
-"""The claims of a study, judged: verdicts in plain words from what their tests found."""
+"""The claims of a study, judged: verdicts in plain words from what their tests found.
 
+A claim whose tests must all hold is an intersection-union test (Berger, Technometrics 24, 1982): p
+of its support is the largest of its tests', p of its contradiction k times the smallest. All are
+one-sided. Holm's procedure corrects for the claims of a study, and intervals are those of the level
+at which a claim is decided, so that an interval and a verdict never disagree.
+"""
+
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from cnn_ablations.analysis import statistics
-from cnn_ablations.analysis.evidence import Evidence
-from cnn_ablations.analysis.findings import KINDS, Finding
+from cnn_ablations.analysis.evidence import Evidence, statement, unit
 from cnn_ablations.analysis.statistics import Estimate
-from cnn_ablations.analysis.wording import measure, p_text, points
-from cnn_ablations.config.studies import Claim, Test
+from cnn_ablations.analysis.wording import Unit, measure, p_text
+from cnn_ablations.config.studies import ACCURACIES, RATIOS, Claim, Test
 
 LEVEL = 0.05
-MANY_SEEDS = 1000
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+NO_DIFFERENCE = "no difference that matters"
 NOT_RUN = "not run yet"
 ON_THIS_SEED = " on this seed"
+VERDICTS = (SUPPORTED, CONTRADICTED, NO_DIFFERENCE, UNDECIDED, NOT_RUN)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the data say about one test, before any correction."""
+
+    test: Test
+    estimate: Estimate
+    null: float
+    """What the quantity is compared with: a value, or a difference from the others."""
+    centre: float
+    """The value that it is to be near, where it is; else 0."""
+    p_for: float
+    p_against: float
+    p_no_difference: float
+    """That a difference of accuracies is smaller than the study's margin; 1 of other quantities."""
+    margin: float
+
+    @property
+    def one_seed(self) -> bool:
+        return min(self.estimate.seeds, default=2) == 1
+
+    def outlook(self, level: float) -> float:
+        """How many seeds of each variant would show what is likely here: see `seeds_to_decide`."""
+        value, nulls = self.estimate.value, [self.null]
+        if self.test.within is not None:
+            nulls = [self.centre + math.copysign(self.null, value - self.centre)]
+        elif self.p_no_difference < 1 and abs(value) < self.margin:
+            nulls.append(math.copysign(self.margin, value))
+        return min(self.estimate.seeds_to_decide(null, level) for null in nulls)
 
 
 @dataclass(frozen=True)
@@ -23,14 +60,26 @@ class Judgement:
     """One test of a claim, with its verdict."""
 
     test: Test
-    finding: Finding
-    p_holm: float | None
+    value: float
+    unit: Unit
+    interval: tuple[float, float] | None
+    """None where nothing is left to chance, or all of it, to a single seed."""
+    p_for: float
+    p_against: float
     verdict: str
     seeds: int | None
     """The fewest of any variant in it; None where seeds play no part."""
-    seeds_to_decide: int | None
-    """About how many might decide; None unless undecided, or where no number would."""
+    paired: bool
+    beats: tuple[float, float, float] | None
+    """How likely one run beats one of the others, with its interval: of two variants."""
+    outlook: float | None
+    """How many seeds of each variant would decide it; None unless undecided, infinite where it is
+    the images that leave it open.
+    """
+    summary: str
+    """The effect and how sure it is, in a sentence."""
     sentence: str
+    """The same with p, seeds and what collapsed."""
 
 
 @dataclass(frozen=True)
@@ -40,120 +89,275 @@ class ClaimResult:
     name: str
     claim: Claim
     verdict: str
+    summary: str
+    """What the decisive test found, and what would decide the claim, if it is undecided."""
     sentence: str
+    """The same with p, seeds and what collapsed."""
+    p: float | None = None
+    """Of the verdict, corrected for the study's claims; None where nothing is left to chance."""
+    outlook: float | None = None
+    """As of `Judgement`: what the claim as a whole needs."""
     judgements: tuple[Judgement, ...] = ()
 
 
 def judge(evidence: Evidence) -> list[ClaimResult]:
-    """A verdict on each claim of the study, p values corrected over all of its tests.
+    """A verdict on each claim of the study.
 
-    Raises ProjectError where a test is about a split that a variant does not have.
+    Raises ProjectError where a test is about what a variant did not record.
     """
     claims = evidence.study.claims
     if not evidence.results:
+        sentence = "The study has not been run yet."
         return [
-            ClaimResult(name, claim, NOT_RUN, "The study has not been run yet.")
-            for name, claim in claims.items()
+            ClaimResult(name, claim, NOT_RUN, sentence, sentence) for name, claim in claims.items()
         ]
-    findings = {
-        (name, i): KINDS[test.kind](evidence, test)
+    found = {
+        name: [find(evidence, step) for test in claim.tests for step in test.steps()]
         for name, claim in claims.items()
-        for i, test in enumerate(claim.tests)
     }
-    uncorrected = {key: finding.p for key, finding in findings.items() if finding.p is not None}
-    corrected = dict(zip(uncorrected, statistics.holm(list(uncorrected.values())), strict=True))
-    level = LEVEL / max(len(uncorrected), 1)
+    uncertain = [
+        name for name, findings in found.items() if any(f.estimate.seeds for f in findings)
+    ]
+    p_values = [min(_p_values(found[name])) for name in uncertain]
+    levels = dict(zip(uncertain, statistics.holm_levels(p_values, LEVEL), strict=True))
+    corrected = dict(zip(uncertain, statistics.holm(p_values), strict=True))
     return [
-        _conclude(
-            name,
-            claim,
-            [
-                _judge(evidence, test, findings[name, i], corrected.get((name, i)), level)
-                for i, test in enumerate(claim.tests)
-            ],
-        )
+        _conclude(evidence, name, claim, found[name], levels.get(name, LEVEL), corrected.get(name))
         for name, claim in claims.items()
     ]
 
 
-def _judge(
-    evidence: Evidence, test: Test, finding: Finding, p_holm: float | None, level: float
-) -> Judgement:
-    verdict = SUPPORTED if finding.holds else CONTRADICTED
-    estimate, interval = finding.estimate, finding.interval
-    if estimate is None or interval is None:
-        seeds = min(estimate.seeds) if estimate else None
-        verdict += ON_THIS_SEED if seeds == 1 else ""
-        sentence = f"{finding.statement}{' (1 seed)' if seeds == 1 else ''}{finding.condition}."
-        return Judgement(test, finding, p_holm, verdict, seeds, None, sentence)
-    seeds, more = min(estimate.seeds), None
-    low, high = (measure(bound, finding.unit) for bound in interval)
-    sentence = (
-        f"{finding.statement} (95 % interval {low} to {high}; {p_text(p_holm)}; {_seeds(estimate)})"
-        f"{finding.condition}."
-    )
-    if p_holm is None or p_holm >= LEVEL:
-        verdict = UNDECIDED
-        if seeds > 1:
-            more = statistics.seeds_to_decide(estimate, finding.distance, level / finding.tails)
-        if p_holm is not None and finding.p is not None and finding.p < LEVEL:
-            sentence += (
-                f" Undecided only once corrected for all tests (p = {finding.p:.3f} before)."
-            )
-        else:
-            sentence += f" Undecided: {_outlook(evidence, finding, seeds, more)}."
-    elif seeds == 1:
-        verdict += ON_THIS_SEED
-    sentence += _collapses(evidence, test)
-    return Judgement(test, finding, p_holm, verdict, seeds, more, sentence)
-
-
-def _conclude(name: str, claim: Claim, judgements: list[Judgement]) -> ClaimResult:
-    """Contradicted if one test is, else undecided if one test is, else supported. The sentence is
-    that of the decisive test: the firmest against the claim, or the weakest link for it.
-    """
-    against = [j for j in judgements if j.verdict.startswith(CONTRADICTED)]
-    undecided = [j for j in judgements if j.verdict == UNDECIDED]
-    if against:
-        decisive = min(against, key=lambda j: (j.seeds == 1, j.p_holm or 0))
+def find(evidence: Evidence, test: Test) -> Finding:
+    """Compare the quantity of a test with what it is to be above, below, or near."""
+    estimate, margin = evidence.estimate(test), evidence.study.margin
+    wanted = next((x for x in (test.above, test.below, test.within) if x is not None), None)
+    threshold = margin if wanted == "margin" else wanted
+    if test.quantity in RATIOS:
+        threshold = math.log(threshold or 1.0)
+    centre = test.than if isinstance(test.than, float | int) else 0.0
+    null, p_no_difference = centre + (threshold or 0.0), 1.0
+    if test.within is not None:
+        null = threshold or 0.0
+        low, high = centre - null, centre + null
+        p_for = max(estimate.p(low, "greater"), estimate.p(high, "less"))
+        p_against = min(1.0, 2 * min(estimate.p(low, "less"), estimate.p(high, "greater")))
     else:
-        decisive = max(undecided or judgements, key=lambda j: (j.seeds == 1, j.p_holm or 0))
-    sentence = decisive.sentence
-    if len(judgements) > 1:
-        supporting = sum(j.verdict.startswith(SUPPORTED) for j in judgements)
-        sentence = f"{supporting} of {len(judgements)} tests support it; decisive: {sentence}"
-    return ClaimResult(name, claim, decisive.verdict, sentence, tuple(judgements))
+        p_for, p_against = estimate.p(null, "greater"), estimate.p(null, "less")
+        if test.below is not None:
+            p_for, p_against = p_against, p_for
+        if not estimate.seeds:  # what chance cannot touch holds, or does not
+            p_against = 1 - p_for
+        if null == 0 and test.quantity in (*ACCURACIES, "gap") and isinstance(test.than, list):
+            p_no_difference = estimate.within(margin)
+    return Finding(test, estimate, null, centre, p_for, p_against, p_no_difference, margin)
 
 
-def _outlook(evidence: Evidence, finding: Finding, seeds: int, more: int | None) -> str:
-    margin, interval = evidence.study.margin, finding.interval
-    against_zero = finding.unit == "points" and not finding.condition
-    if against_zero and interval and -margin < interval[0] and interval[1] < margin:
-        return f"either way, the difference is below the margin of {points(margin)} points"
-    if seeds == 1:
-        return "a single seed leaves it open"
-    if more is None:
-        return "if it is really this close, no number of seeds decides it with these images"
-    if more > MANY_SEEDS:
-        return f"more than {MANY_SEEDS:,} seeds of each would be needed"
-    return f"about {float(f'{more:.2g}'):.0f} seeds of each might decide"
+def _p_values(findings: list[Finding]) -> tuple[float, float, float]:
+    """Of a claim's support, of its contradiction, and of a difference that does not matter."""
+    k = len(findings)
+    return (
+        max(f.p_for for f in findings),
+        min(1.0, k * min(f.p_against for f in findings)),
+        min(1.0, k * min(f.p_no_difference for f in findings)),
+    )
 
 
-def _collapses(evidence: Evidence, test: Test) -> str:
-    counts = []
-    for side in (test.variants, getattr(test, "than", [])):
-        collapsed = np.concatenate(
-            [np.zeros(0, bool), *(evidence.results[variant].collapsed for variant in side)]
-        )
-        if collapsed.any():
-            counts.append(
-                f"{collapsed.sum()} of {len(collapsed)} seeds of {evidence.name(side, '')}"
-            )
-    return f" Collapsed to chance: {' and '.join(counts)}." if counts else ""
+def _conclude(
+    evidence: Evidence,
+    name: str,
+    claim: Claim,
+    findings: list[Finding],
+    level: float,
+    corrected: float | None,
+) -> ClaimResult:
+    """The sentence is that of the decisive test: the firmest against it, or the weakest link."""
+    k = len(findings)
+    p_for, p_against, p_same = _p_values(findings)
+    if p_for < level:
+        verdict, decisive = SUPPORTED, max(findings, key=lambda f: (f.one_seed, f.p_for))
+    elif p_against < level:
+        verdict, decisive = CONTRADICTED, min(findings, key=lambda f: (f.p_against, f.one_seed))
+    elif p_same < level:
+        verdict, decisive = NO_DIFFERENCE, min(findings, key=lambda f: f.p_no_difference)
+    else:
+        verdict, decisive = UNDECIDED, max(findings, key=lambda f: f.p_for)
+    judgements = tuple(_judge(evidence, f, level, k, corrected) for f in findings)
+    chosen = judgements[findings.index(decisive)]
+    outlook, outlook_text, counted = None, "", ""
+    if verdict == UNDECIDED:
+        outlook = _outlook(findings, level, k)
+        outlook_text = f" {_outlook_text(outlook)}"
+    elif decisive.one_seed:
+        verdict += ON_THIS_SEED
+    if k > 1:
+        holding = sum(j.verdict.startswith(SUPPORTED) for j in judgements)
+        counted = _COUNTED[verdict.removesuffix(ON_THIS_SEED)].format(holding=holding, k=k)
+    return ClaimResult(
+        name=name,
+        claim=claim,
+        verdict=verdict,
+        summary=f"{counted}{chosen.summary}{outlook_text}",
+        sentence=f"{counted}{chosen.sentence}{outlook_text}",
+        p=corrected,
+        outlook=outlook,
+        judgements=judgements,
+    )
+
+
+_COUNTED = {
+    SUPPORTED: "All of {k} comparisons hold; the least sure: ",
+    CONTRADICTED: "{holding} of {k} comparisons hold; what contradicts it: ",
+    NO_DIFFERENCE: "{holding} of {k} comparisons hold; where there is none: ",
+    UNDECIDED: "{holding} of {k} comparisons hold; the least sure: ",
+}
+
+
+def _judge(
+    evidence: Evidence, finding: Finding, level: float, k: int, corrected: float | None
+) -> Judgement:
+    test, estimate = finding.test, finding.estimate
+    verdict, at = UNDECIDED, level / k
+    if finding.p_for < level:
+        verdict, at = SUPPORTED, level
+    elif finding.p_against < at:
+        verdict = CONTRADICTED
+    elif finding.p_no_difference < at:
+        verdict = NO_DIFFERENCE
+    interval = estimate.interval(at)
+    if interval is not None and (finding.one_seed and interval[0] == interval[1]):
+        interval = None
+    outlook = None
+    if verdict == UNDECIDED and not finding.one_seed:
+        outlook = finding.outlook(level)
+    if verdict != UNDECIDED and finding.one_seed:
+        verdict += ON_THIS_SEED
+    beats = _beats(evidence, test, at)
+    surely, between = _bounds(finding, interval)
+    effect = f"{statement(evidence, test, estimate.value)}{surely}{_condition(finding)}"
+    brackets = "; ".join(filter(None, [between, p_text(corrected), _seeds(estimate)]))
+    return Judgement(
+        test=test,
+        value=estimate.value,
+        unit=unit(test),
+        interval=interval,
+        p_for=finding.p_for,
+        p_against=finding.p_against,
+        verdict=verdict,
+        seeds=min(estimate.seeds, default=None),
+        paired=estimate.paired,
+        beats=beats,
+        outlook=outlook,
+        summary=f"{effect}{between and f' ({between})'}.",
+        sentence=f"{effect}{brackets and f' ({brackets})'}.{_collapses(evidence, test, beats)}",
+    )
+
+
+def _bounds(finding: Finding, interval: tuple[float, float] | None) -> tuple[str, str]:
+    """How sure the effect is, in words: as part of the sentence, or in brackets behind it."""
+    if interval is None:
+        return "", ""
+    of, (low, high) = unit(finding.test), interval
+    if of in ("points", "share", "percent"):
+        low, high = max(low, -1.0), min(high, 1.0)
+    differs = of in ("points", "nats") and isinstance(finding.test.than, list)
+    if differs and finding.test.within is None and low * high > 0:
+        return f", surely more than {measure(min(abs(low), abs(high)), of)}", ""
+    if of in ("points", "nats"):
+        ends = [f"{measure(abs(x), of)} {'above' if x >= 0 else 'below'}" for x in (low, high)]
+    else:
+        if finding.test.after is not None and high < 0:
+            low, high = -high, -low
+        ends = [measure(x, of) for x in (low, high)]
+    return "", f"surely between {ends[0]} and {ends[1]}"
+
+
+def _condition(finding: Finding) -> str:
+    """What it was compared with, where that is not plainly the others."""
+    test, null, of = finding.test, finding.null, unit(finding.test)
+    if of == "ratio":
+        if null == 0:
+            return ""
+        way = "more" if test.above is not None else "less"
+        return f", where {way} than {measure(null, of)} is asked for"
+    of_distance: Unit = "points" if of == "percent" else of
+    if test.within is not None:
+        what = f"near {measure(finding.centre, of)}" if finding.centre else "similar"
+        if test.after is not None:
+            what = "settled"
+        return f", where less than {measure(null, of_distance)} counts as {what}"
+    if finding.centre:
+        short = measure(abs(null - finding.centre), of_distance)
+        return f", where {measure(finding.centre, of)} less {short} is to be reached"
+    if null == 0:
+        return ""
+    way = "more" if test.above is not None else "less"
+    return f", where {way} than {measure(null, of)} is asked for"
+
+
+def _outlook(findings: list[Finding], level: float, k: int) -> float:
+    """How many seeds of each variant would likely decide the claim: where its tests point towards
+    it, as many as the hardest of them needs; else what would contradict it.
+    """
+    if any(f.one_seed for f in findings):
+        return math.nan
+    against = [f for f in findings if f.p_for > 0.5]
+    if against:
+        return min(f.outlook(level / k) for f in against)
+    return max(f.outlook(level) for f in findings if f.p_for >= level)
+
+
+def _outlook_text(outlook: float) -> str:
+    if math.isnan(outlook):
+        return "A single seed leaves it open."
+    if math.isinf(outlook):
+        return "These images leave it open, however many the seeds."
+    if outlook >= statistics.MOST_SEEDS:
+        return f"It is so close that {statistics.MOST_SEEDS:,} seeds of each would not do."
+    return f"About {float(f'{outlook:.2g}'):.0f} seeds of each would likely decide it."
+
+
+def _beats(evidence: Evidence, test: Test, level: float) -> tuple[float, float, float] | None:
+    """Of two variants that are compared by their accuracies after training."""
+    plain = test.quantity in ACCURACIES and not (test.epoch or test.after or test.than_quantity)
+    if not plain or not isinstance(test.than, list) or [len(test.of), len(test.than)] != [1, 1]:
+        return None
+    sides = (test.of[0], test.than[0])
+    ours, theirs = (evidence.results[variant].per_seed(test.quantity) for variant in sides)
+    if min(len(ours), len(theirs)) == 1:
+        return None
+    return statistics.superiority(ours, theirs, level)
+
+
+def _collapses(evidence: Evidence, test: Test, beats: tuple[float, float, float] | None) -> str:
+    sides = [test.of, test.than if isinstance(test.than, list) else []]
+    collapsed = [
+        np.concatenate([np.zeros(0, bool), *(evidence.results[v].collapsed for v in side)])
+        for side in sides
+    ]
+    if not any(of_side.any() for of_side in collapsed):
+        return ""
+    counts = [
+        f"{of_side.sum()} of {len(of_side)} seeds of {evidence.name(side, '')}"
+        for side, of_side in zip(sides, collapsed, strict=True)
+        if len(of_side)
+    ]
+    text = f" Collapsed to chance: {' and '.join(counts)}"
+    if all(map(len, collapsed)):
+        text += f" ({p_text(statistics.collapse_p(*collapsed))})"
+    if beats:
+        chance, low, high = (f"{100 * x:.0f}" for x in beats)
+        text += f"; one run of the first beats one of the second {chance} % of the time"
+        text += f" ({low} to {high})"
+    return f"{text}."
 
 
 def _seeds(estimate: Estimate) -> str:
+    if not estimate.seeds:
+        return ""
     low, high = min(estimate.seeds), max(estimate.seeds)
     if low != high:
         return f"{low} to {high} seeds"
-    return f"{low} seed{'s' * (low > 1)}{' each' * (len(estimate.seeds) > 1)}"
+    each = (
+        " each, compared seed by seed" if estimate.paired else " each" * (len(estimate.seeds) > 1)
+    )
+    return f"{low} seed{'s' * (low > 1)}{each}"

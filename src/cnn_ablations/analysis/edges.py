@@ -33,5 +33,13 @@ def edges_claim(measured: pd.DataFrame | None) -> pd.DataFrame:
             for kernel, low, high in zip(times.min().index, times.min(), times.max(), strict=True)
         )
     return pd.DataFrame(
-        [{**CLAIM, "source": "", "claim_verdict": verdict, "claim_sentence": sentence}]
+        [
+            {
+                **CLAIM,
+                "source": "",
+                "claim_verdict": verdict,
+                "claim_summary": sentence,
+                "claim_sentence": sentence,
+            }
+        ]
     )

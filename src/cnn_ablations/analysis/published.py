@@ -1,12 +1,14 @@
 """Published figures beside ours: how far apart, and whether seeds alone explain it.
 
-A published figure is one run. It is within seed noise where it lies inside the 95 % prediction
-interval for one more run, which Student's t draws from our seeds. Seeds that collapsed to chance
-are left out of that interval and counted beside it, since every published network had learned:
-with them it would reach from chance to beyond perfection and let anything pass. Where every seed
-collapsed, they are all there is, and the interval is theirs. Losses are taken
-by their logarithms: a penalty can differ a hundredfold between seeds, and no loss is negative. Of
-figures that differ by seed noise alone, one in twenty still falls outside.
+What was published is one run. It is within seed noise where all its figures lie inside the
+prediction intervals for one more run of ours, which Student's t draws from our seeds, together with
+a probability of 95 % (Bonferroni). Where an accuracy's interval is wider than 10 points, or a
+loss's than a factor of 2, almost anything would pass, and nothing is said.
+
+Seeds that collapsed to chance are left out of that interval and counted beside it, since every
+published network had learned: with them it would reach from chance to beyond perfection. Where
+every seed collapsed, they are all there is, and the interval is theirs. Losses are taken by their
+logarithms: a penalty can differ a hundredfold between seeds, and no loss is negative.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,12 +17,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnn_ablations.analysis.results import VariantResult
-from cnn_ablations.analysis.statistics import prediction_interval, within_0_and_1
+from cnn_ablations.analysis.statistics import CONFIDENCE, prediction_interval, within_0_and_1
 from cnn_ablations.config.studies import Study
 
-TOO_WIDE = 100
-"""An interval of losses that spans more than this factor says nothing: the verdict is open."""
-WITHIN, OUTSIDE, UNKNOWN, NOT_RUN = "yes", "no", "unknown", "not run yet"
+WIDE = 0.1
+"""Of an accuracy's interval."""
+WIDE_RATIO = 2.0
+"""Of a loss's."""
+WITHIN, OUTSIDE = "within seed noise", "outside"
+TOO_FEW, TOO_WIDE = "too few seeds to say", "too much scatter to say"
+NOT_RUN = "not run yet"
+RUN_VERDICTS = (WITHIN, OUTSIDE, TOO_WIDE, TOO_FEW, NOT_RUN)
+_GRAVITY = (WITHIN, TOO_WIDE, TOO_FEW, OUTSIDE)
+FEW = 6
+"""Seeds: with fewer, more of them narrow a wide interval."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +47,10 @@ class PublishedFigure:
     high: float | None = None
     seeds: int = 0
     collapsed: int = 0
-    within_seed_noise: str = NOT_RUN
-    """`yes`, `no`, `not run yet`, or `unknown`: a single seed learned, or losses differ so
-    much between seeds that the interval spans more than a factor of `TOO_WIDE`."""
+    verdict: str = NOT_RUN
+    """On this figure."""
+    run: str = NOT_RUN
+    """On the run that it belongs to: outside if one of its figures is, within if all are."""
 
     @property
     def difference(self) -> float | None:
@@ -55,31 +66,40 @@ def compare_published(
     Raises ProjectError where a variant did not record what was published of it.
     """
     for variant in study.variants:
-        for metric, published in study.published.get(variant, {}).items():
-            if variant in results:
-                yield _compare(results[variant], metric, published)
-            else:
-                yield PublishedFigure(variant, metric, published)
+        published = study.published.get(variant, {})
+        if variant not in results:
+            yield from (
+                PublishedFigure(variant, metric, value) for metric, value in published.items()
+            )
+            continue
+        confidence = 1 - (1 - CONFIDENCE) / max(len(published), 1)
+        figures = [
+            _compare(results[variant], metric, value, confidence)
+            for metric, value in published.items()
+        ]
+        run = max((f.verdict for f in figures), key=_GRAVITY.index, default=WITHIN)
+        yield from (PublishedFigure(**vars(figure) | {"run": run}) for figure in figures)
 
 
-def _compare(result: VariantResult, metric: str, published: float) -> PublishedFigure:
+def _compare(
+    result: VariantResult, metric: str, published: float, confidence: float
+) -> PublishedFigure:
     values = result.per_seed(metric)
     finite = np.isfinite(values)
     learned = values[finite & (~result.collapsed | result.collapsed.all())]
     median = float(np.median(np.nan_to_num(values, nan=np.inf, posinf=np.inf)))
-    low, high, within = None, None, UNKNOWN
+    low, high, verdict = None, None, TOO_FEW
     if len(learned) > 1:
-        if metric.endswith("_loss") and (learned > 0).all():
-            low, high = np.exp(prediction_interval(np.log(learned))).tolist()
-        elif metric.endswith("_accuracy"):
-            low, high = within_0_and_1(prediction_interval(learned))
+        is_loss = metric.endswith("_loss") and (learned > 0).all()
+        if is_loss:
+            low, high = np.exp(prediction_interval(np.log(learned), confidence)).tolist()
         else:
-            low, high = prediction_interval(learned)
+            low, high = within_0_and_1(prediction_interval(learned, confidence))
         # What no seed changes, such as a baseline, has an interval without any width.
         agrees = low <= published <= high or np.isclose(median, published)
-        within = WITHIN if agrees else OUTSIDE
-        if metric.endswith("_loss") and high > TOO_WIDE * low > 0:
-            within = UNKNOWN
+        verdict = WITHIN if agrees else OUTSIDE
+        if agrees and (high > WIDE_RATIO * low if is_loss else high - low > WIDE):
+            verdict = TOO_FEW if len(learned) < FEW else TOO_WIDE
     return PublishedFigure(
         variant=result.name,
         metric=metric,
@@ -89,5 +109,5 @@ def _compare(result: VariantResult, metric: str, published: float) -> PublishedF
         high=high,
         seeds=len(values),
         collapsed=int(result.collapsed.sum()),
-        within_seed_noise=within,
+        verdict=verdict,
     )

@@ -4,26 +4,38 @@ It reads the tables that `compare` wrote, study by study in the order of params.
 without tables was not run yet, and says so.
 """
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import pandas as pd
 
-from cnn_ablations.analysis.claims import judge
+from cnn_ablations.analysis.claims import (
+    CONTRADICTED,
+    NO_DIFFERENCE,
+    NOT_RUN,
+    ON_THIS_SEED,
+    SUPPORTED,
+    UNDECIDED,
+    VERDICTS,
+    judge,
+)
 from cnn_ablations.analysis.edges import QUESTION, edges_claim
-from cnn_ablations.analysis.evidence import gather
-from cnn_ablations.analysis.published import compare_published
+from cnn_ablations.analysis.evidence import Evidence
+from cnn_ablations.analysis.published import RUN_VERDICTS, compare_published
 from cnn_ablations.analysis.results import load_results
-from cnn_ablations.analysis.study import NOT_RUN_TEXT, published_text, tests_text
+from cnn_ablations.analysis.statistics import MOST_SEEDS
+from cnn_ablations.analysis.study import NOT_RUN_TEXT, bullets, published_text, tests_text
 from cnn_ablations.analysis.tables import (
+    CLAIM_COLUMNS,
+    PUBLISHED_COLUMNS,
     claims_markdown,
     claims_table,
-    published_markdown,
     published_table,
     read_table,
-    variants_markdown,
     variants_table,
 )
 from cnn_ablations.analysis.timings import load_timings
@@ -64,7 +76,10 @@ def write_report(params: Params, paths: Paths) -> None:
     write_atomically(reports / "comparison.csv", comparison.to_csv(index=False).encode())
     write_atomically(reports / "comparison.md", comparison_text(params.studies, studies).encode())
     write_atomically(reports / "claims.md", claims_text(params.studies, studies, edges).encode())
-    write_atomically(reports / "timings" / "README.md", timings_text(params, paths).encode())
+    write_atomically(reports / "README.md", overview_text(params.studies, studies, edges).encode())
+    write_atomically(
+        reports / "timings" / "README.md", timings_text(params, paths, studies).encode()
+    )
     if filled != text:
         write_atomically(readme, filled.encode())
 
@@ -78,7 +93,7 @@ def load_tables(study: Study, paths: Paths, name: str) -> StudyTables:
                 f"{folder} is missing, but its variants were trained; "
                 f"run `dvc repro -s compare@{name}`, which trains nothing"
             )
-        evidence = gather(study, {})
+        evidence = Evidence(study, {})
         return StudyTables(
             variants=variants_table(evidence, {}),
             published=published_table(study, compare_published(study, {})),
@@ -89,29 +104,33 @@ def load_tables(study: Study, paths: Paths, name: str) -> StudyTables:
         variants, published, claims = (
             read_table(folder, table) for table in ("variants", "published", "claims")
         )
-    except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        if [*published, *claims] != PUBLISHED_COLUMNS + CLAIM_COLUMNS:
+            raise ValueError("they have other columns")
+    except (FileNotFoundError, ValueError) as error:  # of pandas' parser, too
         raise ProjectError(
-            f"the tables in {folder} are not whole ({error}); run `dvc repro compare@{name}`"
+            f"the tables in {folder} are not whole ({error}); run `dvc repro -s compare@{name}`"
         ) from None
     return StudyTables(variants, published, claims, was_run=bool(variants["seeds"].notna().any()))
 
 
-def timings_text(params: Params, paths: Paths) -> str:
+def timings_text(params: Params, paths: Paths, tables: Mapping[str, StudyTables]) -> str:
     """What each trained variant took where it was trained last: minutes and memory. Beside it the
-    minutes that were published, of which the variants' studies hold one figure each.
+    minutes that were published, of which the variants' studies hold one figure each; below it, what
+    it would take to decide the claims that are undecided.
     """
     published = {
         variant: f"{minutes:.2f}"
         for study in params.studies.values()
         for variant, minutes in study.published_minutes.items()
     }
-    rows = []
+    rows, of_seed = [], {}
     for variant in params.variants.values():
         measured = load_timings(paths.timings(variant.group, variant.name))
         if measured is None:
             continue
         seeds = measured.seeds.values()
         minutes = [seed.seconds / 60 for seed in seeds]
+        of_seed[variant.name] = (len(minutes), median(minutes))
         rows.append(
             f"| {variant.name} | {len(seeds)} | {median(minutes):.2f} "
             f"| {published.get(variant.name, '–')} | {sum(minutes):.1f} "
@@ -122,7 +141,36 @@ def timings_text(params: Params, paths: Paths) -> str:
         "| peak memory, MB |"
     )
     rule = "| :-- | --: | --: | --: | --: | --: |"
-    return "\n".join([TIMINGS_INTRODUCTION, "", head, rule, *rows, ""])
+    text = "\n".join([TIMINGS_INTRODUCTION, "", head, rule, *rows, ""])
+    outlooks = outlook_rows(tables, of_seed)
+    if outlooks:
+        text += "\n".join(["", OUTLOOK_INTRODUCTION, "", _OUTLOOK_HEAD, *outlooks, ""])
+    return text
+
+
+def outlook_rows(
+    tables: Mapping[str, StudyTables], of_seed: Mapping[str, tuple[int, float]]
+) -> list[str]:
+    """What would likely decide each undecided claim: rows of a Markdown table.
+
+    Args:
+        tables: by study.
+        of_seed: by variant, how many seeds it has and the minutes that one takes.
+    """
+    rows = []
+    for name, of_study in tables.items():
+        for claim, tests in of_study.claims.groupby("claim", sort=False):
+            needed = tests["claim_outlook"].iloc[0]
+            if pd.isna(needed) or needed == math.inf or needed >= MOST_SEEDS:
+                continue
+            named = " ".join(
+                f"{row['of']} {row['than']}" for row in tests.fillna("").to_dict("records")
+            )
+            there = {v: of_seed[v] for v in dict.fromkeys(named.split()) if v in of_seed}
+            minutes = sum(max(0.0, needed - n) * each for n, each in there.values())
+            fewest = min((n for n, _ in there.values()), default=0)
+            rows.append(f"| {name} | {claim} | {fewest} | {needed:.0f} | {minutes:,.0f} |")
+    return rows
 
 
 def comparison_table(
@@ -141,48 +189,108 @@ def comparison_table(
 
 
 def comparison_text(studies: Mapping[str, Study], tables: Mapping[str, StudyTables]) -> str:
-    """reports/comparison.md."""
-    parts = ["# Published against reproduced", COMPARISON_INTRODUCTION]
-    for name, study in studies.items():
-        if study.published:
-            published, was_run = tables[name].published, tables[name].was_run
-            parts += [f"## {study.title}", f"Study `{name}`; source: {study.source}."]
-            parts += [published_text(study, published, was_run=was_run)]
+    """reports/comparison.md: how many runs agree, then every figure; of a study that was not run
+    yet, a line.
+    """
+    chosen = {name: study for name, study in studies.items() if study.published}
+    parts = ["# Published against reproduced"]
+    if chosen:
+        runs = [tables[name].published.drop_duplicates("variant")["run"] for name in chosen]
+        parts += [f"**Of {_counted(pd.concat(runs), RUN_VERDICTS, 'published run')}.**"]
+    parts += [COMPARISON_INTRODUCTION]
+    for name, study in chosen.items():
+        parts += [
+            f"## {study.title}",
+            f"Study {_link(name, tables[name])}; source: {study.source}.",
+        ]
+        was_run, published = tables[name].was_run, tables[name].published
+        parts += [published_text(study, published) if was_run else NOT_RUN_TEXT]
     return "\n\n".join(parts) + "\n"
 
 
 def claims_text(
     studies: Mapping[str, Study], tables: Mapping[str, StudyTables], edges: pd.DataFrame
 ) -> str:
-    """reports/claims.md. `edges` is the claim that no study tests."""
-    parts = ["# Claims and verdicts", CLAIMS_INTRODUCTION]
-    for name, study in studies.items():
-        if study.claims:
-            claims, source = tables[name].claims, study.source or "this project"
-            parts += [f"## {study.title}", f"Study `{name}`; claims by {source}. {study.question}"]
-            parts += [claims_markdown(claims), "The tests behind the verdicts:", tests_text(claims)]
+    """reports/claims.md: how the claims fared, then each; of a study that was not run yet, a line.
+    `edges` is the claim that no study tests.
+    """
+    chosen = {name: study for name, study in studies.items() if study.claims}
+    verdicts = [tables[name].claims.drop_duplicates("claim")["claim_verdict"] for name in chosen]
+    all_verdicts = pd.concat([*verdicts, edges["claim_verdict"]])
+    parts = ["# Claims and verdicts", f"**Of {_counted(all_verdicts, VERDICTS, 'claim')}.**"]
+    parts += [CLAIMS_INTRODUCTION]
+    for name, study in chosen.items():
+        claims, source = tables[name].claims, study.source or "this project"
+        parts += [f"## {study.title}"]
+        parts += [f"Study {_link(name, tables[name])}; claims by {source}. {study.question}"]
+        if tables[name].was_run:
+            parts += [claims_markdown(claims), "The tests behind them:", tests_text(claims)]
+        else:
+            parts += [NOT_RUN_TEXT]
     parts += ["## Convolution by hand", f"Notebook `convolution`; a claim by report R4. {QUESTION}"]
     parts += [claims_markdown(edges), *edges["remark"]]
     return "\n\n".join(parts) + "\n"
 
 
+def overview_text(
+    studies: Mapping[str, Study], tables: Mapping[str, StudyTables], edges: pd.DataFrame
+) -> str:
+    """reports/README.md: by source, what holds, what does not, and what is open."""
+    parts = ["# What came out", OVERVIEW_INTRODUCTION]
+    sources = dict.fromkeys([*(s.source for s in studies.values() if s.source), ""])
+    for source in sources:
+        of_source = {name: study for name, study in studies.items() if study.source == source}
+        if not of_source:
+            continue
+        claims = pd.concat(
+            [tables[name].claims.drop_duplicates("claim").assign(study=name) for name in of_source]
+        )
+        if source == "report R4":
+            claims = pd.concat([claims, edges.assign(study="convolution")])
+        title = f"{source[0].upper()}{source[1:]}" if source else "This project's own questions"
+        parts += [f"## {title}"]
+        published = [tables[n].published.drop_duplicates("variant") for n in of_source]
+        if any(len(of_study) for of_study in published):
+            runs = pd.concat(published).drop_duplicates("variant")["run"]
+            parts += [f"Of {_counted(runs, RUN_VERDICTS, 'published run')}."]
+        for name in of_source:
+            if not tables[name].was_run:
+                parts += [f"Study {name} ({len(of_source[name].claims)} claims): {NOT_RUN_TEXT}"]
+        for verdict in VERDICTS:
+            rows = claims[claims["claim_verdict"].str.removesuffix(ON_THIS_SEED) == verdict]
+            if len(rows) and verdict != NOT_RUN:
+                parts += [
+                    f"**{_HEADS[verdict]}**",
+                    bullets([*map(_overview_line, rows.to_dict("records"))]),
+                ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _overview_line(row: Mapping[Any, Any]) -> str:
+    folder = "" if row["study"] == "convolution" else "studies/"
+    link = f"([{row['study']}](notebooks/{folder}{row['study']}.ipynb))"
+    return f"{row['statement']} *{row['claim_summary']}* {link}"
+
+
+def _link(name: str, tables: StudyTables) -> str:
+    return f"[{name}](notebooks/studies/{name}.ipynb)" if tables.was_run else f"`{name}`"
+
+
+def _counted(verdicts: pd.Series, known: Sequence[str], what: str) -> str:
+    """Such as "7 claims, 4 are supported and 3 undecided"."""
+    counts = verdicts.str.removesuffix(ON_THIS_SEED).value_counts()
+    parts = [f"{counts[verdict]} {verdict}" for verdict in known if verdict in counts]
+    return f"{len(verdicts)} {what}{'s' * (len(verdicts) != 1)}: {', '.join(parts)}"
+
+
 def readme_tables(
     studies: Mapping[str, Study], tables: Mapping[str, StudyTables], edges: pd.DataFrame
 ) -> dict[str, str]:
-    """What README.md may show, by the name in its markers: of each study `<study>` (the
-    variants), `<study>-published` and `<study>-claims`, and of all together `studies` (what
-    they ask) and `claims`.
+    """What README.md may show, by the name in its markers: `studies`, what all of them ask and how
+    their claims fared, and of each study `<study>-claims`.
     """
-    shown = {"studies": studies_markdown(studies, tables, edges)}
-    verdicts = []
-    for name, study in studies.items():
-        of_study = tables[name]
-        shown[name] = variants_markdown(of_study.variants) if of_study.was_run else NOT_RUN_TEXT
-        shown[f"{name}-published"] = published_markdown(of_study.published)
-        shown[f"{name}-claims"] = claims_markdown(of_study.claims)
-        if study.claims:
-            verdicts += [f"**{study.title}**", claims_markdown(of_study.claims)]
-    return shown | {"claims": "\n\n".join(verdicts)}
+    claims = {f"{name}-claims": claims_markdown(tables[name].claims) for name in studies}
+    return {"studies": studies_markdown(studies, tables, edges)} | claims
 
 
 def studies_markdown(
@@ -192,12 +300,15 @@ def studies_markdown(
     rows = []
     for name, study in studies.items():
         notebook = f"[{name}](reports/notebooks/studies/{name}.ipynb)"
-        verdicts = tables[name].claims.drop_duplicates("claim")["claim_verdict"].value_counts()
-        counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.sort_index().items())
+        verdicts = tables[name].claims.drop_duplicates("claim")["claim_verdict"]
+        counts = verdicts.str.removesuffix(ON_THIS_SEED).value_counts()
+        fared = ", ".join(
+            f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts
+        )
         was_run = tables[name].was_run
         rows.append(
             f"| {notebook if was_run else name} | {study.source or 'this project'} "
-            f"| {study.question} | {len(study.variants)} | {counts if was_run else NOT_RUN_TEXT} |"
+            f"| {study.question} | {len(study.variants)} | {fared if was_run else NOT_RUN_TEXT} |"
         )
     notebook, (verdict,) = "[convolution](reports/notebooks/convolution.ipynb)", edges.claim_verdict
     rows.append(f"| {notebook} | report R4 | {QUESTION} | – | 1 {verdict} |")
@@ -239,21 +350,43 @@ last; another load of that machine changes it. The files beside this one have ev
 and the versions of the libraries. Published minutes are those of one training on a machine that
 the report does not name, so only their ratios can be held against ours. Studies count cost in
 arithmetic, which does not change."""
+OUTLOOK_INTRODUCTION = """\
+## What would decide what is undecided
+
+If the differences are as they look, so many seeds of each variant would decide the claim four times
+in five; the minutes are those of the seeds that are missing, one after another. Claims that no
+affordable number of seeds decides are not listed."""
+_OUTLOOK_HEAD = """\
+| study | claim | seeds now, at least | seeds needed, about | minutes more |
+| :-- | :-- | --: | --: | --: |"""
+OVERVIEW_INTRODUCTION = """\
+What the reports got right, what does not hold, and what is open, in generated sentences.
+[claims.md](claims.md) has every claim with the numbers behind it,
+[comparison.md](comparison.md) every published figure beside ours,
+[timings](timings/README.md) what the trainings took and what would decide the rest, and
+`notebooks/` the executed notebooks."""
+_HEADS = {
+    SUPPORTED: "Holds",
+    CONTRADICTED: "Does not hold",
+    NO_DIFFERENCE: "Makes no difference that matters",
+    UNDECIDED: "Is open",
+}
 COMPARISON_INTRODUCTION = """\
-A published figure is a single run. Beside it stand the median over our seeds, and where one more
-run of ours would fall with a probability of 95 % (Student's prediction interval from the seeds
-that learned; seeds that collapsed to chance are counted beside it, and are part of the median). A
-published figure inside that interval is within seed noise; of figures that differ by nothing
-else, one in twenty falls outside all the same. Accuracies are in per cent, losses in nats with
-the L1 and L2 penalty, their intervals taken on a logarithmic scale; where such an interval spans
-more than a factor of 100, or a single seed learned, the verdict is "unknown". Where all seeds
-collapsed, the interval is that of the collapsed."""
+What was published is a single run of each network. Beside each of its figures stand the median over
+our seeds, and where one more run of ours would fall: Student's prediction interval from the seeds
+that learned, at such a level that it holds all figures of a run together with a probability of
+95 %. A run is within seed noise if all its figures lie in those intervals. Where an accuracy's
+interval is wider than 10 points, or a loss's than a factor of 2, too much would fit, and nothing is
+said. Accuracies are in per cent, losses in nats with the L1 and L2 penalty; seeds that collapsed
+are counted beside the interval, and are part of the median. Where all seeds collapsed, the interval
+is theirs."""
 CLAIMS_INTRODUCTION = """\
-A claim is supported if all of its tests are, contradicted if one of them is, and undecided
-otherwise. Accuracies are medians over seeds; intervals (95 %) and p values come from a bootstrap
-over seeds and test examples, and p values are corrected for the number of tests in the study
-(Holm), which the intervals are not. A verdict needs a corrected p value below 0.05. With fewer
-than six seeds, intervals are widened by Student's t, and where one of them collapsed, p values are
-no lower than an exact test of so many seeds could give; with one seed a verdict holds on this seed
-only. Effects are in percentage points, costs are ratios of arithmetic operations, not of minutes:
-those depend on the machine (reports/timings has the published ones beside ours)."""
+Seeds and test images both scatter, and both are counted: differences are of means over seeds, with
+seeds and images as crossed random effects, compared seed by seed where both sides share six or
+more; where seeds collapsed to chance, ranks decide, exactly. A claim is *supported* if all its
+tests hold, *contradicted* if one surely does not, and there is *no difference that matters* if one
+difference is surely smaller than the study's margin. "Surely" means a one-sided p value below 0.05
+after Holm's correction for the claims of the study, and bounds are those of that level. Else it is
+*undecided*: these seeds and images cannot tell. With one seed a verdict holds on this seed only.
+All of it is about these data sets, splits and images. Costs are ratios of arithmetic, not of
+minutes, which depend on the machine."""

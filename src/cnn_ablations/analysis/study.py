@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from cnn_ablations.analysis.evidence import Evidence
-from cnn_ablations.analysis.published import OUTSIDE, WITHIN
+from cnn_ablations.analysis.claims import NOT_RUN
+from cnn_ablations.analysis.published import OUTSIDE, RUN_VERDICTS, TOO_FEW, TOO_WIDE, WITHIN
 from cnn_ablations.analysis.tables import judgements_markdown, published_markdown
 from cnn_ablations.config.params import Params
-from cnn_ablations.config.studies import Measure, Study
+from cnn_ablations.config.studies import Study
 
 NOT_RUN_TEXT = "*Not run yet.*"
 
@@ -17,16 +17,16 @@ NOT_RUN_TEXT = "*Not run yet.*"
 def study_parameters(params: Params, name: str) -> dict[str, Any]:
     """The parameters of the study's notebook. Raises ProjectError where there is no such study.
 
-    Its name alone: all that params.yaml says of it, the notebook shows as tables and text.
+    Only its name: all that is said of it elsewhere, the notebook shows as tables and text.
     """
     params.study(name)
-    return {"name": name}
+    return {"name": name, "write": True}
 
 
 def recipe_and_differences(
     params: Params, study: Study
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The keys that all variants of the study share and, by variant, those that it sets itself."""
+    """The keys of the study's protocol and, by variant, those that it sets itself."""
     variants = [params.variant(variant) for variant in study.variants]
     datasets = dict.fromkeys(variant.dataset for variant in variants)
     recipe = {"dataset": ", ".join(datasets), **params.protocols[study.group]}
@@ -37,31 +37,42 @@ def recipe_and_differences(
     return recipe, differences
 
 
-def introduction(study: Study, name: str, *, was_run: bool) -> str:
-    """The head of a study's notebook: the question, who says what, and what is our choice."""
-    parts = [f"## {study.title}", f"**{study.question}**"]
-    if not was_run:
+def headline(study: Study, name: str, claims: pd.DataFrame) -> str:
+    """The head of a study's notebook: the question, and the answer claim by claim."""
+    parts = [f"# {study.title}", f"**{study.question}**"]
+    rows = claims.drop_duplicates("claim").to_dict("records")
+    if any(row["claim_verdict"] == NOT_RUN for row in rows):
         parts += [
-            f"*Not run yet*: `dvc repro compare@{name}` trains the variants that are missing."
+            f"*Not run yet*: `dvc repro compare@{name}` trains the variants that are missing. "
+            "These claims are to be tested:",
+            bullets([row["statement"] for row in rows]),
         ]
-    statements: dict[str, list[str]] = {}
-    for claim in study.claims.values():
-        statements.setdefault(claim.source or study.source, []).append(claim.statement)
-    for source, of_source in statements.items():
-        verb = "asks" if source == "this project" else "says"
-        whose = f"What {source} {verb}" if source else "What is to be tested here"
-        parts += [f"{whose}:", bullets(of_source)]
-    if study.choices:
-        parts += ["What is this project's own choice:", bullets(study.choices)]
+    else:
+        parts += [bullets([verdict_line(row) for row in rows])]
     return "\n\n".join(parts)
 
 
-def published_text(study: Study, published: pd.DataFrame, *, was_run: bool) -> str:
-    """The published figures beside ours, how many agree, and why the others may not."""
+def verdict_line(row: Mapping[Any, Any]) -> str:
+    """One claim of `claims_table` in a line: verdict, statement, effect."""
+    verdict = row["claim_verdict"]
+    return f"**{verdict[0].upper()}{verdict[1:]}.** {row['statement']} *{row['claim_summary']}*"
+
+
+def choices_text(study: Study) -> str:
+    """Whose study it is, and what this project decided where the source leaves it open."""
+    whose = (
+        f"The claims are those of {study.source}, if nothing else is said." if study.source else ""
+    )
+    chosen = f"What is this project's own choice:\n\n{bullets(study.choices)}"
+    return "\n\n".join(filter(None, [whose, chosen if study.choices else ""]))
+
+
+def published_text(study: Study, published: pd.DataFrame) -> str:
+    """The published figures beside ours, how many runs agree, and why the others may not."""
     if published.empty:
         return "Nothing was published of this study: it is this project's own."
-    parts = [tally(published) if was_run else NOT_RUN_TEXT, published_markdown(published)]
-    if study.reasons and (published["within_seed_noise"] == OUTSIDE).any():
+    parts = [f"**{tally(published)}**", published_markdown(published)]
+    if study.reasons and (published["run"] == OUTSIDE).any():
         parts += ["Why ours may differ:", bullets(study.reasons)]
     return "\n\n".join(parts)
 
@@ -77,20 +88,16 @@ def tests_text(claims: pd.DataFrame) -> str:
 
 
 def tally(published: pd.DataFrame) -> str:
-    """How many of the published figures are within seed noise, as a sentence."""
-    within = (published["within_seed_noise"] == WITHIN).sum()
-    differ = published[published["within_seed_noise"] == OUTSIDE]
-    outside = len(differ)
-    named = f" ({', '.join(dict.fromkeys(differ['label']))})"
-    unknown = len(published) - within - outside
-    if within == len(published):
-        return f"**All {within} published figures are within seed noise.**"
-    parts = [f"{within} of {len(published)} published figures {_are(within)} within seed noise"]
-    if outside:
-        parts.append(f"{outside} {_are(outside)} not{named}")
-    if unknown:
-        parts.append(f"of {unknown} it cannot be told")
-    return f"**{'; '.join(parts)}.**"
+    """How many of the published runs are within seed noise, as a sentence."""
+    runs = published.drop_duplicates("variant")
+    counts = {verdict: runs[runs["run"] == verdict] for verdict in RUN_VERDICTS}
+    parts = [
+        f"{len(counts[WITHIN])} of {len(runs)} published runs {_are(len(counts[WITHIN]))} {WITHIN}"
+    ]
+    for verdict in (OUTSIDE, TOO_WIDE, TOO_FEW, NOT_RUN):
+        if len(counts[verdict]):
+            parts.append(f"{verdict}: {', '.join(counts[verdict]['label'])}")
+    return f"{'; '.join(parts)}."
 
 
 def variants_along(
@@ -108,20 +115,6 @@ def variants_along(
             value = differences.get(variant, {}).get(key, recipe[key])
             chosen[float(value)] = variant
     return chosen
-
-
-def cost_measure(evidence: Evidence) -> Measure | None:
-    """What the cost of a study's variants is counted in: operations for one image, or, where their
-    trainings do not see equally many images, for all of a training. None where all cost the same.
-    """
-    flops, of_training = (
-        [evidence.cost([variant], measure) for variant in evidence.results]
-        for measure in ("flops", "training_flops")
-    )
-    images = {round(all_ / one) for one, all_ in zip(flops, of_training, strict=True)}
-    if len(images) > 1:
-        return "training_flops"
-    return "flops" if len(set(flops)) > 1 else None
 
 
 def _are(count: int) -> str:

@@ -12,12 +12,11 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from cnn_ablations.analysis import statistics
 from cnn_ablations.analysis.claims import ClaimResult
 from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.published import PublishedFigure
-from cnn_ablations.analysis.wording import METRICS, curve_name, measure, points, said_by
-from cnn_ablations.config.studies import Study
+from cnn_ablations.analysis.wording import METRICS, curve_name, measure, number, points, said_by
+from cnn_ablations.config.studies import Study, Test
 from cnn_ablations.files import write_atomically
 
 ABSENT = "–"
@@ -38,7 +37,7 @@ def variants_table(
         differences: by variant, the keys that it sets otherwise than its protocol.
     """
     rows = []
-    for name, label in evidence.study.variants.items():
+    for name, label in evidence.study.labels.items():
         row: dict[str, Any] = {
             "variant": name,
             "label": label,
@@ -49,30 +48,25 @@ def variants_table(
             row[key] = metrics.get(key)
         for split in ("train", "val", "test"):
             row[f"{split}_accuracy"] = metrics.get(f"{split}_accuracy")
+            bounds: tuple[float | None, ...] = (None, None)
+            if name in evidence.results and split in evidence.results[name].labels:
+                bounds = evidence.interval(name, split)
             if split != "train":
-                row[f"{split}_low"], row[f"{split}_high"] = accuracy_interval(evidence, name, split)
+                row[f"{split}_low"], row[f"{split}_high"] = bounds
         rows.append(row | {"test_macro_f1": metrics.get("test_macro_f1")})
     return pd.DataFrame(rows)
 
 
-def accuracy_interval(
-    evidence: Evidence, variant: str, split: str
-) -> tuple[float, float] | tuple[None, None]:
-    """The 95 % interval of the median accuracy; None where the variant has no such split."""
-    if (variant, split) not in evidence.draws:
-        return None, None
-    estimate = statistics.contrast([evidence.accuracy(variant, f"{split}_accuracy")])
-    return statistics.within_0_and_1(statistics.interval(estimate))
-
-
 def published_table(study: Study, figures: Iterable[PublishedFigure]) -> pd.DataFrame:
     """One row a published figure, with ours beside it."""
-    columns = ["variant", "label", "metric", "published", "reproduced", "difference"]
-    columns += ["low", "high", "seeds", "collapsed", "within_seed_noise"]
     rows = [
-        {"label": study.variants[f.variant], "difference": f.difference, **vars(f)} for f in figures
+        {"label": study.labels[f.variant], "difference": f.difference, **vars(f)} for f in figures
     ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=PUBLISHED_COLUMNS)
+
+
+PUBLISHED_COLUMNS = ["variant", "label", "metric", "published", "reproduced", "difference"]
+PUBLISHED_COLUMNS += ["low", "high", "seeds", "collapsed", "verdict", "run"]
 
 
 def claims_table(claims: Iterable[ClaimResult]) -> pd.DataFrame:
@@ -85,42 +79,62 @@ def claims_table(claims: Iterable[ClaimResult]) -> pd.DataFrame:
             "source": result.claim.source,
             "remark": result.claim.remark,
             "claim_verdict": result.verdict,
+            "claim_summary": result.summary,
             "claim_sentence": result.sentence,
+            "claim_p": result.p,
+            "claim_outlook": result.outlook,
         }
-        for number, judgement in enumerate(result.judgements, 1):
-            test, finding = judgement.test, judgement.finding
-            low, high = finding.interval or (None, None)
+        for place, judgement in enumerate(result.judgements, 1):
+            test = judgement.test
+            low, high = judgement.interval or (None, None)
+            beats, beats_low, beats_high = judgement.beats or (None, None, None)
             rows.append(
                 claim
                 | {
-                    "test": number,
-                    "kind": test.kind,
-                    "metric": getattr(test, "metric", ""),
-                    "variants": " ".join(test.variants),
-                    "than": " ".join(getattr(test, "than", [])),
-                    "settings": as_yaml(test.model_dump(exclude=_COMMON, exclude_none=True)),
+                    "test": place,
+                    "quantity": test.quantity,
+                    "of": " ".join(test.of),
+                    "than": " ".join(test.than) if isinstance(test.than, list) else "",
+                    "settings": as_yaml(_settings(test)),
                     "verdict": judgement.verdict,
-                    "effect": finding.effect,
-                    "unit": finding.unit,
+                    "value": judgement.value,
+                    "unit": judgement.unit,
                     "low": low,
                     "high": high,
-                    "p": finding.p,
-                    "p_holm": judgement.p_holm,
+                    "p_for": judgement.p_for,
+                    "p_against": judgement.p_against,
                     "seeds": judgement.seeds,
-                    "seeds_to_decide": judgement.seeds_to_decide,
+                    "paired": judgement.paired,
+                    "beats": beats,
+                    "beats_low": beats_low,
+                    "beats_high": beats_high,
+                    "outlook": judgement.outlook,
                     "sentence": judgement.sentence,
                 }
             )
         if not result.judgements:
             rows.append(claim)
-    return pd.DataFrame(rows, columns=_CLAIM_COLUMNS)
+    return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
 
 
-_COMMON = {"kind", "metric", "variants", "than"}
-_CLAIM_COLUMNS = ["claim", "statement", "source", "remark", "claim_verdict", "claim_sentence"]
-_CLAIM_COLUMNS += ["test", "kind", "metric", "variants", "than", "settings", "verdict"]
-_CLAIM_COLUMNS += ["effect", "unit"]
-_CLAIM_COLUMNS += ["low", "high", "p", "p_holm", "seeds", "seeds_to_decide", "sentence"]
+def _settings(test: Test) -> dict[str, Any]:
+    named = {"quantity", "of", "along", *({"than"} if isinstance(test.than, list) else ())}
+    return {k: v for k, v in test.model_dump(exclude=named, exclude_none=True).items() if v != []}
+
+
+CLAIM_COLUMNS = ["claim", "statement", "source", "remark", "claim_verdict", "claim_summary"]
+CLAIM_COLUMNS += [
+    "claim_sentence",
+    "claim_p",
+    "claim_outlook",
+    "test",
+    "quantity",
+    "of",
+    "than",
+    "settings",
+]
+CLAIM_COLUMNS += ["verdict", "value", "unit", "low", "high", "p_for", "p_against", "seeds"]
+CLAIM_COLUMNS += ["paired", "beats", "beats_low", "beats_high", "outlook", "sentence"]
 
 
 def as_yaml(settings: Mapping[str, Any]) -> str:
@@ -133,7 +147,7 @@ def as_yaml(settings: Mapping[str, Any]) -> str:
 
 
 def variants_markdown(table: pd.DataFrame) -> str:
-    """Accuracies in per cent: the median over seeds and, in brackets, its 95 % interval."""
+    """Accuracies in per cent: the median over seeds and, in brackets, a 95 % interval."""
     shown: dict[str, Iterable[str]] = {
         "variant": table["label"],
         "differs in": _texts(table["differences"], lambda text: f"`{text}`" if text else ABSENT),
@@ -152,17 +166,21 @@ def variants_markdown(table: pd.DataFrame) -> str:
                     strict=True,
                 )
             ]
-    shown["seeds"] = _texts(table["seeds"], lambda n: f"{n:.0f}")
-    shown["collapsed"] = _texts(table["collapsed_seeds"], lambda n: f"{n:.0f}")
+    shown["seeds"] = [
+        ABSENT if pd.isna(n) else f"{n:.0f}{f', {gone:.0f} collapsed' if gone else ''}"
+        for n, gone in zip(table["seeds"], table["collapsed_seeds"], strict=True)
+    ]
     return _markdown(shown, left=2)
 
 
 def published_markdown(table: pd.DataFrame) -> str:
-    """Accuracies in per cent, losses in nats."""
+    """Accuracies in per cent, losses in nats. A run's verdict stands beside its first figure."""
     rows = table.to_dict("records")
+    first = ~table["variant"].duplicated()
     shown = _markdown(
         {
-            "variant": table["label"],
+            "variant": table["label"].where(first, ""),
+            "the run": table["run"].where(first, ""),
             "figure": [METRICS[row["metric"]] for row in rows],
             "published": [_measure(row, "published") for row in rows],
             "ours": [_measure(row, "reproduced") + _mark(row) for row in rows],
@@ -176,25 +194,23 @@ def published_markdown(table: pd.DataFrame) -> str:
             "collapsed": [
                 f"{row['collapsed']} of {row['seeds']}" if row["seeds"] else ABSENT for row in rows
             ],
-            "within seed noise": table["within_seed_noise"],
         },
-        left=2,
+        left=3,
     )
     return f"{shown}\n\n{MARK_NOTE}" if any(map(_mark, rows)) else shown
 
 
 def claims_markdown(table: pd.DataFrame) -> str:
-    """One row a claim: its statement, its verdict, and one sentence."""
+    """One row a claim: its verdict, its statement, and one sentence."""
     claims = table.drop_duplicates("claim")
+    sources = claims["source"].astype(object).fillna("")
     return _markdown(
         {
+            "verdict": [f"**{verdict}**" for verdict in claims["claim_verdict"]],
             "claim": [
                 f"{statement} ({said_by(source)}.)" if source else statement
-                for statement, source in zip(
-                    claims["statement"], claims["source"].astype(object).fillna(""), strict=True
-                )
+                for statement, source in zip(claims["statement"], sources, strict=True)
             ],
-            "verdict": [f"**{verdict}**" for verdict in claims["claim_verdict"]],
             "what the data say": claims["claim_sentence"],
         },
         left=3,
@@ -207,21 +223,34 @@ def judgements_markdown(table: pd.DataFrame) -> str:
     rows = tests.to_dict("records")
     return _markdown(
         {
-            "claim": tests["claim"],
+            "claim": tests["claim"].where(~tests["claim"].duplicated(), ""),
             "test": [_test(row) for row in rows],
-            "effect": [measure(row["effect"], row["unit"]) for row in rows],
-            "95 % interval": [
+            "verdict": tests["verdict"],
+            "effect": [measure(row["value"], row["unit"]) for row in rows],
+            "interval": [
                 ABSENT
                 if pd.isna(row["low"])
-                else f"{measure(row['low'], row['unit'])} to {measure(row['high'], row['unit'])}"
+                else f"{number(row['low'], row['unit'])} to {number(row['high'], row['unit'])}"
                 for row in rows
             ],
-            "p": _texts(tests["p"], _p),
-            "p, Holm": _texts(tests["p_holm"], _p),
-            "seeds": _texts(tests["seeds"], lambda n: f"{n:.0f}"),
-            "verdict": tests["verdict"],
+            "p for": _texts(tests["p_for"].where(tests["seeds"].notna()), _p),
+            "p against": _texts(tests["p_against"].where(tests["seeds"].notna()), _p),
+            "seeds": [
+                ABSENT
+                if pd.isna(row["seeds"])
+                else f"{row['seeds']:.0f}{' paired' * row['paired']}"
+                for row in rows
+            ],
+            "one run beats one": [
+                ABSENT
+                if pd.isna(row["beats"])
+                else "{:.0f} % ({:.0f} to {:.0f})".format(
+                    *(100 * row[key] for key in ("beats", "beats_low", "beats_high"))
+                )
+                for row in rows
+            ],
         },
-        left=2,
+        left=3,
     )
 
 
@@ -279,15 +308,10 @@ def _measure(row: Mapping[Any, Any], key: str, *, sign: bool = False) -> str:
 
 def _test(row: Mapping[Any, Any]) -> str:
     than, settings = (row[key] if isinstance(row[key], str) else "" for key in ("than", "settings"))
-    metric = row["metric"]
-    if metric in METRICS:
-        metric = curve_name(metric) if "epoch:" in settings else METRICS[metric]
-    else:
-        metric = ""
-    return (
-        f"{row['kind'].replace('_', ' ')}: {row['variants']}{than and f' / {than}'}"
-        f"{metric and f', {metric}'}{settings and f', `{settings}`'}"
-    )
+    quantity = METRICS.get(row["quantity"], row["quantity"].replace("_", " "))
+    if "epoch:" in settings or "after:" in settings:
+        quantity = curve_name(row["quantity"])
+    return f"{quantity}: {row['of']}{than and f' / {than}'}{settings and f', `{settings}`'}"
 
 
 def _p(p: float) -> str:

@@ -1,5 +1,12 @@
 """Numbers and metrics as people read them."""
 
+import math
+from typing import Literal
+
+Unit = Literal["points", "percent", "share", "ratio", "nats"]
+"""A difference of accuracies or shares in percentage points, an accuracy in per cent, another share
+in per cent, a ratio by its logarithm, a difference of losses."""
+
 METRICS = {
     "train_accuracy": "training accuracy",
     "train_loss": "training loss",
@@ -25,13 +32,20 @@ def points(fraction: float) -> str:
     return f"{100 * fraction:z.2f}".replace("-", "−")
 
 
-def measure(value: float, unit: str) -> str:
-    """A number with its unit: see `cnn_ablations.analysis.findings.Unit`."""
+def number(value: float, unit: Unit) -> str:
+    """A number in its unit, which is not named."""
     if unit == "ratio":
-        return f"× {value:.2f}"
-    if unit == "nats":
-        return f"{value:z.3f}".replace("-", "−")
-    return points(value) + (" %" if unit == "percent" else "")
+        return f"{math.exp(value):.2f}"
+    return f"{value:z.3f}".replace("-", "−") if unit == "nats" else points(value)
+
+
+def measure(value: float, unit: Unit) -> str:
+    """A number with its unit."""
+    text = number(value, unit)
+    return f"× {text}" if unit == "ratio" else f"{text} {_NAMES.get(unit, '%')}"
+
+
+_NAMES = {"points": "points", "nats": "nats"}
 
 
 def p_text(p: float | None) -> str:

@@ -10,14 +10,7 @@ from cnn_ablations.config.base import nearest, shortly, validated
 from cnn_ablations.config.bounds import out_of_bounds
 from cnn_ablations.config.datasets import Dataset, dataset_adapter
 from cnn_ablations.config.document import read_document
-from cnn_ablations.config.studies import (
-    LargestLayer,
-    NarrowerGap,
-    Overfits,
-    Study,
-    Test,
-    study_variants,
-)
+from cnn_ablations.config.studies import ACCURACIES, LOSSES, Study, Test, study_variants
 from cnn_ablations.config.variants import (
     StratifiedSplit,
     Variant,
@@ -209,23 +202,20 @@ def _mistakes(study: Study, variants: Mapping[str, Variant]) -> Iterator[str]:
 
 def _impossible(key: str, test: Test, variants: Mapping[str, Variant]) -> Iterator[str]:
     """Why a test cannot be about the variants that it names."""
-    sides = [(name, getattr(test, "metric", None)) for name in test.variants]
-    than = getattr(test, "than_metric", None) or getattr(test, "metric", None)
-    sides += [(name, than) for name in getattr(test, "than", [])]
-    if isinstance(test, Overfits | NarrowerGap):  # that of training is always there
-        sides = [(name, "val_accuracy") for name, _ in sides]
-    epoch = getattr(test, "epoch", None)
-    layers = [test.layer] if isinstance(test, LargestLayer) else getattr(test, "layers", [])
-    for name, metric in sides:
+    than = test.than if isinstance(test.than, list) else []
+    sides = [(name, test.quantity) for name in [*test.of, *(test.along or [])]]
+    sides += [(name, test.than_quantity or test.quantity) for name in than]
+    epoch = test.epoch or test.after
+    for name, quantity in sides:
         if name not in variants:
             continue
         variant = variants[name]
-        if metric is not None:
-            yield from _unrecorded(key, metric, variant, by_epoch=epoch is not None)
+        if quantity in (*ACCURACIES, *LOSSES):
+            yield from _unrecorded(key, quantity, variant, by_epoch=epoch is not None)
         if epoch is not None and epoch > variant.epochs:
-            yield f"{key}.epoch is {epoch}, but '{name}' trains for {variant.epochs}"
+            yield f"{key} is about epoch {epoch}, but '{name}' trains for {variant.epochs}"
         known = layer_names(variant.model, variant.factors)
-        for layer in layers:
+        for layer in test.layers:
             if known is not None and layer not in known:
                 yield f"{key}: variant '{name}' has no layer '{layer}'{nearest(layer, known)}"
 

@@ -1,227 +1,119 @@
 """A study, studies/NAME.yaml: a question, published figures and claims."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Len, Lt
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from annotated_types import Gt, Len, Lt
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from cnn_ablations.config.base import ClosedModel
 
-Metric = Literal["val_accuracy", "test_accuracy", "train_accuracy", "running_train_accuracy"]
-"""Of validation and test images, git holds single answers, so that examples are resampled, too;
-of training images it holds one number a seed. `running_*` is Keras's average over the last epoch
+Accuracy = Literal["train_accuracy", "running_train_accuracy", "val_accuracy", "test_accuracy"]
+"""Of validation and test images, git holds single answers, so that their scatter counts, too; of
+training images it holds one number a seed. `running_*` is Keras's average over the last epoch
 while it trained, the others are evaluated after training."""
+Loss = Literal["running_train_loss", "val_loss", "test_loss"]
+Cost = Literal["parameters", "flops", "training_flops"]
+"""Arithmetic is counted in floating-point operations: for one image, or for all images of all
+epochs. Minutes depend on the machine, and no claim is tested with them."""
+Quantity = Accuracy | Loss | Literal["gap", "near_zero", "tail", "detail", "layer_share"] | Cost
+"""What is compared; ratios are compared as such.
 
-EvaluatedMetric = Literal["val_accuracy", "test_accuracy"]
-
-CurveMetric = Literal[
-    "running_train_accuracy",
-    "running_train_loss",
-    "val_accuracy",
-    "val_loss",
-    "test_accuracy",
-    "test_loss",
-]
-"""After each epoch; of validation and test only where `evaluate_each_epoch` names them."""
-
-Measure = Literal["flops", "parameters", "training_flops"]
-
-Variants = Annotated[list[str], Field(min_length=1)]
-
-Pair = Annotated[list[str], Len(2, 2)]
-"""A regularised variant and its plain counterpart."""
-
-Fraction = Annotated[float, Gt(0), Le(1)]
-
-
-class Higher(ClosedModel):
-    """The accuracy of `variants` (their mean, where several) is above that of `than`."""
-
-    kind: Literal["higher"]
-    metric: Metric
-    variants: Variants
-    than: Variants
+- an accuracy or loss: after training, or with `epoch` after that one, or with `after` its change
+  from that epoch to the end as a share of its range over all epochs;
+- `gap`: the training accuracy less the test accuracy of the same network;
+- `near_zero`: the share of weights smaller than 0.01 in size;
+- `tail`: by what factor the distances of the 1 % and the 99 % quantile of a layer's weights from
+  their median are off those of a normal distribution with the same quartiles, in the worst of
+  `layers`;
+- `detail`: of the feature maps of each convolution compared with those of the one before (see
+  `feature_summary` in `cnn_ablations.training.summary`), the greatest ratio;
+- `layer_share`: the share of all parameters that `layers` hold;
+- a cost, of which a ratio is taken."""
+ACCURACIES, LOSSES, COSTS = Accuracy.__args__, Loss.__args__, Cost.__args__  # type: ignore[attr-defined]
+RATIOS = ("tail", "detail", *COSTS)
+"""Quantities that are compared by ratios, of which 1 means that nothing differs."""
 
 
-class NotHigher(ClosedModel):
-    """The accuracy of `variants` is surely not above that of `than` by the study's margin."""
-
-    kind: Literal["not_higher"]
-    metric: Metric
-    variants: Variants
-    than: Variants
-    than_metric: Metric | None = None
-    """Where `than` is measured otherwise: a variant's training accuracy against its own
-    validation accuracy, say."""
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
-class Similar(ClosedModel):
-    """The two accuracies surely differ by less than the study's margin."""
-
-    kind: Literal["similar"]
-    metric: Metric
-    variants: Variants
-    than: Variants
-    than_metric: Metric | None = None
+Variants = Annotated[list[str], Len(1), BeforeValidator(_listed)]
+"""One variant, or several: then their mean."""
+Threshold = float | Literal["margin"] | None
 
 
-class Overfits(ClosedModel):
-    """Training accuracy is above validation accuracy by more than the study's margin."""
+class Test(ClosedModel):
+    """A quantity of some variants, compared with that of others or with a value.
 
-    kind: Literal["overfits"]
-    variants: Variants
-
-
-class NarrowerGap(ClosedModel):
-    """The gap between training and validation accuracy is narrower than that of `than`."""
-
-    kind: Literal["narrower_gap"]
-    variants: Variants
-    than: Variants
-
-
-class Reaches(ClosedModel):
-    """The accuracy is not below `value` by more than the study's margin."""
-
-    kind: Literal["reaches"]
-    metric: Metric
-    variants: Variants
-    value: Fraction
-
-
-class Near(ClosedModel):
-    """The accuracy is surely less than `within` away from `value`."""
-
-    kind: Literal["near"]
-    metric: Metric
-    variants: Variants
-    value: Fraction
-    within: Fraction
-
-
-class BeatsMajority(ClosedModel):
-    """The accuracy is above `times` the share of the most common class."""
-
-    kind: Literal["beats_majority"]
-    metric: EvaluatedMetric
-    variants: Variants
-    times: Annotated[float, Ge(1)]
-
-
-class CostsMore(ClosedModel):
-    """`variants` have more of `measure` than `than`: operations for one image (`flops`) or for all
-    images of all epochs (`training_flops`), or `parameters`.
+    It is to be `above` or `below` (of a difference: by more than this much), or `within` (nearer
+    than this, either way); `above: 0` where nothing is said, and of ratios `above: 1`. `margin`
+    stands for the study's.
     """
 
-    kind: Literal["costs_more"]
-    measure: Measure = "flops"
-    variants: Variants
-    than: Variants
-    at_least: Annotated[float, Gt(1)] | None = None
-    """How many times as much it is to be, where a claim says “much more”."""
-    at_most: Annotated[float, Gt(1)] | None = None
-    """How many times as much it may be, where a claim says “slightly more”."""
+    quantity: Quantity
+    of: Variants = []
+    than: Variants | float | None = None
+    than_quantity: Accuracy | None = None
+    """Where the others are measured otherwise: by their test accuracy, say."""
+    over: Annotated[list[str], Len(2, 2)] | None = None
+    """Plain counterparts of `of` and `than`: what is compared is by how much each is above its
+    own."""
+    along: Annotated[list[str], Len(2)] | None = None
+    """Instead of `of` and `than`: each of these variants is compared with the one before."""
+    layers: list[str] = []
+    epoch: PositiveInt | None = None
+    after: PositiveInt | None = None
+    above: Threshold = None
+    below: Threshold = None
+    within: Annotated[float, Gt(0)] | Literal["margin"] | None = None
 
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "Test":
+        if bool(self.of) == bool(self.along):
+            raise ValueError("needs either 'of' or 'along'")
+        if self.along and self.than is not None:
+            raise ValueError("has 'along', which compares its variants with each other: no 'than'")
+        if sum(x is not None for x in (self.above, self.below, self.within)) > 1:
+            raise ValueError("can have only one of 'above', 'below' and 'within'")
+        by_epoch = self.epoch is not None or self.after is not None
+        if by_epoch and self.quantity not in (*ACCURACIES, *LOSSES):
+            raise ValueError(f"has an epoch, but {self.quantity} is known after training only")
+        if self.epoch is not None and self.after is not None:
+            raise ValueError("can have only one of 'epoch' and 'after'")
+        if bool(self.layers) != (self.quantity in ("tail", "layer_share")):
+            raise ValueError("needs 'layers' where it is about tail or layer_share, and only there")
+        if self.than_quantity and self.quantity not in ACCURACIES:
+            raise ValueError("has 'than_quantity', but only accuracies can be compared so")
+        if self.quantity in COSTS and not (self.along or isinstance(self.than, list)):
+            raise ValueError("is about a cost, which needs variants to be compared with: 'than'")
+        return self
 
-class LargestLayer(ClosedModel):
-    """`layer` holds more weights and biases than any other layer of `variants`."""
+    @property
+    def variants(self) -> list[str]:
+        """All that it names."""
+        than = self.than if isinstance(self.than, list) else []
+        return [*self.of, *than, *(self.over or []), *(self.along or [])]
 
-    kind: Literal["largest_layer"]
-    variants: Variants
-    layer: str
-
-
-class Settles(ClosedModel):
-    """After `epoch` the curve surely moves, either way, by less than a tenth of its range."""
-
-    kind: Literal["settles"]
-    metric: CurveMetric
-    variants: Variants
-    epoch: PositiveInt
-
-
-class FallsOn(ClosedModel):
-    """The loss is lower after the last epoch than after `epoch`."""
-
-    kind: Literal["falls_on"]
-    metric: Literal["running_train_loss", "val_loss", "test_loss"]
-    variants: Variants
-    epoch: PositiveInt
-
-
-class Ahead(ClosedModel):
-    """After `epoch`, the accuracy of `variants` is above that of `than`: they learn faster."""
-
-    kind: Literal["ahead"]
-    metric: Literal["running_train_accuracy", "val_accuracy", "test_accuracy"]
-    variants: Variants
-    than: Variants
-    epoch: PositiveInt
-
-
-class LooksNormal(ClosedModel):
-    """The weights of each of `layers` have the tails of a normal distribution: the distances from
-    the median to the 1 % and 99 % quantiles are within a factor of 1.25 of what they would be.
-    """
-
-    kind: Literal["looks_normal"]
-    variants: Variants
-    layers: Variants
-
-
-class Concentrates(ClosedModel):
-    """A larger share of the weights of `variants` than of `than` is smaller than 0.01 in size."""
-
-    kind: Literal["concentrates"]
-    variants: Variants
-    than: Variants
-
-
-class ConcentratesMore(ClosedModel):
-    """That share grows more between the pair `variants` than between the pair `than`."""
-
-    kind: Literal["concentrates_more"]
-    variants: Pair
-    than: Pair
-
-
-class LessDetail(ClosedModel):
-    """Feature maps have less detail from each convolution to the next (see `feature_summary` in
-    `cnn_ablations.training.summary`).
-    """
-
-    kind: Literal["less_detail"]
-    variants: Variants
-
-
-Test = Annotated[
-    Higher
-    | NotHigher
-    | Similar
-    | Overfits
-    | NarrowerGap
-    | Reaches
-    | Near
-    | BeatsMajority
-    | CostsMore
-    | LargestLayer
-    | Settles
-    | FallsOn
-    | Ahead
-    | LooksNormal
-    | Concentrates
-    | ConcentratesMore
-    | LessDetail,
-    Field(discriminator="kind"),
-]
+    def steps(self) -> "list[Test]":
+        """Itself, or for `along` a test for each step."""
+        if self.along is None:
+            return [self]
+        pairs = zip(self.along[1:], self.along[:-1], strict=True)
+        alone = {"along": None}
+        return [self.model_copy(update=alone | {"of": [of], "than": [than]}) for of, than in pairs]
 
 
 class Claim(ClosedModel):
-    """A statement of a report, and the tests that decide it.
-
-    It is supported if all its tests are, contradicted if one of them is.
-    """
+    """A statement about variants, and the tests that decide it: all of them must hold."""
 
     statement: str
     tests: Annotated[list[Test], Field(min_length=1)]
@@ -245,6 +137,10 @@ PublishedMetric = Literal[
 ]
 
 
+def _unlabelled(value: Any) -> Any:
+    return dict.fromkeys(value) if isinstance(value, list) else value
+
+
 class Study(ClosedModel):
     """A question about the variants of one group. Accuracies are fractions, losses are in nats."""
 
@@ -255,8 +151,8 @@ class Study(ClosedModel):
     """Whose experiment this is, such as "report R2"; empty: this project's own."""
     choices: list[str] = []
     """What the source leaves open and this project decided: shown to the reader."""
-    variants: Annotated[dict[str, str], Field(min_length=1)]
-    """The variants in the order of the tables, and the label of each."""
+    variants: Annotated[dict[str, str | None], Field(min_length=1), BeforeValidator(_unlabelled)]
+    """The variants in the order of the tables, and the label of each; without one, its name."""
     along: list[str] = []
     """Numeric keys, such as `train_images`, along which accuracy is drawn: the variants that set
     this key and no other, with those that set none."""
@@ -273,6 +169,11 @@ class Study(ClosedModel):
     reasons: list[str] = []
     """Why ours may differ from the published figures: shown where they do."""
     claims: dict[str, Claim] = {}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the variants are called in tables and figures."""
+        return {name: label or name for name, label in self.variants.items()}
 
     @model_validator(mode="after")
     def _accuracies_are_fractions(self) -> "Study":
@@ -295,5 +196,5 @@ def study_variants(study: Study) -> Iterator[tuple[str, str]]:
             yield key, variant
     for name, claim in study.claims.items():
         for test in claim.tests:
-            for variant in [*test.variants, *getattr(test, "than", [])]:
+            for variant in test.variants:
                 yield f"claims.{name}", variant
