@@ -71,8 +71,9 @@ def rate(count: int, event: Callable[[np.random.Generator], Any], seed: int = 0)
 
 def bounds(expected: float, count: int, slack: float = 0.0) -> tuple[float, float]:
     """Between which a rate lies, 999 times of 1,000, if it is the expected one."""
-    low, high = stats.binom.ppf([0.0005, 0.9995], count * MORE, expected) / (count * MORE)
-    return float(low) - slack, float(high) + slack
+    n = count * MORE
+    low, high = (float(stats.binom.ppf(q, n, expected)) / n for q in (0.0005, 0.9995))
+    return low - slack, high + slack
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
