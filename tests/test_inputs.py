@@ -28,6 +28,7 @@ NOT_DECIDING = {
     "config/bounds.py",
     "config/datasets.py",
     "config/document.py",
+    "config/labels.py",
     "config/params.py",
     "config/studies.py",
     "config/variants.py",

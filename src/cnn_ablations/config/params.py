@@ -10,6 +10,7 @@ from cnn_ablations.config.base import nearest, shortly, validated
 from cnn_ablations.config.bounds import out_of_bounds
 from cnn_ablations.config.datasets import Dataset, dataset_adapter
 from cnn_ablations.config.document import read_document
+from cnn_ablations.config.labels import in_words
 from cnn_ablations.config.studies import ACCURACIES, LOSSES, Study, Test, study_variants
 from cnn_ablations.config.variants import (
     StratifiedSplit,
@@ -121,7 +122,7 @@ def parse_params(document: Any) -> Params:
         mistakes = [f"{file}: studies.{name}.{what}" for what in _mistakes(parsed, variants)]
         if mistakes:
             raise ProjectError("\n".join(mistakes))
-        return parsed
+        return in_words(parsed, variants, datasets, f"{file}: studies.{name}")
 
     datasets = _each(raw["datasets"], dataset)
     protocols = _each(raw["protocols"], resolve_protocol)
