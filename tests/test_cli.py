@@ -70,6 +70,24 @@ def test_the_command_lists_its_verbs(tmp_path: Path) -> None:
         assert command.callback.__name__ in done.stdout
 
 
+def test_a_new_study_is_written_and_passes_the_check(project: Paths) -> None:
+    (project.root / "dvc.yaml").write_text("vars:\n  - studies/none.yaml\n")
+    arguments = ("study", "new", "mine", "--base", "tiny-net", "--vary", "l2=0,0.1,0.01")
+    assert_refused(run(project.root, *arguments, "--vary", "l3=1"), "--vary l3", "no such key")
+    done = run(project.root, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "there  tiny-net: without L2",
+        "new    mine-l2-0_1: L2 0.1",
+        "new    mine-l2-0_01: L2 0.01",
+        "wrote studies/mine.yaml, 2 variants in params.yaml, a line in dvc.yaml",
+        "next: `dvc repro compare@mine`, about 6 trainings "
+        "(`cnn-ablations plan compare@mine` says how long they take)",
+    ]
+    (project.root / "dvc.yaml").write_text("vars:\n  - studies/mine.yaml\n")
+    assert "3 variants with 6 seeds, 1 studies" in run(project.root, "check").stdout
+
+
 def test_a_valid_project_is_summed_up(project: Paths) -> None:
     done = run(project.root, "check")
     assert (done.returncode, done.stderr) == (0, "")

@@ -23,6 +23,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+study = typer.Typer(no_args_is_help=True)
+app.add_typer(study, name="study", help="Begin a study.")
 
 DatasetName = Annotated[str, typer.Argument(help="A data set of params.yaml.")]
 VariantName = Annotated[str, typer.Argument(help="A variant of params.yaml.")]
@@ -123,6 +125,39 @@ def compare(name: StudyName) -> None:
 
     paths, params = _project()
     _execute("study", paths.notebook("studies", name), study_parameters(params, name), paths)
+
+
+@study.command("new")
+def new_study(
+    name: Annotated[str, typer.Argument(help="Of the study; names of its new variants begin so.")],
+    base: Annotated[str, typer.Option(metavar="VARIANT", help="What others are compared with.")],
+    vary: Annotated[
+        list[str],
+        typer.Option(metavar="KEY=V1,V2", help="A key and values for it; once for each key."),
+    ],
+    grid: Annotated[
+        bool, typer.Option("--grid", help="All combinations, instead of one change at a time.")
+    ] = False,
+    question: Annotated[str, typer.Option(metavar="TEXT", help="What the study asks.")] = "",
+) -> None:
+    """Write variants that differ from a base, and a study with a claim for each difference."""
+    from cnn_ablations.config.new_study import new_study as written
+    from cnn_ablations.files import write_atomically
+
+    paths = find_project()
+    new = written(paths.root, name, base, vary, grid=grid, question=question)
+    for file, content in new.files.items():
+        write_atomically(file, content)
+    variants = new.variants.values()
+    waiting = [v for v in variants if not paths.metrics(v.group, v.name).is_file()]
+    trainings = sum(len(variant.seeds) for variant in waiting)
+    for variant, label in new.study.labels.items():
+        typer.echo(f"{'new' if variant in new.new else 'there':5}  {variant}: {label}")
+    typer.echo(
+        f"wrote studies/{name}.yaml, {len(new.new)} variants in params.yaml, a line in dvc.yaml\n"
+        f"next: `dvc repro compare@{name}`, about {trainings} trainings "
+        f"(`cnn-ablations plan compare@{name}` says how long they take)"
+    )
 
 
 @app.command()

@@ -32,10 +32,18 @@ def read_document(path: Path) -> Any:
             "then `cnn-ablations plan` says what is left to run"
         )
     try:
+        return parsed(content)
+    except ProjectError as error:
+        raise ProjectError(f"{path} is not valid YAML: {error}") from None
+
+
+def parsed(content: bytes | str) -> Any:
+    """The plain values in YAML. Raises ProjectError with what is wrong, and in which line."""
+    try:
         return YAML(typ="safe").load(content)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = f"line {mark.line + 1}: {error.problem}" if mark else error.problem
     except Exception as error:  # of a value that is none, such as the date 2001-13-01, any kind
         what = str(error)
-    raise ProjectError(f"{path} is not valid YAML: {' '.join(what.split())}")
+    raise ProjectError(" ".join(what.split()))
