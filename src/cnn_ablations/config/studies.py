@@ -152,7 +152,8 @@ class Study(ClosedModel):
     choices: list[str] = []
     """What the source leaves open and this project decided: shown to the reader."""
     variants: Annotated[dict[str, str | None], Field(min_length=1), BeforeValidator(_unlabelled)]
-    """The variants in the order of the tables, and the label of each; without one, its name."""
+    """The variants in the order of the tables, and the label of each; of a list, and where there
+    is none, labels are made from what the variants change."""
     along: list[str] = []
     """Numeric keys, such as `train_images`, along which accuracy is drawn: the variants that set
     this key and no other, with those that set none."""
