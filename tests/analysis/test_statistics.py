@@ -1,17 +1,27 @@
 import itertools
 import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
 
+from cnn_ablations.analysis import statistics
 from cnn_ablations.analysis.statistics import (
+    ENOUGH_SEEDS,
     MOST_SEEDS,
+    Estimate,
     Exact,
+    Floats,
     Mean,
     Ranks,
     Sample,
@@ -20,255 +30,602 @@ from cnn_ablations.analysis.statistics import (
     contrast,
     holm,
     holm_levels,
-    prediction_interval,
     superiority,
-    within_0_and_1,
 )
 
-RNG = np.random.default_rng(5)
-NOUGHT = np.array([0.0, 1, 2, 3, 4])
-NINE = np.array([9.0, 10, 11, 12, 13])
 SIDES: tuple[Side, Side] = ("greater", "less")
 
 
-def sample(values: Any, seeds: Any = None, answers: Any = None, gone: Any = ()) -> Sample:
-    values = np.asarray(values, dtype=np.float64)
-    collapsed = np.isin(np.arange(len(values)), list(gone))
-    numbers = np.arange(len(values)) if seeds is None else np.asarray(seeds)
-    return Sample(numbers, values, collapsed, answers or {})
+def plain(*values: float, seeds: list[int] | None = None, collapsed: int = 0) -> Sample:
+    """Numbers of seeds without answers; so many of the first ones collapsed."""
+    n = len(values)
+    return Sample(np.array(seeds or range(n)), np.array(values), np.arange(n) < collapsed)
 
 
-def answered(correct: NDArray[Any], seeds: Any = None, examples: str = "test") -> Sample:
-    return sample(correct.mean(axis=1), seeds, {examples: correct})
+def answered(answers: NDArray[Any], first_seed: int = 0, on: str = "test") -> Sample:
+    """Seeds that gave these answers, (seeds, examples)."""
+    n = len(answers)
+    seeds = np.arange(first_seed, first_seed + n)
+    return Sample(seeds, answers.mean(axis=1), np.zeros(n, bool), {on: answers})
 
 
-def difference(first: Sample, second: Sample) -> Any:
+def difference(first: Sample, second: Sample) -> Estimate:
     return contrast([(1.0, first), (-1.0, second)])
 
 
-def test_without_examples_it_is_welchs_t() -> None:
-    a, b = RNG.normal(1, 1, 4), RNG.normal(0, 3, 7)
-    estimate = difference(sample(a), sample(b))
-    assert not estimate.paired
-    for side in ("greater", "less"):
-        welch = stats.ttest_ind(a, b, equal_var=False, alternative=side)
-        assert estimate.p(0, side) == pytest.approx(welch.pvalue)
-    bounds = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.9)
-    assert estimate.interval(0.05) == pytest.approx(tuple(bounds))
+def mean_squares(answers: Floats) -> tuple[Floats, Floats]:
+    """Of seeds, examples and the rest, with their degrees of freedom, by statsmodels."""
+    n, m = answers.shape
+    table = pd.DataFrame(
+        {
+            "answer": answers.ravel(),
+            "seed": np.repeat(np.arange(n), m),
+            "example": np.tile(np.arange(m), n),
+        }
+    )
+    anova = anova_lm(ols("answer ~ C(seed) + C(example)", table).fit())
+    return (anova["sum_sq"] / anova["df"]).to_numpy(), anova["df"].to_numpy()
 
 
-def test_from_six_common_seeds_it_is_paired() -> None:
-    a, b = RNG.normal(1, 1, 8), RNG.normal(0, 1, 8)
-    estimate = difference(sample(a), sample(b, seeds=[7, 6, 5, 4, 3, 2, 9, 10]))
-    assert estimate.paired
-    together = stats.ttest_rel(a[2:8], b[[5, 4, 3, 2, 1, 0]], alternative="greater")
-    assert estimate.p(0, "greater") == pytest.approx(together.pvalue)
-    assert not difference(sample(a), sample(b, seeds=[3, 4, 5, 6, 7, 8, 9, 10])).paired
+ANSWERS = np.random.default_rng(3).random((2, 4, 9)) < np.linspace(0.1, 1, 9)
 
 
-def test_the_variance_is_that_of_crossed_random_effects() -> None:
-    correct = RNG.random((5, 40)) < 0.7
-    n, m = correct.shape
-    mean = answered(correct)
-    estimate = contrast([(1.0, mean)])
-    x = correct.astype(float)
-    rows, columns, all_ = x.mean(1), x.mean(0), x.mean()
-    ms_seeds = m * ((rows - all_) ** 2).sum() / (n - 1)
-    ms_examples = n * ((columns - all_) ** 2).sum() / (m - 1)
-    rest = x - rows[:, None] - columns + all_
-    ms_rest = (rest**2).sum() / ((n - 1) * (m - 1))
-    examples = max(ms_examples - ms_rest, 0)
+def test_the_variance_of_one_mean_is_that_of_the_analysis_of_variance() -> None:
+    """The textbook's variance of a grand mean of two crossed random effects."""
+    estimate = contrast([(1.0, answered(ANSWERS[0].astype(float)))])
+    squares, freedom = mean_squares(ANSWERS[0].astype(float))
+    signs = np.array([1, 1, -1])
+    variance = (signs * squares).sum() / ANSWERS[0].size
+    assert squares[1] > squares[2]
     assert isinstance(estimate, Mean)
-    assert estimate.variance == pytest.approx((ms_seeds + examples) / (n * m))
+    assert estimate.value == pytest.approx(ANSWERS[0].mean())
+    assert estimate.variance == pytest.approx(variance)
+    satterthwaite = (signs * squares).sum() ** 2 / (squares**2 / freedom).sum()
+    assert estimate.freedom == pytest.approx(satterthwaite)
+    assert estimate.interval(0.025) == pytest.approx(
+        stats.t.interval(0.95, satterthwaite, ANSWERS[0].mean(), math.sqrt(variance))
+    )
 
 
-def test_variance_agrees_with_repeated_experiments() -> None:
-    """Seeds and examples drawn anew each time: the mean estimate is the true variance."""
-    found, estimated = [], []
-    for _ in range(400):
-        seeds, examples = RNG.normal(0, 0.05, (4, 1)), RNG.normal(0, 0.2, (1, 100))
-        correct = RNG.random((4, 100)) < np.clip(0.6 + seeds + examples, 0, 1)
-        estimate = contrast([(1.0, answered(correct))])
+def test_the_variance_of_a_difference_takes_the_interaction_of_both_sides_off() -> None:
+    """By plain sums of squares: what the two sides share of the examples cancels."""
+    first, second = ANSWERS.astype(float)
+    estimate = difference(answered(first), answered(second[:3], first_seed=9))
+    parts = 0.0
+    for answers in (first, second[:3]):
+        squares, _ = mean_squares(answers)
+        parts += (squares[0] - squares[2]) / answers.size
+    by_example = first.mean(axis=0) - second[:3].mean(axis=0)
+    assert isinstance(estimate, Mean)
+    assert estimate.seeds == (4, 3)
+    assert estimate.variance == pytest.approx(parts + by_example.var(ddof=1) / 9)
+
+
+def test_examples_never_take_variance_away() -> None:
+    """Here every example is as hard as any other, and the seeds disagree about all of them."""
+    answers = np.array([[1.0, 0, 1, 0, 1], [0, 1, 0, 1, 0]])
+    estimate = contrast([(1.0, answered(answers))])
+    assert isinstance(estimate, Mean)
+    assert estimate.example_variance == 0
+    assert estimate.variance == pytest.approx(0.1**2)
+
+
+@pytest.mark.parametrize("first_seed", [0, 100], ids=["paired", "not paired"])
+def test_the_variance_is_right_on_average(first_seed: int) -> None:
+    """Against the scatter of 3,000 differences, each of other seeds and other examples."""
+    rng = np.random.default_rng(4)
+    n, m, found = 6, 12, []
+    for _ in range(3000):
+        example, both = rng.normal(0, 1.0, m), rng.normal(0, 0.5, n)
+        samples = []
+        for seed in (0, first_seed):
+            of_seed = (both if seed == 0 else rng.normal(0, 0.5, n)) + rng.normal(0, 0.5, n)
+            own = example + rng.normal(0, 1.0, m)
+            answers = of_seed[:, None] + own + rng.normal(0, 1.0, (n, m))
+            samples.append(answered(answers, seed))
+        estimate = difference(*samples)
         assert isinstance(estimate, Mean)
-        found.append(estimate.value)
-        estimated.append(estimate.variance)
-    assert np.mean(estimated) == pytest.approx(np.var(found), rel=0.15)
+        assert estimate.paired == (first_seed == 0)
+        found.append((estimate.value, estimate.variance, estimate.example_variance))
+    values, variances, of_examples = np.transpose(found)
+    assert variances.mean() == pytest.approx(values.var(), rel=0.06)
+    assert of_examples.mean() == pytest.approx(2 * 1.0 / m, rel=0.05)
 
 
-def test_shared_examples_cancel_and_others_add() -> None:
-    hard = RNG.random(2000) < 0.5
-    a, b = (np.where(RNG.random((4, 2000)) < 0.05, ~hard, hard) for _ in range(2))
-    shared = difference(answered(a), answered(b, seeds=range(9, 13)))
-    apart = difference(answered(a), answered(b, range(9, 13), examples="other"))
-    assert shared.variance < 0.2 * apart.variance
-
-
-def test_single_seeds_scatter_by_their_examples_alone() -> None:
-    a, b = RNG.random((1, 500)) < 0.8, RNG.random((1, 500)) < 0.7
-    estimate = difference(answered(a), answered(b))
-    assert estimate.variance == pytest.approx((a * 1.0 - b).var(ddof=1) / 500)
-    assert difference(sample([0.5]), sample([0.4])).p(0, "greater") == 0
-
-
-def test_what_diverged_decides_nothing_and_what_is_equal_is_sure() -> None:
-    assert difference(sample([np.nan, 1]), sample([0, 1])).p(0, "greater") == 1
-    same = difference(sample([1, 1, 1]), sample([0, 0, 0]))
-    assert (same.p(0, "greater"), same.p(0, "less"), same.interval(0.05)) == (0, 1, (1, 1))
-
-
-def test_degrees_of_freedom_are_at_least_those_of_the_seeds() -> None:
-    """Where training accuracy takes back what the examples add, nothing is left to scatter."""
-    correct = RNG.random((6, 300)) < 0.7
-    constant = sample(np.full(6, 0.1) + RNG.normal(0, 1e-6, 6), None, {"test": -1 * correct})
-    estimate = contrast([(1.0, constant)])
-    assert estimate.p(0, "greater") < 0.01
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(4, 8), st.integers(4, 8), st.booleans())
-def test_ranks_are_exact(seed: int, n: int, m: int, ties: bool) -> None:
-    rng = np.random.default_rng(seed)
-    a, b = rng.normal(0.5, 1, n), rng.normal(0, 1, m)
-    if ties:
-        a, b = a.round(), b.round()
-    found = Ranks(a, b, paired=False, example_variance=0).p(0, "greater") if n else 0
-    ranks = stats.rankdata([*a, *b])
-    sums = [sum(ranks[list(c)]) for c in itertools.combinations(range(n + m), n)]
-    expected = np.mean(np.array(sums) >= ranks[:n].sum() - 1e-9)
-    assert found == pytest.approx(expected)
-    within = Ranks(a, None, paired=True, example_variance=0).p(0, "greater")
-    sizes = stats.rankdata(np.abs(a))[a != 0]
-    signs = itertools.product((0, 1), repeat=len(sizes))
-    all_sums = np.array([np.dot(s, sizes) for s in signs])
-    assert within == pytest.approx(np.mean(all_sums >= sizes[a[a != 0] > 0].sum() - 1e-9))
-
-
-def test_ranks_agree_with_scipy() -> None:
-    a, b = RNG.normal(1, 1, 12), RNG.normal(0, 1, 9)
-    for side in SIDES:
-        whitney = stats.mannwhitneyu(a - 0.3, b, alternative=side, method="exact").pvalue
-        assert Ranks(a, b, False, 0).p(0.3, side) == pytest.approx(whitney)
-        wilcoxon = stats.wilcoxon(a - 0.3, alternative=side, method="exact").pvalue
-        assert Ranks(a, None, True, 0).p(0.3, side) == pytest.approx(wilcoxon)
-        sign = stats.binomtest(int((a > 0.3).sum()), 12, alternative=side).pvalue
-        assert Ranks(a, None, False, 0).p(0.3, side) == pytest.approx(sign)
-
-
-def test_a_collapsed_seed_lets_ranks_decide() -> None:
-    a, b = sample([0.9, 0.91, 0.92, 0.1], gone=[3]), sample([0.8, 0.81, 0.82, 0.83])
-    assert isinstance(difference(a, b), Ranks)
-    assert difference(a, b).value == pytest.approx(0.09, abs=0.011)
-    assert isinstance(difference(sample([0.9, 0.8]), b), Mean)
-
-
-@given(st.integers(0, 2**32 - 1), st.sampled_from([0.2, 0.1, 0.05]), st.booleans())
-def test_a_bound_is_where_p_passes_the_level(seed: int, level: float, ranks: bool) -> None:
-    rng = np.random.default_rng(seed)
-    gone = [0] if ranks else []
-    estimate = difference(
-        sample(rng.normal(0.3, 1, 9), gone=gone), sample(rng.normal(0, 1, 9), range(20, 29))
+def test_sets_of_examples_add_up() -> None:
+    """A gap between two splits scatters by the examples of both."""
+    test, val = ANSWERS.astype(float)
+    both = Sample(
+        seeds=np.arange(4),
+        values=test.mean(axis=1) - val.mean(axis=1),
+        collapsed=np.zeros(4, bool),
+        answers={"test": test, "val": -val},
     )
-    low, high = estimate.interval(level)
-    for bound, side, way in ((low, "greater", -1), (high, "less", 1)):
-        assert estimate.p(bound + way * 1e-6, side) <= level + 1e-9
-        assert estimate.p(bound - way * 1e-6, side) >= level - 1e-9
+    estimate, separate = (
+        contrast([(1.0, both)]),
+        [contrast([(1.0, answered(of_set))]) for of_set in (test, val)],
+    )
+    assert isinstance(estimate, Mean)
+    parts = [e.example_variance for e in separate if isinstance(e, Mean)]
+    assert min(parts) > 0
+    assert estimate.example_variance == pytest.approx(sum(parts))
+    assert estimate.variance == pytest.approx(sum(parts) + both.values.var(ddof=1) / 4)
 
 
-def test_so_few_seeds_have_no_bound_by_ranks() -> None:
-    a, b = sample([0.9, 0.91, 0.1], gone=[2]), sample([0.8, 0.81, 0.82])
-    assert difference(a, b).interval(0.01) == (-math.inf, math.inf)
-    assert 3 < difference(a, b).seeds_to_decide(0, 0.01) < MOST_SEEDS
+def test_the_same_examples_of_two_samples_cancel_only_if_they_have_the_same_name() -> None:
+    answers = np.tile(ANSWERS[0, 0].astype(float), (3, 1))
+    same = difference(answered(answers), answered(answers, 9))
+    other = difference(answered(answers), answered(answers, 9, on="val"))
+    assert isinstance(same, Mean)
+    assert isinstance(other, Mean)
+    assert same.example_variance == 0
+    assert other.example_variance == pytest.approx(2 * answers[0].var(ddof=1) / 9)
 
 
-def test_ranks_are_no_surer_than_the_examples() -> None:
-    a, b = RNG.normal(0.003, 0.001, 30), RNG.normal(0, 0.001, 30)
-    assert Ranks(a, b, False, 0).p(0, "greater") < 1e-6
-    assert Ranks(a, b, False, 0.01**2).p(0, "greater") == pytest.approx(
-        stats.norm.sf(0.3), abs=0.05
+NEW = plain(0.81, 0.84, 0.80, 0.86, 0.83, 0.82)
+OLD = plain(0.80, 0.82, 0.79, 0.83, 0.82, 0.80)
+
+
+@pytest.mark.parametrize("null", [0.0, 0.01])
+@pytest.mark.parametrize("side", SIDES)
+def test_without_answers_it_is_welchs_t(side: Side, null: float) -> None:
+    apart = replace(OLD, seeds=OLD.seeds + 100).of(np.array([100, 102, 103]))
+    estimate = difference(NEW, apart)
+    expected = stats.ttest_ind(NEW.values - null, apart.values, equal_var=False, alternative=side)
+    assert not estimate.paired
+    assert estimate.p(null, side) == pytest.approx(expected.pvalue)
+    two_sided = stats.ttest_ind(NEW.values, apart.values, equal_var=False)
+    assert estimate.interval(0.05) == pytest.approx(two_sided.confidence_interval(0.9))
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_six_common_seeds_are_compared_within_seeds(side: Side) -> None:
+    """Whatever their order; a seed of one side only is left out."""
+    order = np.array([3, 0, 5, 1, 4, 2])
+    longer = Sample(
+        np.append(OLD.seeds[order], 77), np.append(OLD.values[order], 0.1), np.zeros(7, bool)
+    )
+    estimate = difference(NEW, longer)
+    expected = stats.ttest_rel(NEW.values, OLD.values, alternative=side)
+    assert estimate.paired
+    assert estimate.seeds == (6,)
+    assert estimate.p(0.0, side) == pytest.approx(expected.pvalue)
+
+
+def test_five_common_seeds_are_not() -> None:
+    fewer = OLD.of(np.arange(5))
+    assert ENOUGH_SEEDS == 6
+    estimate = difference(NEW, fewer)
+    expected = stats.ttest_ind(NEW.values, fewer.values, equal_var=False, alternative="greater")
+    assert not estimate.paired
+    assert estimate.seeds == (6, 5)
+    assert estimate.p(0.0, "greater") == pytest.approx(expected.pvalue)
+
+
+def test_more_than_two_samples_are_compared_within_seeds_as_well() -> None:
+    third = plain(0.70, 0.72, 0.71, 0.73, 0.75, 0.71)
+    estimate = contrast([(0.5, NEW), (0.5, OLD), (-1.0, third)])
+    expected = stats.ttest_rel((NEW.values + OLD.values) / 2, third.values, alternative="greater")
+    assert estimate.paired
+    assert estimate.p(0.0, "greater") == pytest.approx(expected.pvalue)
+
+
+def test_the_answers_are_paired_by_seed_too() -> None:
+    """Two networks that answer alike, seed by seed, differ by nothing, whatever the images."""
+    answers = (np.random.default_rng(5).random((8, 50)) < 0.7).astype(float)
+    other = answers.copy()
+    other[:, 0] = 1 - other[:, 0]
+    estimate = difference(answered(answers), answered(other))
+    alone = contrast([(1.0, answered(answers - other))])
+    assert isinstance(estimate, Mean)
+    assert isinstance(alone, Mean)
+    assert (estimate.variance, estimate.freedom) == pytest.approx((alone.variance, alone.freedom))
+
+
+def test_of_single_seeds_the_examples_scatter() -> None:
+    """The t test of the differences between answers, which is McNemar's but for small samples."""
+    first, second = ANSWERS[:, :1].astype(float)
+    estimate = difference(answered(first), answered(second))
+    expected = stats.ttest_rel(first[0], second[0], alternative="greater")
+    assert estimate.seeds == (1, 1)
+    assert estimate.p(0.0, "greater") == pytest.approx(expected.pvalue)
+
+
+def test_a_single_seed_without_examples_is_what_it_is() -> None:
+    estimate = contrast([(1.0, plain(0.9))])
+    assert estimate.interval(0.05) == (0.9, 0.9)
+    assert [estimate.p(0.8, side) for side in SIDES] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("n", [2, 6, 10, 19])
+def test_equal_values_differ_by_nothing_but_rounding(n: int) -> None:
+    """The mean of ten times 0.01 is not 0.01 in floating point, and its variance is not 0."""
+    same, fewer = plain(*[0.01] * n), plain(*[0.01] * 3)
+    for estimate in (contrast([(1.0, same)]), difference(same, same), difference(same, fewer)):
+        null = round(estimate.value, 6)
+        assert min(estimate.p(null, side) for side in SIDES) >= 0.5
+        assert estimate.p(null - 0.001, "greater") < 1e-9
+        assert estimate.interval(0.01) == pytest.approx((null, null), abs=1e-12)
+
+
+@pytest.mark.parametrize("collapsed", [0, 1])
+def test_equal_differences_are_as_large_as_a_null_but_for_rounding(collapsed: int) -> None:
+    """0.86 - 0.85 is a little more than 0.01 in floating point."""
+    values = np.array([0.86, 0.87, 0.88, 0.89, 0.81, 0.79, 0.83])
+    estimate = difference(plain(*values, collapsed=collapsed), plain(*np.round(values - 0.01, 2)))
+    assert isinstance(estimate, Ranks if collapsed else Mean)
+    assert min(estimate.p(0.01, side) for side in SIDES) >= 0.5
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize("collapsed", [0, 1])
+@pytest.mark.parametrize("n", [3, 7])
+def test_a_loss_that_diverged_decides_nothing(n: int, collapsed: int, value: float) -> None:
+    losses = np.linspace(1, 2, n)
+    diverged = plain(value, *losses[1:], collapsed=collapsed)
+    for other in (diverged, plain(*losses)):
+        estimate = difference(diverged, other)
+        assert [estimate.p(0.0, side) for side in SIDES] == [1, 1]
+        assert estimate.interval(0.05) == (-math.inf, math.inf)
+        assert estimate.seeds_to_decide(0.0, 0.05) == MOST_SEEDS
+
+
+def test_what_nothing_scatters_is_decided_by_its_value() -> None:
+    exact: Estimate = Exact(2.0)
+    assert [exact.p(1.0, side) for side in SIDES] == [0.0, 1.0]
+    assert [exact.p(2.0, side) for side in SIDES] == [1.0, 1.0]
+    assert exact.interval(0.05) is None
+
+
+def test_within_a_margin_is_two_one_sided_tests() -> None:
+    estimate = difference(NEW, OLD)
+    low, high = estimate.interval(0.05)  # type: ignore[misc]
+    assert low > -high
+    assert estimate.within(high * 1.01) < 0.05 < estimate.within(high * 0.99)
+    assert estimate.within(0.03) == max(estimate.p(-0.03, "greater"), estimate.p(0.03, "less"))
+
+
+COLLAPSED = plain(0.1, 0.841, 0.8, 0.863, 0.834, 0.8255, 0.7907, collapsed=1)
+OTHERS = plain(0.8023, 0.1, 0.7959, 0.8517, 0.7512, 0.8228, 0.7301)
+
+
+@pytest.mark.parametrize("null", [0.0, -0.005, 0.02])
+@pytest.mark.parametrize("side", SIDES)
+def test_where_a_seed_collapsed_signed_ranks_decide(side: Side, null: float) -> None:
+    estimate = difference(COLLAPSED, OTHERS)
+    differences = COLLAPSED.values - OTHERS.values
+    expected = stats.wilcoxon(differences - null, alternative=side, method="exact")
+    assert estimate.paired
+    assert estimate.p(null, side) == pytest.approx(expected.pvalue)
+    walsh = [np.mean(pair) for pair in itertools.combinations_with_replacement(differences, 2)]
+    assert estimate.value == pytest.approx(np.median(walsh))
+
+
+@pytest.mark.parametrize("null", [0.0, -0.005, 0.02])
+@pytest.mark.parametrize("side", SIDES)
+def test_of_other_seeds_the_test_of_mann_and_whitney(side: Side, null: float) -> None:
+    others = replace(OTHERS, seeds=OTHERS.seeds + 100).of(np.array([100, 102, 103, 105]))
+    estimate = difference(COLLAPSED, others)
+    expected = stats.mannwhitneyu(
+        COLLAPSED.values - null, others.values, alternative=side, method="exact"
+    )
+    assert not estimate.paired
+    assert estimate.seeds == (7, 4)
+    assert estimate.p(null, side) == pytest.approx(expected.pvalue)
+    shifts = np.subtract.outer(COLLAPSED.values, others.values)
+    assert estimate.value == pytest.approx(np.median(shifts))
+
+
+@pytest.mark.parametrize("null", [0.0, 0.8, 0.82])
+@pytest.mark.parametrize("side", SIDES)
+def test_of_a_single_variant_the_sign_test(side: Side, null: float) -> None:
+    """A seed whose value is the null itself counts for neither side."""
+    estimate = contrast([(1.0, COLLAPSED)])
+    beyond = int((COLLAPSED.values > null).sum())
+    count = 7 - int((COLLAPSED.values == null).sum())
+    expected = stats.binomtest(beyond, count, alternative=side)
+    assert estimate.p(null, side) == pytest.approx(expected.pvalue)
+    assert estimate.value == np.median(COLLAPSED.values)
+
+
+TIED = [1.0, 2.0, 2.0, 0.0, -1.0, 3.0, 3.0, -2.0]
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_ties_and_zeros_are_counted_exactly(side: Side) -> None:
+    """Against all orders, by SciPy. Zeros after Pratt: they have ranks, and no side."""
+
+    def positive_ranks(values: Floats, axis: int = -1) -> Floats:
+        ranks = stats.rankdata(np.abs(values), axis=axis)
+        return np.asarray((ranks * (values > 0)).sum(axis=axis))
+
+    signed = Ranks(np.array(TIED), None, True, 0.0)
+    expected = stats.permutation_test(
+        (np.array(TIED),), positive_ranks, permutation_type="samples", alternative=side
+    )
+    assert signed.p(0.0, side) == pytest.approx(expected.pvalue)
+
+    def ranks_of_first(first: Floats, second: Floats, axis: int = -1) -> Floats:
+        ranks = stats.rankdata(np.concatenate([first, second], axis=axis), axis=axis)
+        return np.asarray(ranks[..., : first.shape[axis]].sum(axis=axis))
+
+    sides = np.array(TIED[:4]), np.array(TIED[4:])
+    unpaired = Ranks(sides[0], sides[1], False, 0.0)
+    expected = stats.permutation_test(sides, ranks_of_first, alternative=side)
+    assert unpaired.p(0.0, side) == pytest.approx(expected.pvalue)
+
+
+def test_differences_that_are_all_zero_decide_nothing() -> None:
+    estimate = difference(COLLAPSED, COLLAPSED)
+    assert isinstance(estimate, Ranks)
+    assert [estimate.p(0.0, side) for side in SIDES] == [1, 1]
+    assert estimate.interval(0.05) == (0, 0)
+
+
+@pytest.mark.parametrize(("seeds", "bounded"), [(4, False), (5, True)])
+def test_a_level_that_so_few_seeds_cannot_reach_leaves_the_interval_open(
+    seeds: int, bounded: bool
+) -> None:
+    """The smallest p of signed ranks and of the sign test is a half to the power of the seeds."""
+    values = np.linspace(0.1, 0.9, seeds)
+    for paired in (True, False):
+        estimate = Ranks(values, None, paired, 0.0)
+        assert (estimate.p(0.0, "greater") < 0.05) == bounded
+        assert np.isfinite(estimate.interval(0.05)).all() == bounded
+    three = Ranks(values[:3], values[:3] + 1, False, 0.0)  # one of 20 orders
+    assert three.p(0.0, "less") == pytest.approx(1 / 20)
+    assert three.interval(0.05) == (-math.inf, math.inf)
+    assert three.interval(0.051) == pytest.approx(
+        (-1 - np.ptp(values[:3]), -1 + np.ptp(values[:3]))
     )
 
 
-def test_equivalence_is_two_one_sided_tests() -> None:
-    estimate = difference(sample([0.1, 0.2, 0.15]), sample([0.12, 0.18, 0.16]))
-    assert estimate.within(0.3) == max(estimate.p(-0.3, "greater"), estimate.p(0.3, "less"))
-    assert estimate.within(0.3) < 0.05 < estimate.within(0.01)
+def test_single_seeds_that_collapsed_are_judged_by_their_examples() -> None:
+    collapsed = replace(answered(ANSWERS[0, :1].astype(float)), collapsed=np.array([True]))
+    assert isinstance(contrast([(1.0, collapsed)]), Mean)
 
 
-@pytest.mark.parametrize("scatter", [0.01, 0.02])
-def test_as_many_seeds_as_it_names_decide_four_times_in_five(scatter: float) -> None:
-    pilot = [scatter, -scatter, scatter * 0.7, -scatter * 0.7]  # a sample of about that scatter
-    spread = float(np.std(pilot, ddof=1))
-    estimate = difference(sample(np.array(pilot) + 0.01), sample(pilot, range(9, 13)))
-    n = int(estimate.seeds_to_decide(0.0, 0.05))
-    decided = [
-        difference(
-            sample(RNG.normal(0.01, spread, n)), sample(RNG.normal(0, spread, n), range(n, 2 * n))
-        ).p(0, "greater")
-        < 0.05
-        for _ in range(500)
+def estimates() -> dict[str, Callable[[np.random.Generator], Estimate]]:
+    """Of all kinds, with and without examples, and with ties."""
+
+    def values(rng: np.random.Generator, n: int) -> Floats:
+        collapsed = rng.random(n) < 0.2
+        return np.asarray(np.where(collapsed, 0.08, rng.normal(0.8, 0.01, n)).round(3), float)
+
+    def mean(rng: np.random.Generator) -> Estimate:
+        first, second = (rng.random((4, 200)) < np.array([[0.8], [0.85]])[k] for k in (0, 1))
+        return difference(answered(first * 1.0), answered(second * 1.0, 9))
+
+    return {
+        "mean": mean,
+        "signed ranks": lambda rng: Ranks(values(rng, 8) - values(rng, 8), None, True, 0.0),
+        "signed ranks, examples": lambda rng: Ranks(
+            values(rng, 9) - values(rng, 9), None, True, 0.02**2
+        ),
+        "Mann and Whitney": lambda rng: Ranks(values(rng, 6), values(rng, 5), False, 0.0),
+        "Mann and Whitney, examples": lambda rng: Ranks(
+            values(rng, 6), values(rng, 5), False, 0.01**2
+        ),
+        "signs": lambda rng: Ranks(values(rng, 9), None, False, 0.0),
+        "signs, examples": lambda rng: Ranks(values(rng, 9), None, False, 0.01**2),
+    }
+
+
+@pytest.mark.parametrize("kind", estimates())
+@given(seed=st.integers(0, 2**32), level=st.sampled_from([0.1, 0.05, 0.025, 0.01]))
+def test_an_interval_ends_where_p_passes_the_level(kind: str, seed: int, level: float) -> None:
+    estimate = estimates()[kind](np.random.default_rng(seed))
+    interval = estimate.interval(level)
+    assert interval is not None
+    for bound, side, out in zip(interval, SIDES, (-1, 1), strict=True):
+        if math.isfinite(bound):
+            assert estimate.p(bound + out * 1e-6, side) < level
+            assert estimate.p(bound - out * 1e-6, side) >= level
+        else:
+            assert estimate.p(estimate.value + out * 1e6, side) >= level
+
+
+@pytest.mark.parametrize("kind", estimates())
+def test_p_falls_as_the_null_moves_away(kind: str) -> None:
+    estimate = estimates()[kind](np.random.default_rng(6))
+    nulls = np.linspace(-0.9, 0.9, 181) + 0.0001234
+    assert (np.diff([estimate.p(null, "greater") for null in nulls]) >= -1e-12).all()
+    assert (np.diff([estimate.p(null, "less") for null in nulls]) <= 1e-12).all()
+
+
+def test_the_order_of_the_sides_changes_the_sign_only() -> None:
+    for first, second in ((NEW, OLD), (COLLAPSED, OTHERS)):
+        forth, back = difference(first, second), difference(second, first)
+        assert forth.value == pytest.approx(-back.value)
+        assert forth.p(0.01, "less") == pytest.approx(back.p(-0.01, "greater"))
+        assert forth.interval(0.05) == pytest.approx([-x for x in back.interval(0.05)[::-1]])  # type: ignore[index]
+
+
+def test_ranks_leave_open_what_the_examples_leave_open() -> None:
+    """Thirty seeds that agree are not sure of more than the images show."""
+    values = 0.01 + np.linspace(-0.001, 0.001, 30)
+    for second in (None, np.linspace(-0.001, 0.001, 30)):
+        sure = Ranks(values, second, second is None, 0.0)
+        unsure = Ranks(values, second, second is None, 0.01**2)
+        assert sure.p(0.0, "greater") < 1e-6
+        assert unsure.p(0.0, "greater") == pytest.approx(stats.norm.sf(1), abs=0.02)
+        low, high = unsure.interval(0.025)
+        assert (low, high) == pytest.approx((-0.0096, 0.0296), abs=0.0015)
+
+
+def test_superiority_solves_newcombes_equation() -> None:
+    """His method 5 in the form of a polynomial of the fourth degree, by its roots."""
+    first, second = np.array([0.81, 0.83, 0.84, 0.9, 0.86]), np.array([0.8, 0.82, 0.83, 0.85])
+    found, low, high = superiority(first, second, 0.025)
+    assert found == pytest.approx((1 + 2.5 + 3 + 4 + 4) / 20)
+    x = np.polynomial.Polynomial([0, 1])
+    more, z = (5 + 4) / 2 - 1, stats.norm.isf(0.025)
+    spread = (2 - x) * (1 + x) + more * (1 - x) * (1 + x) + more * x * (2 - x)
+    equation = 20 * (found - x) ** 2 * (2 - x) * (1 + x) - z**2 * x * (1 - x) * spread
+    roots = equation.roots()
+    inside = np.sort(roots[(np.abs(roots.imag) < 1e-9) & (roots.real > 0) & (roots.real < 1)].real)
+    assert (low, high) == pytest.approx(tuple(inside))
+
+
+def test_superiority_of_what_never_overlaps_is_bounded_on_one_side() -> None:
+    best, worst = np.array([0.9, 0.91, 0.92]), np.array([0.1, 0.2, 0.3])
+    found, low, high = superiority(best, worst, 0.025)
+    assert (found, high) == (1, 1)
+    assert 0.3 < low < 0.7
+    assert superiority(worst, best, 0.025) == pytest.approx((0, 0, 1 - low))
+    found, low, high = superiority(best, best, 0.025)
+    assert (found, low + high) == pytest.approx((0.5, 1))
+
+
+@pytest.mark.parametrize(("n", "shift"), [(5, 0.0), (10, 1.0), (10, 2.0)])
+def test_superiority_covers_the_truth(n: int, shift: float) -> None:
+    rng, truth = np.random.default_rng(7), stats.norm.cdf(shift / math.sqrt(2))
+    bounds = [
+        superiority(rng.normal(shift, 1, n), rng.normal(0, 1, n), 0.025)[1:] for _ in range(1000)
     ]
-    assert 0.72 < np.mean(decided) < 0.9
+    covered = sum(low <= truth <= high for low, high in bounds)
+    assert 920 <= covered <= 990
 
 
-def test_only_the_examples_can_leave_it_open_for_ever() -> None:
-    wide = difference(sample(RNG.normal(0.001, 1, 5)), sample(RNG.normal(0, 1, 5), range(9, 14)))
-    assert wide.seeds_to_decide(wide.value - 1e-4, 0.05) == MOST_SEEDS
-    first, second = (np.tile(RNG.random(30) < 0.7, (3, 1)) for _ in range(2))
-    few = difference(answered(first), answered(second, range(9, 12)))
-    assert few.seeds_to_decide(few.value + 0.01, 0.05) == math.inf
+@pytest.mark.parametrize(
+    ("first", "second", "n", "m"), [(3, 0, 3, 3), (1, 6, 10, 10), (0, 4, 5, 8)]
+)
+def test_boschloos_test_takes_the_worst_chance_of_collapse(
+    first: int, second: int, n: int, m: int
+) -> None:
+    """By definition: how likely Fisher's p is as small, at the chance where that is likeliest."""
+    chances = np.linspace(0, 1, 2001)[:, None, None]
+    tables = np.meshgrid(np.arange(n + 1), np.arange(m + 1), indexing="ij")
+    likely = stats.binom.pmf(tables[0], n, chances) * stats.binom.pmf(tables[1], m, chances)
+    fisher = [
+        np.asarray(stats.hypergeom.sf(a - 1, n + m, a + b, k))
+        for a, b, k in ((*tables, n), (*tables[::-1], m))
+    ]
+    one_sided = [
+        (likely * (p <= p[first, second] * (1 + 1e-9))).sum(axis=(1, 2)).max() for p in fisher
+    ]
+    collapsed = np.arange(n) < first, np.arange(m) < second
+    assert collapse_p(*collapsed) == pytest.approx(min(1, 2 * min(one_sided)), rel=0.01)
 
 
-def test_what_chance_cannot_touch() -> None:
-    exact = Exact(2.0)
-    assert (exact.p(1, "greater"), exact.p(2, "greater"), exact.p(1, "less")) == (0, 1, 1)
-    assert exact.seeds == ()
-
-
-def test_how_often_one_run_beats_one() -> None:
-    assert superiority(np.array([3.0, 4]), np.array([1.0, 2]), 0.05)[0] == 1
-    found, low, high = superiority(np.array([1.0, 2, 2]), np.array([2.0, 2, 3]), 0.05)
-    assert found == pytest.approx(2 / 9)  # four ties of nine, which count by half
-    assert 0 < low < found < high < 1
-    all_, low, high = superiority(NINE, NOUGHT, 0.025)
-    assert (all_, high) == (1, 1)
-    assert 0.5 < low < 1
-    assert superiority(NOUGHT, NINE, 0.025)[0] == 0
-
-
-def test_the_interval_of_how_often_covers() -> None:
-    truth = stats.norm.cdf(1 / math.sqrt(2))
-    covered = []
-    for _ in range(500):
-        _, low, high = superiority(RNG.normal(1, 1, 8), RNG.normal(0, 1, 8), 0.025)
-        covered.append(low <= truth <= high)
-    assert 0.92 < np.mean(covered) <= 0.99
-
-
-def test_rates_of_collapse_are_compared_exactly() -> None:
-    none, all_ = np.zeros(6, bool), np.ones(6, bool)
-    assert collapse_p(none, none) == 1
-    assert collapse_p(none, all_) < 0.01
-    assert collapse_p(none, np.array([True, False, False, False, False, False])) > 0.3
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.001, 0.2))
-def test_levels_and_corrected_p_values_agree(p_values: list[float], level: float) -> None:
-    levels = holm_levels(p_values, level)
-    for p, corrected, of_this in zip(p_values, holm(p_values), levels, strict=True):
-        if abs(corrected - level) > 1e-9:
-            assert (p < of_this) == (corrected < level)
-    assert (holm([]), holm_levels([], level)) == ([], [])
+def test_where_all_or_none_collapsed_there_is_no_difference() -> None:
+    for of_all in (np.ones, np.zeros):
+        assert collapse_p(of_all(3, bool), of_all(5, bool)) == 1
 
 
 def test_holm() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm_levels([0.01, 0.04, 0.03], 0.05) == pytest.approx([0.05 / 3, 0.025, 0.025])
+    assert holm_levels([0.01, 0.04, 0.03], 0.05) == pytest.approx([0.05 / 3, 0.05 / 2, 0.05 / 2])
+    assert holm_levels([0.01, 0.06, 0.02], 0.05) == pytest.approx([0.05 / 3, 0.05, 0.05 / 2])
+    assert (holm([]), holm_levels([], 0.05)) == ([], [])
 
 
-def test_one_more_run_falls_into_the_prediction_interval() -> None:
-    inside = []
-    for _ in range(2000):
-        *known, one_more = RNG.normal(0, 1, 6)
-        low, high = prediction_interval(np.array(known))
-        inside.append(low <= one_more <= high)
-    assert np.mean(inside) == pytest.approx(0.95, abs=0.015)
-    assert within_0_and_1((-0.1, 1.2)) == (0, 1)
+@settings(max_examples=40)  # statsmodels collects garbage each time
+@given(
+    st.lists(st.sampled_from([0.0, 0.004, 0.011, 0.013, 0.016, 0.024, 0.026, 0.04, 0.051, 1.0])),
+    st.sampled_from([0.05, 0.01, 0.2]),
+)
+def test_p_is_below_its_level_exactly_where_holm_rejects(
+    p_values: list[float], level: float
+) -> None:
+    corrected = holm(p_values)
+    assume(all(abs(p - level) > 1e-9 for p in corrected))
+    levels = holm_levels(p_values, level)
+    assert [p < at for p, at in zip(p_values, levels, strict=True)] == [
+        p < level for p in corrected
+    ]
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_number_of_seeds_that_it_names_decides_four_times_in_five(paired: bool) -> None:
+    """Seeds alone; the pilot study found the truth exactly."""
+    shape = stats.zscore(np.random.default_rng(8).normal(size=(6 if paired else 5)), ddof=1)
+    pilot = [plain(*(0.8 + 0.01 * shape)), plain(*(0.79 + 0.01 * np.roll(shape, 2)))]
+    estimate = difference(*pilot)
+    assert isinstance(estimate, Mean)
+    assert estimate.paired == paired
+    needed = int(estimate.seeds_to_decide(0.002, 0.01))
+    scale = math.sqrt(estimate.variance * min(estimate.seeds))
+    rng = np.random.default_rng(9)
+    if paired:
+        later = [contrast([(1.0, plain(*row))]) for row in rng.normal(0.01, scale, (500, needed))]
+    else:
+        rows = rng.normal(0.8, 0.01, (500, 2, needed))
+        seeds = list(range(100, 100 + needed))
+        later = [difference(plain(*a + 0.01), plain(*b, seeds=seeds)) for a, b in rows]
+    power = np.mean([estimate.p(0.002, "greater") < 0.01 for estimate in later])
+    assert 0.7 < power < 0.9
+
+
+def test_it_knows_that_examples_do_not_shrink_with_the_seeds() -> None:
+    """Answers of normal scatter, so that the textbook's number can be had from their variances."""
+    rng = np.random.default_rng(10)
+
+    def study(n: int) -> Estimate:
+        sides = []
+        for seed in (0, 1000):
+            of_both = rng.normal(0, 1.0, (n, 400)) + rng.normal(0, 0.5, 400)
+            sides.append(answered(0.1 * (seed == 0) + of_both + rng.normal(0, 0.1, (n, 1)), seed))
+        return difference(*sides)
+
+    pilots = [study(10) for _ in range(20)]
+    needed = [pilot.seeds_to_decide(pilot.value - 0.1, 0.05) for pilot in pilots]
+    named = int(np.median(needed))
+    asked = stats.norm.isf(0.05) + stats.norm.ppf(0.8)
+    room = (0.1 / asked) ** 2 - 2 * 0.5**2 / 400
+    assert named == pytest.approx(2 * (0.1**2 + 1.0**2 / 400) / room, rel=0.2)
+    power = np.mean([study(named).p(0.0, "greater") < 0.05 for _ in range(300)])
+    assert 0.7 < power < 0.9
+
+
+def test_no_number_of_seeds_decides_only_where_the_examples_alone_leave_it_open() -> None:
+    answers = np.random.default_rng(11).random((3, 500)) < np.linspace(0.3, 1, 500)
+    estimate = contrast([(1.0, answered(answers * 1.0))])
+    assert isinstance(estimate, Mean)
+    asked = stats.norm.isf(0.05) + stats.norm.ppf(statistics.POWER)
+    reach = asked * math.sqrt(estimate.example_variance)
+    for collapsed in (False, True):
+        if collapsed:
+            estimate = Ranks(answers.mean(axis=1), None, False, estimate.example_variance)
+        assert estimate.seeds_to_decide(estimate.value - reach * 0.99, 0.05) == math.inf
+        assert estimate.seeds_to_decide(estimate.value + reach * 0.99, 0.05) == math.inf
+        assert estimate.seeds_to_decide(estimate.value - reach * 1.01, 0.05) <= MOST_SEEDS
+    assert difference(NEW, OLD).seeds_to_decide(difference(NEW, OLD).value, 0.05) == MOST_SEEDS
+    assert difference(NEW, OLD).seeds_to_decide(-1.0, 0.05) == 7
+
+
+def test_ranks_name_a_number_of_seeds_of_the_right_size() -> None:
+    """A rule of thumb: the bound's distance stands for the scatter."""
+    rng = np.random.default_rng(12)
+
+    def study(n: int) -> Estimate:
+        differences = rng.normal(0.01, 0.015, n)
+        differences[rng.random(n) < 0.2] *= 30
+        return Ranks(differences, None, True, 0.0)
+
+    named = np.median([study(10).seeds_to_decide(0.0, 0.05) for _ in range(100)])
+    power = np.mean([study(int(named)).p(0.0, "greater") < 0.05 for _ in range(300)])
+    assert 0.6 < power < 0.95
+
+
+def test_interval_of_accuracies_stays_between_0_and_1() -> None:
+    assert statistics.within_0_and_1((-0.1, 1.1)) == (0, 1)
+    assert statistics.within_0_and_1((0.2, 0.3)) == (0.2, 0.3)
+
+
+def test_prediction_interval_is_students() -> None:
+    values = np.array([0.80, 0.82, 0.85, 0.81])
+    scale = values.std(ddof=1) * np.sqrt(1 + 1 / 4)
+    expected = stats.t.interval(0.95, 3, loc=values.mean(), scale=scale)
+    assert statistics.prediction_interval(values) == pytest.approx(expected)
+
+
+def test_a_comparison_of_ten_seeds_on_10_000_examples_is_fast() -> None:
+    rng = np.random.default_rng(13)
+    samples = [answered(rng.random((10, 10_000)) < 0.87) for _ in range(2)]
+    start = time.process_time()
+    estimate = difference(*samples)
+    estimate.p(0.0, "greater")
+    estimate.interval(0.05)
+    estimate.seeds_to_decide(0.001, 0.05)
+    assert time.process_time() - start < 0.5
