@@ -136,6 +136,12 @@ def write_variant(
     np.savez(paths.predictions(group, name), **arrays)  # type: ignore[arg-type]
 
 
+@pytest.fixture(scope="session")
+def write_into() -> WriteVariant:
+    """`write_variant`, for what several tests share."""
+    return write_variant
+
+
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
     """An empty project."""

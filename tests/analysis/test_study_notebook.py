@@ -1,4 +1,6 @@
+import ast
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,18 +9,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cnn_ablations.analysis.claims import judge
-from cnn_ablations.analysis.evidence import Evidence
-from cnn_ablations.analysis.results import load_results
+from cnn_ablations.analysis import study as texts
+from cnn_ablations.analysis.published import OUTSIDE, TOO_FEW, TOO_WIDE, WITHIN
 from cnn_ablations.analysis.study import (
     choices_text,
-    headline,
+    published_text,
     recipe_and_differences,
     study_parameters,
     tally,
     variants_along,
 )
-from cnn_ablations.analysis.tables import claims_table
+from cnn_ablations.analysis.tables import CLAIM_COLUMNS, PUBLISHED_COLUMNS
 from cnn_ablations.config.params import Params
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
@@ -31,16 +32,24 @@ QUICKSTART = {
 }
 
 
-def execute(template: Path, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Run the code cells of a notebook in this process: it takes a second, a kernel takes ten."""
+def execute(template: Path, parameters: dict[str, Any]) -> list[Any]:
+    """Run the code cells of a notebook in this process: it takes a second, a kernel takes ten.
+
+    Returns what cells show, of those that end in an expression.
+    """
     namespace: dict[str, Any] = {}
+    shown = []
     for cell in json.loads(template.read_text())["cells"]:
         if cell["cell_type"] == "code":
-            exec("".join(cell["source"]), namespace)
+            code = ast.parse("".join(cell["source"]))
+            end = code.body.pop() if isinstance(code.body[-1], ast.Expr) else None
+            exec(compile(code, "cell", "exec"), namespace)
+            if isinstance(end, ast.Expr):
+                shown.append(eval(compile(ast.Expression(end.value), "cell", "eval"), namespace))
             if "parameters" in cell["metadata"].get("tags", []):
                 assert set(parameters) == set(namespace) - {"__builtins__"}
                 namespace.update(parameters)
-    return namespace
+    return shown
 
 
 def write_quickstart(write: Callable[..., None]) -> None:
@@ -50,37 +59,9 @@ def write_quickstart(write: Callable[..., None]) -> None:
 
 
 def test_the_parameter_is_the_name_of_a_study(real_params: Params) -> None:
-    parameters = study_parameters(real_params, "r2-regularisation")
-    assert parameters == {"name": "r2-regularisation", "write": True}
+    assert study_parameters(real_params, "quickstart") == {"name": "quickstart", "write": True}
     with pytest.raises(ProjectError, match="there is no study 'r9'"):
         study_parameters(real_params, "r9")
-
-
-@pytest.mark.parametrize(
-    ("flops", "images", "measure"),
-    [
-        ((1000, 1000), (100, 100), None),
-        ((1000, 3000), (100, 100), "flops"),
-        ((1000, 1000), (100, 300), "training_flops"),
-        ((1000, 3000), (100, 300), "training_flops"),
-    ],
-)
-def test_cost_is_that_of_an_image_where_trainings_see_equally_many(
-    paths: Paths,
-    write: Callable[..., None],
-    real_params: Params,
-    flops: tuple[int, int],
-    images: tuple[int, int],
-    measure: str | None,
-) -> None:
-    for name, of_image, seen in zip("ab", flops, images, strict=True):
-        write(name, [0.8, 0.9], flops=of_image, images=seen)
-    evidence = Evidence(real_params.study("quickstart"), load_results(paths, "g", "ab"))
-    assert evidence.cost_measure() == measure
-
-
-def test_a_study_not_run_yet_has_no_cost(real_params: Params) -> None:
-    assert Evidence(real_params.study("quickstart"), {}).cost_measure() is None
 
 
 def test_a_variant_differs_in_what_its_protocol_does_not_say(real_params: Params) -> None:
@@ -92,30 +73,12 @@ def test_a_variant_differs_in_what_its_protocol_does_not_say(real_params: Params
     assert differences["r2-1conv-l2"] == {"l2": 0.01, "l2_on": ["conv"]}
 
 
-def test_the_head_asks_and_answers(
-    paths: Paths, write: Callable[..., None], real_params: Params
-) -> None:
-    write_quickstart(write)
-    study = real_params.study("quickstart")
-    results = load_results(paths, "quickstart", study.variants)
-    verdicts = judge(Evidence(study, results))
-    lines = headline(study, "quickstart", claims_table(verdicts)).splitlines()
-    assert lines[0] == f"# {study.title}"
-    assert study.question in lines[2]
-    shown = zip(lines[4:], verdicts, strict=True)
-    for line, of_claim in shown:
-        verdict = of_claim.verdict[0].upper() + of_claim.verdict[1:]
-        assert line == f"- **{verdict}.** {of_claim.claim.statement} *{of_claim.summary}*"
-    not_run = headline(study, "x", claims_table(judge(Evidence(study, {}))))
-    assert "*Not run yet*: `dvc repro compare@x`" in not_run
-
-
-def test_whose_claims_and_choices_they_are_is_told(real_params: Params) -> None:
+def test_the_choices_are_told_with_whose_claims_these_are(real_params: Params) -> None:
     study = real_params.study("r2-regularisation")
     text = choices_text(study)
-    assert "The claims are those of report R2" in text
-    assert all(choice in text for choice in study.choices)
-    assert choices_text(real_params.study("quickstart")) == ""
+    assert text.startswith("The claims are those of report R2, if nothing else is said.")
+    assert all(f"\n- {choice}" in text for choice in study.choices)
+    assert choices_text(study.model_copy(update={"source": "", "choices": []})) == ""
 
 
 @pytest.fixture
@@ -132,10 +95,13 @@ def test_the_notebook_writes_tables_and_figures(
 ) -> None:
     write_quickstart(write)
     parameters = study_parameters(real_params, "quickstart")
-    execute(template, {**parameters, "write": False})
-    assert not paths.tables("quickstart").exists()  # by hand, nothing in reports/ changes
-    assert not paths.figures("quickstart").exists()
-    execute(template, parameters)
+    head = execute(template, parameters)[0].data
+    title, question, verdicts = head.split("\n\n")
+    study = real_params.study("quickstart")
+    assert (title, question) == (f"# {study.title}", f"**{study.question}**")
+    verdict = r"- \*\*(Supported|Contradicted|Undecided|No difference that matters)\.\*\*"
+    for line, claim in zip(verdicts.splitlines(), study.claims.values(), strict=True):
+        assert re.match(rf"{verdict} {claim.statement} \*The test accuracy of .*\.\*$", line)
     written = {path.name: path.read_bytes() for path in _files(paths)}
     assert set(written) == {
         "accuracy-test.png",
@@ -151,6 +117,15 @@ def test_the_notebook_writes_tables_and_figures(
     }
     execute(template, parameters)
     assert {path.name: path.read_bytes() for path in _files(paths)} == written
+
+
+def test_who_opens_it_by_hand_writes_nothing(
+    paths: Paths, write: Callable[..., None], template: Path, real_params: Params
+) -> None:
+    write_quickstart(write)
+    before = sorted(paths.root.rglob("*"))
+    execute(template, study_parameters(real_params, "quickstart") | {"write": False})
+    assert sorted(paths.root.rglob("*")) == before
 
 
 def test_factors_and_penalties_have_figures_of_their_own(
@@ -178,23 +153,54 @@ def test_variants_stand_by_the_only_key_that_they_set(real_params: Params) -> No
     }
 
 
-def test_published_runs_are_counted() -> None:
-    published = pd.DataFrame(
-        {
-            "variant": ["a", "a", "b", "c"],
-            "label": ["A", "A", "B", "C"],
-            "run": ["within seed noise", "within seed noise", "outside", "too few seeds to say"],
-        }
-    )
-    assert tally(published) == (
-        "1 of 3 published runs is within seed noise; outside: B; too few seeds to say: C."
+@pytest.mark.parametrize(
+    ("runs", "sentence"),
+    [
+        ([WITHIN, WITHIN], "2 of 2 published runs are within seed noise."),
+        (
+            [WITHIN, OUTSIDE, OUTSIDE],
+            "1 of 3 published runs is within seed noise; outside: label b, label c.",
+        ),
+        (
+            [TOO_FEW, TOO_WIDE, WITHIN, WITHIN],
+            "2 of 4 published runs are within seed noise; too much scatter to say: label b; "
+            "too few seeds to say: label a.",
+        ),
+    ],
+)
+def test_published_runs_are_counted(runs: list[str], sentence: str) -> None:
+    # Two figures a run.
+    rows = [
+        {"variant": variant, "label": f"label {variant}", "run": run}
+        for variant, run in zip("abcd", runs, strict=False)
+        for _ in range(2)
+    ]
+    assert tally(pd.DataFrame(rows)) == sentence
+
+
+def test_why_runs_differ_is_told_where_they_do(real_params: Params) -> None:
+    study = real_params.study("r2-regularisation")
+    row = dict.fromkeys(PUBLISHED_COLUMNS) | {"variant": "a", "label": "A", "metric": "val_loss"}
+    for run, told in ((OUTSIDE, True), (TOO_FEW, False)):
+        table = pd.DataFrame([row | {"published": 0.5, "collapsed": 0, "seeds": 3, "run": run}])
+        assert (study.reasons[0] in published_text(study, table)) == told
+    assert published_text(study, table[:0]).startswith("Nothing was published of this study")
+
+
+def test_how_claims_were_read_is_told_below_the_tests() -> None:
+    row = dict.fromkeys(CLAIM_COLUMNS) | {"claim": "c", "remark": "By far."}
+    assert texts.tests_text(pd.DataFrame([row])) == (
+        "*Not run yet.*\n\nHow claims were read:\n\n- c: By far."
     )
 
 
 def test_the_notebook_of_a_study_not_run_yet_says_so(
     paths: Paths, template: Path, real_params: Params
 ) -> None:
-    execute(template, study_parameters(real_params, "r2-regularisation"))
+    head = execute(template, study_parameters(real_params, "r2-regularisation"))[0].data
+    study = real_params.study("r2-regularisation")
+    assert f"**{study.question}**\n\n*Not run yet*: `dvc repro compare@r2-regularisation` " in head
+    assert head.endswith("\n".join(f"- {claim.statement}" for claim in study.claims.values()))
     assert not paths.figures("r2-regularisation").exists()
     claims = (paths.tables("r2-regularisation") / "claims.md").read_text()
     assert claims.count("**not run yet**") == 7

@@ -1,5 +1,7 @@
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from cnn_ablations.analysis.claims import judge
 from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.published import compare_published
 from cnn_ablations.analysis.results import load_results
+from cnn_ablations.analysis.wording import Unit, measure
 from cnn_ablations.config.studies import Study
 from cnn_ablations.paths import Paths
 
@@ -27,6 +30,7 @@ STUDY = Study.model_validate(
                 "tests": [
                     {"quantity": "test_accuracy", "of": "b", "than": "a"},
                     {"quantity": "flops", "of": "b", "than": "a"},
+                    {"quantity": "near_zero", "of": "b", "than": "a", "above": -1},
                 ],
             }
         },
@@ -60,7 +64,7 @@ def test_variants(shown: dict[str, pd.DataFrame]) -> None:
     first, second = cells(markdown, 0), cells(markdown, 1)
     assert first[:4] == ["None", "–", "333,333", "1.00"]
     assert first[5].startswith("80.00 (")
-    assert first[-1] == "3, 1 collapsed"
+    assert (first[-1], second[-1]) == ("3, 1 collapsed", "3")
     assert second[:2] == ["x \\| y", "`l2: 0.1, l2_on: [conv]`"]
     assert second[5] == "–"
     row = shown["variants"].loc[1]
@@ -71,6 +75,7 @@ def test_published(shown: dict[str, pd.DataFrame]) -> None:
     markdown = tables.published_markdown(shown["published"])
     loss, accuracy = cells(markdown, 0), cells(markdown, 1)
     assert loss[:4] == ["None", "too few seeds to say", "validation loss", "0.5000"]
+    # A run's verdict stands beside its first figure only.
     assert accuracy[:6] == ["", "", "validation accuracy", "95.00", "80.00", "−15.00"]
     assert accuracy[-1] == "1 of 3"
     assert tables.MARK not in markdown
@@ -102,40 +107,60 @@ def test_numbers_read_back_are_rounded_as_in_sentences(tmp_path: Path) -> None:
 
 def test_claims(shown: dict[str, pd.DataFrame]) -> None:
     claims = shown["claims"]
-    assert list(claims["test"]) == [1, 2]
-    assert claims["claim_verdict"].nunique() == 1
-    verdict, statement, sentence = cells(tables.claims_markdown(claims), 0)
-    assert (verdict, statement) == (f"**{claims['claim_verdict'][0]}**", "b is better.")
-    assert sentence == claims["claim_sentence"][0].replace("|", "\\|")
-    accuracy, cost = (cells(tables.judgements_markdown(claims), row) for row in (0, 1))
-    assert accuracy[:2] == ["up", "test accuracy: b / a"]
-    assert accuracy[3].endswith("\u00a0points") or accuracy[3].endswith(" points")
-    assert "\u00a0to\u00a0" in accuracy[4]  # an interval stays on one line
-    assert accuracy[-1].startswith("100 %")
-    assert cost[:4] == ["", "flops: b / a", "supported", "×\u00a02.50"]
-    assert set(cost[4:]) == {"–"}
+    assert list(claims["test"]) == [1, 2, 3]
+    claim = cells(tables.claims_markdown(claims), 0)
+    assert claim[:2] == ["**undecided**", "b is better."]
+    accuracy, cost, weights = (cells(tables.judgements_markdown(claims), row) for row in range(3))
+    assert accuracy[:4] == ["up", "test accuracy: b / a", "undecided", "15.00 points"]
+    assert accuracy[4].count("\u00a0to\u00a0") == 1  # an interval stays on one line
+    assert accuracy[-2] == "3"
+    assert accuracy[-1].startswith("100 % (")
+    assert cost == ["", "flops: b / a", "supported", "×\u00a02.50", *["–"] * 5]
+    assert weights[1] == "near zero: b / a, `above: -1.0`"
 
 
+@pytest.mark.parametrize(
+    ("test", "shown_as"),
+    [
+        (
+            {"quantity": "running_train_accuracy", "epoch": 2, "than": "a"},
+            "training accuracy: c / a, `epoch: 2`",
+        ),
+        (
+            {"quantity": "val_accuracy", "than": "c", "than_quantity": "test_accuracy"},
+            "validation accuracy: c / c, `than_quantity: test_accuracy`",
+        ),
+        ({"quantity": "gap", "than": 0.1, "within": 0.5}, "gap: c, `than: 0.1, within: 0.5`"),
+    ],
+)
 def test_a_test_is_shown_with_its_settings(
-    paths: Paths, write: Callable[..., None], shown: dict[str, pd.DataFrame]
+    paths: Paths, write: Callable[..., None], test: dict[str, Any], shown_as: str
 ) -> None:
-    write("c", [0.9, 0.8, 0.7])
-    tests = [
-        {"quantity": "running_train_accuracy", "epoch": 2, "of": "c", "than": "a"},
-        {"quantity": "val_accuracy", "than_quantity": "test_accuracy", "of": "c", "than": "c"},
-        {"quantity": "test_accuracy", "of": "c", "than": 0.5, "within": 0.1},
-    ]
-    claims = {"early": {"statement": "c is ahead.", "tests": tests}}
+    for name in "ac":
+        write(name, [0.9, 0.8, 0.7])
+    claims = {"early": {"statement": "c is ahead.", "tests": [{"of": "c", **test}]}}
     study = Study.model_validate(
-        {**STUDY.model_dump(), "variants": {"a": "a", "c": "c"}, "published": {}, "claims": claims}
+        STUDY.model_dump() | {"variants": ["a", "c"], "published": {}, "claims": claims}
     )
     evidence = Evidence(study, load_results(paths, "g", study.variants))
     table = tables.judgements_markdown(tables.claims_table(judge(evidence)))
-    assert [cells(table, row)[1] for row in range(3)] == [
-        "training accuracy: c / a, `epoch: 2`",
-        "validation accuracy: c / c, `than_quantity: test_accuracy`",
-        "test accuracy: c, `than: 0.5, within: 0.1`",
-    ]
+    assert cells(table, 0)[1] == shown_as
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (-math.inf, "points", "−∞ points"),
+        (math.inf, "ratio", "× ∞"),
+        (-math.inf, "ratio", "× 0.00"),
+        (-0.00001, "points", "0.00 points"),
+        (-0.0123, "percent", "−1.23 %"),
+        (0.0004, "nats", "0.000 nats"),
+        (math.log(2), "ratio", "× 2.00"),
+    ],
+)
+def test_a_number_in_words(value: float, unit: Unit, text: str) -> None:
+    assert measure(value, unit) == text
 
 
 def test_a_table_read_back_looks_the_same(shown: dict[str, pd.DataFrame], tmp_path: Path) -> None:

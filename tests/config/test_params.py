@@ -433,11 +433,14 @@ def test_large_seeds_and_counts_of_images_are_allowed(document: Document) -> Non
     assert parse_params(document).variant("tiny-net").seeds == [2**32 - 1]
 
 
+LATE = {"quantity": "val_loss", "below": 0}
+
+
 @pytest.mark.parametrize(
     ("test", "words"),
     [
-        ({"quantity": "val_loss", "after": 3}, None),
-        ({"quantity": "val_loss", "after": 4}, " is about epoch 4, but 'a' trains for 3"),
+        ({**LATE, "after": 3}, None),
+        ({**LATE, "after": 4}, " is about epoch 4, but 'a' trains for 3"),
         ({"quantity": "val_accuracy", "epoch": 9, "than": "a"}, " is about epoch 9"),
         (
             {"quantity": "test_loss", "after": 1},
@@ -445,21 +448,28 @@ def test_large_seeds_and_counts_of_images_are_allowed(document: Document) -> Non
         ),
         ({"quantity": "val_accuracy", "than": "a"}, None),
         (
-            {"quantity": "val_accuracy", "than": "all"},  # trained on those for validation, too
+            {"quantity": "val_accuracy", "than": "all"},
             ": variant 'all' records no val_accuracy; did you mean",
         ),
         (
-            {"quantity": "test_accuracy", "than_quantity": "val_accuracy", "than": "all"},
+            {"quantity": "test_accuracy", "than": "all", "than_quantity": "val_accuracy"},
             ": variant 'all' records no val_accuracy",
         ),
-        ({"quantity": "gap", "of": "all", "than": "a"}, None),
-        ({"quantity": "layer_share", "layers": ["dense1"]}, None),
         (
-            {"quantity": "layer_share", "layers": ["dense2"]},
+            {"quantity": "val_accuracy", "of": None, "along": ["a", "all"]},
+            ": variant 'all' records no val_accuracy",
+        ),
+        ({"quantity": "gap", "of": "all"}, None),
+        ({"quantity": "layer_share", "layers": ["dense1"], "above": 0.5}, None),
+        (
+            {"quantity": "layer_share", "layers": ["dense2"], "above": 0.5},
             ": variant 'a' has no layer 'dense2'; did you mean 'dense1'?",
         ),
-        ({"quantity": "tail", "layers": ["conv1", "output"]}, None),
-        ({"quantity": "tail", "layers": ["conv1", "conv3"]}, ": variant 'a' has no layer"),
+        ({"quantity": "tail", "layers": ["conv1", "output"], "below": 2}, None),
+        (
+            {"quantity": "tail", "layers": ["conv1", "conv3"], "below": 2},
+            ": variant 'a' has no layer",
+        ),
     ],
 )
 def test_a_test_must_be_possible_with_what_its_variants_record(
@@ -467,7 +477,10 @@ def test_a_test_must_be_possible_with_what_its_variants_record(
 ) -> None:
     plain = {"protocol": "tiny", "dataset": "digits"}
     document["variants"] = {"a": plain, "all": {**plain, "train_on": "train+val"}}
-    tests = {"statement": "s", "tests": [{"of": "a", **test}]}
+    tests = {
+        "statement": "s",
+        "tests": [{k: v for k, v in ({"of": "a"} | test).items() if v is not None}],
+    }
     study = {**STUDY, "variants": {"a": "A", "all": "B"}, "claims": {"c": tests}}
     put(document, "studies.s", study)
     if words is None:

@@ -19,7 +19,7 @@ VALID: dict[str, Any] = {
     "claims": {
         "c": {
             "statement": "s",
-            "tests": [{"quantity": "val_accuracy", "of": ["a"], "than": ["b"]}],
+            "tests": [{"quantity": "val_accuracy", "of": ["a"], "than": ["b"], "above": "margin"}],
         }
     },
 }
@@ -58,43 +58,58 @@ TEST = ("claims", "c", "tests", 0)
         (changed(-1, "published", "a", "val_accuracy"), r"published\.a\.val_accuracy is wrong"),
         (changed(0.1, "published", "a", "accuracy"), r"published\.a\.accuracy is wrong"),
         (changed([], "claims", "c", "tests"), r"claims\.c\.tests is wrong"),
-        (
-            changed("vla_accuracy", *TEST, "quantity"),
-            r"tests\.0\.quantity is wrong: .* 'val_accuracy'",
-        ),
+        (changed("acuracy", *TEST, "quantity"), r"tests\.0\.quantity is wrong: .* 'gap'"),
+        (changed("train_loss", *TEST, "quantity"), r"tests\.0\.quantity is wrong"),
         (changed([], *TEST, "of"), r"tests\.0\.of is wrong"),
+        (changed("margins", *TEST, "above"), r"tests\.0\.above must be a number or 'margin', but"),
+        (changed(["a"], *TEST, "along"), r"tests\.0\.along is wrong: .* 2 items"),
         (changed(1, *TEST, "vaule"), "vaule is an unknown key; known are"),
-        (changed({"quantity": "gap"}, *TEST), r"tests\.0 needs either 'of' or 'along'"),
-        (changed(["a", "b"], *TEST, "along"), r"tests\.0 needs either 'of' or 'along'"),
-        (changed({"quantity": "gap", "along": ["a"]}, *TEST), r"tests\.0\.along is wrong"),
-        (
-            changed({"quantity": "gap", "along": ["a", "b"], "than": "b"}, *TEST),
-            r"tests\.0 has 'along', which compares",
-        ),
-        (
-            changed({"quantity": "gap", "of": "a", "above": 0, "below": 1}, *TEST),
-            "only one of 'above', 'below' and 'within'",
-        ),
-        (changed("maring", *TEST, "above"), r"tests\.0\.above is wrong"),
-        (changed(0, *TEST, "within"), r"tests\.0\.within is wrong"),
-        (changed({"quantity": "gap", "of": "a", "epoch": 3}, *TEST), "known after training only"),
-        (
-            changed({"quantity": "val_loss", "of": "a", "epoch": 3, "after": 2}, *TEST),
-            "only one of 'epoch' and 'after'",
-        ),
-        (changed({"quantity": "tail", "of": "a"}, *TEST), "needs 'layers'"),
-        (changed(["conv1"], *TEST, "layers"), "needs 'layers' where .* only there"),
-        (
-            changed({"quantity": "gap", "of": "a", "than_quantity": "val_accuracy"}, *TEST),
-            "only accuracies can be compared so",
-        ),
-        (changed({"quantity": "flops", "of": "a", "above": 2}, *TEST), "which needs variants"),
         (changed([], "choises"), "choises is an unknown key; did you mean 'choices'"),
     ],
 )
 def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ProjectError, match=message):
         parse(values)
+
+
+@pytest.mark.parametrize(
+    ("test", "sentence"),
+    [
+        ({"of": "a"}, "needs something to be compared with: 'than', 'above', 'below' or 'within'"),
+        ({"of": "a", "along": ["a", "b"]}, "needs either 'of' or 'along'"),
+        ({}, "needs either 'of' or 'along'"),
+        ({"along": ["a", "b"], "than": 1}, "has 'along', which .*: no 'than' or 'over'"),
+        ({"of": "a", "above": 1, "below": 2}, "can have only one of 'above', 'below' and 'within'"),
+        ({"of": "a", "epoch": 1, "after": 1}, "can have only one of 'epoch' and 'after'"),
+        ({"quantity": "gap", "of": "a", "epoch": 1}, "an epoch, but gap is known after training"),
+        ({"quantity": "tail", "of": "a", "above": 2}, "needs 'layers' where it is about tail or"),
+        ({"of": "a", "layers": ["conv1"]}, "needs 'layers' .* and only there"),
+        ({"quantity": "detail", "of": "a", "than": "b"}, "about detail, .*, not with 'than' or"),
+        ({"of": "a", "after": 1, "than": "b"}, "about val_accuracy after an epoch, .*, not with"),
+        ({"quantity": "flops", "of": "a", "above": 2}, "about flops, which needs variants to be"),
+        ({"quantity": "near_zero", "of": "a"}, "about near_zero, which needs variants to be"),
+        ({"of": "a", "than": 0.5, "than_quantity": "test_accuracy"}, "has 'than_quantity', which"),
+        ({"of": "a", "than": "b", "over": ["a", "b"]}, "has 'over', but only near_zero"),
+        ({"quantity": "flops", "of": "a", "than": "b", "above": 0}, "a ratio, which is always"),
+        ({"quantity": "flops", "of": "a", "than": "b", "within": 1}, "within' that is not above 0"),
+        ({"of": "a", "within": 0}, "has a 'within' that is not above 0"),
+        ({"quantity": "val_loss", "of": "a", "than": "b", "within": "margin"}, "has a 'margin'"),
+        ({"of": "a", "after": 1, "within": "margin"}, "a 'margin', which is one of accuracies"),
+    ],
+)
+def test_a_test_that_makes_no_sense_is_one_sentence(test: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ProjectError, match=rf"\.claims\.c\.tests\.0 .*{sentence}") as e:
+        parse(changed({"quantity": "val_accuracy", **test}, *TEST))
+    assert "\n" not in str(e.value)
+
+
+def test_along_is_a_test_for_each_step() -> None:
+    along = {"quantity": "gap", "along": ["a", "b", "a"], "below": 0}
+    (test,) = parse(changed(along, *TEST)).claims["c"].tests
+    assert [(step.of, step.than, step.below) for step in test.steps()] == [
+        (["b"], ["a"], 0),
+        (["a"], ["b"], 0),
+    ]
 
 
 def test_every_mention_of_a_variant_is_found() -> None:
@@ -106,12 +121,10 @@ def test_every_mention_of_a_variant_is_found() -> None:
         ("claims.c", "a"),
         ("claims.c", "b"),
     ]
-
-
-def test_variants_can_be_a_list_and_one_variant_needs_no_list() -> None:
-    study = parse(changed(["a", "b"], "variants"))
-    assert study.labels == {"a": "a", "b": "b"}
-    assert parse(changed("a", *TEST, "of")) == parse(VALID)
+    tests = [{"quantity": "gap", "along": ["b", "a"]}]
+    tests += [{"quantity": "near_zero", "of": "b", "than": "a", "over": ["a", "b"]}]
+    mentions = list(study_variants(parse(changed(tests, *TEST[:-1]))))
+    assert [name for _, name in mentions[4:]] == ["b", "a", "b", "a", "a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,9 @@ class ClaimResult:
     sentence: str
     """The same with p, seeds and what collapsed."""
     p: float | None = None
-    """Of the verdict, corrected for the study's claims; None where nothing is left to chance."""
+    """Of the verdict, corrected for the study's claims; None where it is undecided, or nothing was
+    left to chance.
+    """
     outlook: float | None = None
     """As of `Judgement`: what the claim as a whole needs."""
     judgements: tuple[Judgement, ...] = ()
@@ -115,15 +117,12 @@ def judge(evidence: Evidence) -> list[ClaimResult]:
         name: [find(evidence, step) for test in claim.tests for step in test.steps()]
         for name, claim in claims.items()
     }
-    uncertain = [
-        name for name, findings in found.items() if any(f.estimate.seeds for f in findings)
-    ]
-    p_values = [min(_p_values(found[name])) for name in uncertain]
-    levels = dict(zip(uncertain, statistics.holm_levels(p_values, LEVEL), strict=True))
-    corrected = dict(zip(uncertain, statistics.holm(p_values), strict=True))
+    # Of what is left to no chance, one of the p values is 0, which costs the others nothing.
+    p_values = [min(_p_values(findings)) for findings in found.values()]
+    levels, corrected = statistics.holm_levels(p_values, LEVEL), statistics.holm(p_values)
     return [
-        _conclude(evidence, name, claim, found[name], levels.get(name, LEVEL), corrected.get(name))
-        for name, claim in claims.items()
+        _conclude(evidence, name, claim, found[name], level, p)
+        for (name, claim), level, p in zip(claims.items(), levels, corrected, strict=True)
     ]
 
 
@@ -145,10 +144,10 @@ def find(evidence: Evidence, test: Test) -> Finding:
         p_for, p_against = estimate.p(null, "greater"), estimate.p(null, "less")
         if test.below is not None:
             p_for, p_against = p_against, p_for
-        if not estimate.seeds:  # what chance cannot touch holds, or does not
-            p_against = 1 - p_for
         if null == 0 and test.quantity in (*ACCURACIES, "gap") and isinstance(test.than, list):
             p_no_difference = estimate.within(margin)
+    if not estimate.seeds:  # one or the other, also where it is just what it is compared with
+        p_against = 1 - p_for
     return Finding(test, estimate, null, centre, p_for, p_against, p_no_difference, margin)
 
 
@@ -168,7 +167,7 @@ def _conclude(
     claim: Claim,
     findings: list[Finding],
     level: float,
-    corrected: float | None,
+    corrected: float,
 ) -> ClaimResult:
     """The sentence is that of the decisive test: the firmest against it, or the weakest link."""
     k = len(findings)
@@ -181,7 +180,10 @@ def _conclude(
         verdict, decisive = NO_DIFFERENCE, min(findings, key=lambda f: f.p_no_difference)
     else:
         verdict, decisive = UNDECIDED, max(findings, key=lambda f: f.p_for)
-    judgements = tuple(_judge(evidence, f, level, k, corrected) for f in findings)
+    # The correction is that of the smallest p, which need not be the one of the verdict.
+    of_verdict = {SUPPORTED: p_for, CONTRADICTED: p_against, NO_DIFFERENCE: p_same}
+    p = max(corrected, of_verdict[verdict] * LEVEL / level) if verdict in of_verdict else None
+    judgements = tuple(_judge(evidence, f, level, k, p) for f in findings)
     chosen = judgements[findings.index(decisive)]
     outlook, outlook_text, counted = None, "", ""
     if verdict == UNDECIDED:
@@ -191,29 +193,31 @@ def _conclude(
         verdict += ON_THIS_SEED
     if k > 1:
         holding = sum(j.verdict.startswith(SUPPORTED) for j in judgements)
-        counted = _COUNTED[verdict.removesuffix(ON_THIS_SEED)].format(holding=holding, k=k)
+        of_all = "All" if holding == k else f"{holding} of"
+        counted = f"{of_all} {k} comparisons hold{'s' * (holding == 1)}; "
+        counted += _DECISIVE[verdict.removesuffix(ON_THIS_SEED)]
     return ClaimResult(
         name=name,
         claim=claim,
         verdict=verdict,
         summary=f"{counted}{chosen.summary}{outlook_text}",
         sentence=f"{counted}{chosen.sentence}{outlook_text}",
-        p=corrected,
+        p=None if chosen.interval is None else p,
         outlook=outlook,
         judgements=judgements,
     )
 
 
-_COUNTED = {
-    SUPPORTED: "All of {k} comparisons hold; the least sure: ",
-    CONTRADICTED: "{holding} of {k} comparisons hold; what contradicts it: ",
-    NO_DIFFERENCE: "{holding} of {k} comparisons hold; where there is none: ",
-    UNDECIDED: "{holding} of {k} comparisons hold; the least sure: ",
+_DECISIVE = {
+    SUPPORTED: "the least sure: ",
+    CONTRADICTED: "what contradicts it: ",
+    NO_DIFFERENCE: "where none matters: ",
+    UNDECIDED: "the least sure: ",
 }
 
 
 def _judge(
-    evidence: Evidence, finding: Finding, level: float, k: int, corrected: float | None
+    evidence: Evidence, finding: Finding, level: float, k: int, p: float | None
 ) -> Judgement:
     test, estimate = finding.test, finding.estimate
     verdict, at = UNDECIDED, level / k
@@ -223,7 +227,9 @@ def _judge(
         verdict = CONTRADICTED
     elif finding.p_no_difference < at:
         verdict = NO_DIFFERENCE
-    interval = estimate.interval(at)
+    # To lie outside on either side takes half of the level on each.
+    outside = test.within is not None and verdict != SUPPORTED
+    interval = estimate.interval(at / 2 if outside else at)
     if interval is not None and (finding.one_seed and interval[0] == interval[1]):
         interval = None
     outlook = None
@@ -234,7 +240,7 @@ def _judge(
     beats = _beats(evidence, test, at)
     surely, between = _bounds(finding, interval)
     effect = f"{statement(evidence, test, estimate.value)}{surely}{_condition(finding)}"
-    brackets = "; ".join(filter(None, [between, p_text(corrected), _seeds(estimate)]))
+    brackets = "; ".join(filter(None, [between, interval and p_text(p), _seeds(estimate)]))
     return Judgement(
         test=test,
         value=estimate.value,
@@ -254,18 +260,19 @@ def _judge(
 
 def _bounds(finding: Finding, interval: tuple[float, float] | None) -> tuple[str, str]:
     """How sure the effect is, in words: as part of the sentence, or in brackets behind it."""
-    if interval is None:
-        return "", ""
-    of, (low, high) = unit(finding.test), interval
+    test, of = finding.test, unit(finding.test)
+    low, high = interval or (-math.inf, math.inf)
     if of in ("points", "share", "percent"):
-        low, high = max(low, -1.0), min(high, 1.0)
-    differs = of in ("points", "nats") and isinstance(finding.test.than, list)
-    if differs and finding.test.within is None and low * high > 0:
+        low, high = max(low, 0.0 if of == "percent" else -1.0), min(high, 1.0)
+    if interval is None or math.inf in (-low, high):
+        return "", ""
+    to_others = isinstance(test.than, list)
+    if of in ("points", "nats") and to_others and test.within is None and low * high > 0:
         return f", surely more than {measure(min(abs(low), abs(high)), of)}", ""
-    if of in ("points", "nats"):
+    if of == "points" or (to_others and of == "nats"):
         ends = [f"{measure(abs(x), of)} {'above' if x >= 0 else 'below'}" for x in (low, high)]
     else:
-        if finding.test.after is not None and high < 0:
+        if test.after is not None and high < 0:
             low, high = -high, -low
         ends = [measure(x, of) for x in (low, high)]
     return "", f"surely between {ends[0]} and {ends[1]}"
@@ -274,24 +281,17 @@ def _bounds(finding: Finding, interval: tuple[float, float] | None) -> tuple[str
 def _condition(finding: Finding) -> str:
     """What it was compared with, where that is not plainly the others."""
     test, null, of = finding.test, finding.null, unit(finding.test)
-    if of == "ratio":
-        if null == 0:
-            return ""
-        way = "more" if test.above is not None else "less"
-        return f", where {way} than {measure(null, of)} is asked for"
-    of_distance: Unit = "points" if of == "percent" else of
     if test.within is not None:
+        distance = measure(null, "points" if of == "percent" else of)
         what = f"near {measure(finding.centre, of)}" if finding.centre else "similar"
         if test.after is not None:
             what = "settled"
-        return f", where less than {measure(null, of_distance)} counts as {what}"
-    if finding.centre:
-        short = measure(abs(null - finding.centre), of_distance)
-        return f", where {measure(finding.centre, of)} less {short} is to be reached"
+        return f", where less than {distance}{' either way' * (of == 'ratio')} counts as {what}"
     if null == 0:
         return ""
-    way = "more" if test.above is not None else "less"
-    return f", where {way} than {measure(null, of)} is asked for"
+    return (
+        f", where {'more' if test.below is None else 'less'} than {measure(null, of)} is asked for"
+    )
 
 
 def _outlook(findings: list[Finding], level: float, k: int) -> float:
@@ -329,7 +329,8 @@ def _beats(evidence: Evidence, test: Test, level: float) -> tuple[float, float, 
 
 
 def _collapses(evidence: Evidence, test: Test, beats: tuple[float, float, float] | None) -> str:
-    sides = [test.of, test.than if isinstance(test.than, list) else []]
+    others = test.than if isinstance(test.than, list) and test.than != test.of else []
+    sides = [test.of, others]
     collapsed = [
         np.concatenate([np.zeros(0, bool), *(evidence.results[v].collapsed for v in side)])
         for side in sides

@@ -237,7 +237,8 @@ def statement(evidence: Evidence, test: Test, value: float) -> str:
         step = f"From each convolution of {of} to the next"
         return f"{step}, the detail of its feature maps changes by a factor of at most {ratio}"
     if quantity == "layer_share":
-        return f"The layer {layers} of {of} holds {points(value)} % of all weights and biases"
+        hold = "s {} of {} hold" if len(test.layers) > 1 else " {} of {} holds"
+        return f"The layer{hold.format(layers, of)} {points(value)} % of all weights and biases"
     if quantity in COSTS:
         what, scale, digits, of_what = _COSTS[quantity]
         theirs = test.than if isinstance(test.than, list) else []

@@ -1,6 +1,6 @@
 """All studies together: published against reproduced, every claim, and the README's tables.
 
-It reads the tables that `compare` wrote, study by study in the order of params.yaml. A study
+It reads the tables that `compare` wrote, study by study in the order of their names. A study
 without tables was not run yet, and says so.
 """
 
@@ -57,7 +57,7 @@ class StudyTables:
 
 
 def write_report(params: Params, paths: Paths) -> None:
-    """Write reports/comparison.md and .csv and reports/claims.md, and refill README.md's tables.
+    """Write reports/README.md, claims.md, comparison.md and .csv, and refill README.md's tables.
 
     Also reports/timings/README.md: measurements, and so, like README.md, no stage's output.
 
@@ -277,10 +277,13 @@ def _link(name: str, tables: StudyTables) -> str:
 
 
 def _counted(verdicts: pd.Series, known: Sequence[str], what: str) -> str:
-    """Such as "7 claims, 4 are supported and 3 undecided"."""
+    """Such as "7 claims: 4 supported, 3 undecided"."""
+    return f"{len(verdicts)} {what}{'s' * (len(verdicts) != 1)}: {_counts(verdicts, known)}"
+
+
+def _counts(verdicts: pd.Series, known: Sequence[str]) -> str:
     counts = verdicts.str.removesuffix(ON_THIS_SEED).value_counts()
-    parts = [f"{counts[verdict]} {verdict}" for verdict in known if verdict in counts]
-    return f"{len(verdicts)} {what}{'s' * (len(verdicts) != 1)}: {', '.join(parts)}"
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in known if verdict in counts)
 
 
 def readme_tables(
@@ -300,11 +303,8 @@ def studies_markdown(
     rows = []
     for name, study in studies.items():
         notebook = f"[{name}](reports/notebooks/studies/{name}.ipynb)"
-        verdicts = tables[name].claims.drop_duplicates("claim")["claim_verdict"]
-        counts = verdicts.str.removesuffix(ON_THIS_SEED).value_counts()
-        fared = ", ".join(
-            f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts
-        )
+        claims = tables[name].claims.drop_duplicates("claim")
+        fared = _counts(claims["claim_verdict"], VERDICTS)
         was_run = tables[name].was_run
         rows.append(
             f"| {notebook if was_run else name} | {study.source or 'this project'} "

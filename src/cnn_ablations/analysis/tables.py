@@ -233,8 +233,9 @@ def judgements_markdown(table: pd.DataFrame) -> str:
                 else f"{number(row['low'], row['unit'])} to {number(row['high'], row['unit'])}"
                 for row in rows
             ],
-            "p for": _texts(tests["p_for"].where(tests["seeds"].notna()), _p),
-            "p against": _texts(tests["p_against"].where(tests["seeds"].notna()), _p),
+            # Without an interval, nothing was left to chance.
+            "p for": _texts(tests["p_for"].where(tests["low"].notna()), _p),
+            "p against": _texts(tests["p_against"].where(tests["low"].notna()), _p),
             "seeds": [
                 ABSENT
                 if pd.isna(row["seeds"])

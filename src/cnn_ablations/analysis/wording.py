@@ -34,6 +34,8 @@ def points(fraction: float) -> str:
 
 def number(value: float, unit: Unit) -> str:
     """A number in its unit, which is not named."""
+    if math.isinf(value):
+        return "∞" if value > 0 else {"ratio": "0.00"}.get(unit, "−∞")
     if unit == "ratio":
         return f"{math.exp(value):.2f}"
     return f"{value:z.3f}".replace("-", "−") if unit == "nats" else points(value)

@@ -1,7 +1,7 @@
 """A study, studies/NAME.yaml: a question, published figures and claims."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Gt, Len, Lt
 from pydantic import (
@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from cnn_ablations.config.base import ClosedModel
+from cnn_ablations.config.base import ClosedModel, shortly
 
 Accuracy = Literal["train_accuracy", "running_train_accuracy", "val_accuracy", "test_accuracy"]
 """Of validation and test images, git holds single answers, so that their scatter counts, too; of
@@ -23,7 +23,7 @@ Loss = Literal["running_train_loss", "val_loss", "test_loss"]
 Cost = Literal["parameters", "flops", "training_flops"]
 """Arithmetic is counted in floating-point operations: for one image, or for all images of all
 epochs. Minutes depend on the machine, and no claim is tested with them."""
-Quantity = Accuracy | Loss | Literal["gap", "near_zero", "tail", "detail", "layer_share"] | Cost
+Quantity = Literal[Accuracy, Loss, "gap", "near_zero", "tail", "detail", "layer_share", Cost]
 """What is compared; ratios are compared as such.
 
 - an accuracy or loss: after training, or with `epoch` after that one, or with `after` its change
@@ -37,7 +37,7 @@ Quantity = Accuracy | Loss | Literal["gap", "near_zero", "tail", "detail", "laye
   `feature_summary` in `cnn_ablations.training.summary`), the greatest ratio;
 - `layer_share`: the share of all parameters that `layers` hold;
 - a cost, of which a ratio is taken."""
-ACCURACIES, LOSSES, COSTS = Accuracy.__args__, Loss.__args__, Cost.__args__  # type: ignore[attr-defined]
+ACCURACIES, LOSSES, COSTS = get_args(Accuracy), get_args(Loss), get_args(Cost)
 RATIOS = ("tail", "detail", *COSTS)
 """Quantities that are compared by ratios, of which 1 means that nothing differs."""
 
@@ -48,7 +48,15 @@ def _listed(value: Any) -> Any:
 
 Variants = Annotated[list[str], Len(1), BeforeValidator(_listed)]
 """One variant, or several: then their mean."""
-Threshold = float | Literal["margin"] | None
+
+
+def _threshold(value: Any) -> Any:
+    if isinstance(value, str) and value != "margin":
+        raise ValueError(f"must be a number or 'margin', but it is {shortly(value)}")
+    return value
+
+
+Threshold = Annotated[float | Literal["margin"] | None, BeforeValidator(_threshold)]
 
 
 class Test(ClosedModel):
@@ -74,27 +82,60 @@ class Test(ClosedModel):
     after: PositiveInt | None = None
     above: Threshold = None
     below: Threshold = None
-    within: Annotated[float, Gt(0)] | Literal["margin"] | None = None
+    within: Threshold = None
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "Test":
-        if bool(self.of) == bool(self.along):
-            raise ValueError("needs either 'of' or 'along'")
-        if self.along and self.than is not None:
-            raise ValueError("has 'along', which compares its variants with each other: no 'than'")
-        if sum(x is not None for x in (self.above, self.below, self.within)) > 1:
-            raise ValueError("can have only one of 'above', 'below' and 'within'")
         by_epoch = self.epoch is not None or self.after is not None
-        if by_epoch and self.quantity not in (*ACCURACIES, *LOSSES):
-            raise ValueError(f"has an epoch, but {self.quantity} is known after training only")
-        if self.epoch is not None and self.after is not None:
-            raise ValueError("can have only one of 'epoch' and 'after'")
-        if bool(self.layers) != (self.quantity in ("tail", "layer_share")):
-            raise ValueError("needs 'layers' where it is about tail or layer_share, and only there")
-        if self.than_quantity and self.quantity not in ACCURACIES:
-            raise ValueError("has 'than_quantity', but only accuracies can be compared so")
-        if self.quantity in COSTS and not (self.along or isinstance(self.than, list)):
-            raise ValueError("is about a cost, which needs variants to be compared with: 'than'")
+        to_others = isinstance(self.than, list) or self.along is not None
+        alone = self.quantity in ("tail", "detail", "layer_share") or self.after is not None
+        wanted = [x for x in (self.above, self.below, self.within) if x is not None]
+        is_ratio = self.quantity in RATIOS
+        of_accuracies = self.quantity in (*ACCURACIES, "gap") and self.after is None
+        mistakes = {
+            "needs either 'of' or 'along'": bool(self.of) == bool(self.along),
+            "has 'along', which compares its variants with each other: no 'than' or 'over'": (
+                self.along and (self.than is not None or self.over)
+            ),
+            "can have only one of 'above', 'below' and 'within'": len(wanted) > 1,
+            "can have only one of 'epoch' and 'after'": self.epoch and self.after,
+            f"has an epoch, but {self.quantity} is known after training only": (
+                by_epoch and self.quantity not in (*ACCURACIES, *LOSSES)
+            ),
+            "needs 'layers' where it is about tail or layer_share, and only there": (
+                bool(self.layers) != (self.quantity in ("tail", "layer_share"))
+            ),
+            f"is about {self.quantity}{' after an epoch' * by_epoch}, which is compared with a "
+            "value by 'above', 'below' or 'within', not with 'than' or 'along'": (
+                alone and (to_others or self.than is not None)
+            ),
+            f"is about {self.quantity}, which needs variants to be compared with: 'than'": (
+                self.quantity in ("near_zero", *COSTS) and not to_others
+            ),
+            "needs something to be compared with: 'than', 'above', 'below' or 'within'": (
+                self.than is None
+                and not (to_others or wanted or self.quantity == "gap" or self.after)
+            ),
+            "has 'than_quantity', which is for accuracies of the variants under 'than'": (
+                self.than_quantity
+                and not (self.quantity in ACCURACIES and isinstance(self.than, list))
+            ),
+            "has 'over', but only near_zero can be compared so": (
+                self.over and self.quantity != "near_zero"
+            ),
+            "compares a ratio, which is always above 0, with a number that is not": (
+                is_ratio and any(isinstance(x, float | int) and x <= 0 for x in wanted)
+            ),
+            "has a 'within' that is not above 0, or of a ratio not above 1": (
+                isinstance(self.within, float | int) and self.within <= (1 if is_ratio else 0)
+            ),
+            f"has a 'margin', which is one of accuracies, not of {self.quantity}": (
+                "margin" in wanted and not of_accuracies
+            ),
+        }
+        for mistake, made in mistakes.items():
+            if made:
+                raise ValueError(mistake)
         return self
 
     @property
@@ -108,12 +149,17 @@ class Test(ClosedModel):
         if self.along is None:
             return [self]
         pairs = zip(self.along[1:], self.along[:-1], strict=True)
-        alone = {"along": None}
-        return [self.model_copy(update=alone | {"of": [of], "than": [than]}) for of, than in pairs]
+        return [
+            self.model_copy(update={"along": None, "of": [of], "than": [than]})
+            for of, than in pairs
+        ]
 
 
 class Claim(ClosedModel):
-    """A statement about variants, and the tests that decide it: all of them must hold."""
+    """A statement about variants, and the tests that decide it: all of them must hold.
+
+    `{variant}` in it stands for the variant's label, `{variant.key}` for the value of its key.
+    """
 
     statement: str
     tests: Annotated[list[Test], Field(min_length=1)]
