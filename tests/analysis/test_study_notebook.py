@@ -13,6 +13,7 @@ from cnn_ablations.analysis import study as texts
 from cnn_ablations.analysis.published import OUTSIDE, TOO_FEW, TOO_WIDE, WITHIN
 from cnn_ablations.analysis.study import (
     choices_text,
+    in_use,
     published_text,
     recipe_and_differences,
     study_parameters,
@@ -71,6 +72,14 @@ def test_a_variant_differs_in_what_its_protocol_does_not_say(real_params: Params
     assert recipe["batch_size"] == 100
     assert differences["r2-1conv-none"] == {}
     assert differences["r2-1conv-l2"] == {"l2": 0.01, "l2_on": ["conv"]}
+
+
+def test_of_a_protocol_only_what_is_on_is_shown(real_params: Params) -> None:
+    recipe, _ = recipe_and_differences(real_params, real_params.study("r4-l1"))
+    shown = in_use(recipe)
+    assert {"l1", "l1_on", "epochs"} <= set(shown)
+    assert not {"l2", "l2_on", "batch_norm", "augmentation"} & set(shown)
+    assert {"l2", "l2_on", "batch_norm", "augmentation"} <= set(recipe)
 
 
 def test_the_choices_are_told_with_whose_claims_these_are(real_params: Params) -> None:

@@ -37,6 +37,12 @@ def recipe_and_differences(
     return recipe, differences
 
 
+def in_use(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a protocol that switch something on, and where a penalty that is on applies."""
+    off = {f"{penalty}_on" for penalty in ("l1", "l2") if not recipe.get(penalty)}
+    return {key: value for key, value in recipe.items() if value and key not in off}
+
+
 def headline(study: Study, name: str, claims: pd.DataFrame) -> str:
     """The head of a study's notebook: the question, and the answer claim by claim."""
     parts = [f"# {study.title}", f"**{study.question}**"]

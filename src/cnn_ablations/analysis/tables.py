@@ -185,12 +185,7 @@ def published_markdown(table: pd.DataFrame) -> str:
             "published": [_measure(row, "published") for row in rows],
             "ours": [_measure(row, "reproduced") + _mark(row) for row in rows],
             "difference": [_measure(row, "difference", sign=True) for row in rows],
-            "one more run of ours": [
-                ABSENT
-                if pd.isna(row["low"])
-                else f"{_measure(row, 'low')} to {_measure(row, 'high')}"
-                for row in rows
-            ],
+            "one more run of ours": [_interval(row, _measure) for row in rows],
             "collapsed": [
                 f"{row['collapsed']} of {row['seeds']}" if row["seeds"] else ABSENT for row in rows
             ],
@@ -228,10 +223,7 @@ def judgements_markdown(table: pd.DataFrame) -> str:
             "verdict": tests["verdict"],
             "effect": [measure(row["value"], row["unit"]) for row in rows],
             "interval": [
-                ABSENT
-                if pd.isna(row["low"])
-                else f"{number(row['low'], row['unit'])} to {number(row['high'], row['unit'])}"
-                for row in rows
+                _interval(row, lambda row, end: number(row[end], row["unit"])) for row in rows
             ],
             # Without an interval, nothing was left to chance.
             "p for": _texts(tests["p_for"].where(tests["low"].notna()), _p),
@@ -297,6 +289,10 @@ def _mark(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["low"]) or pd.isna(row["reproduced"]):
         return ""
     return "" if row["low"] <= row["reproduced"] <= row["high"] or not row["collapsed"] else MARK
+
+
+def _interval(row: Mapping[Any, Any], text: Callable[[Mapping[Any, Any], str], str]) -> str:
+    return ABSENT if pd.isna(row["low"]) else f"{text(row, 'low')} to {text(row, 'high')}"
 
 
 def _measure(row: Mapping[Any, Any], key: str, *, sign: bool = False) -> str:
