@@ -4,6 +4,7 @@ import pandas as pd
 
 from cnn_ablations.analysis.claims import CONTRADICTED, NOT_RUN, SUPPORTED
 
+SOURCE = "report R4"
 QUESTION = "Do the two kernels that are applied to a photograph both bring out its edges?"
 CLAIM = {
     "claim": "both-kernels-bring-out-edges",

@@ -248,10 +248,11 @@ def statement(evidence: Evidence, test: Test, value: float) -> str:
     name = curve_name(quantity) if test.epoch else METRICS[quantity]
     if not than:
         return f"{epoch} {name} of {of} is {size}"
-    that = f"the {METRICS[test.than_quantity]}" if test.than_quantity else "that"
-    if test.than == test.of and test.than_quantity:
-        return f"{epoch} {name} of {of} is {size} {_above(value)} its {that.removeprefix('the ')}"
-    return f"{epoch} {name} of {of} is {size} {_above(value)} {that} of {than}"
+    other = f"that of {than}"
+    if test.than_quantity:
+        metric = METRICS[test.than_quantity]
+        other = f"its {metric}" if test.than == test.of else f"the {metric} of {than}"
+    return f"{epoch} {name} of {of} is {size} {_above(value)} {other}"
 
 
 def _above(value: float) -> str:

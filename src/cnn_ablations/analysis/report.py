@@ -23,7 +23,7 @@ from cnn_ablations.analysis.claims import (
     VERDICTS,
     judge,
 )
-from cnn_ablations.analysis.edges import QUESTION, edges_claim
+from cnn_ablations.analysis.edges import QUESTION, SOURCE, edges_claim
 from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.published import RUN_VERDICTS, compare_published
 from cnn_ablations.analysis.results import load_results
@@ -227,7 +227,7 @@ def claims_text(
             parts += [claims_markdown(claims), "The tests behind them:", tests_text(claims)]
         else:
             parts += [NOT_RUN_TEXT]
-    parts += ["## Convolution by hand", f"Notebook `convolution`; a claim by report R4. {QUESTION}"]
+    parts += ["## Convolution by hand", f"Notebook `convolution`; a claim by {SOURCE}. {QUESTION}"]
     parts += [claims_markdown(edges), *edges["remark"]]
     return "\n\n".join(parts) + "\n"
 
@@ -245,7 +245,7 @@ def overview_text(
         claims = pd.concat(
             [tables[name].claims.drop_duplicates("claim").assign(study=name) for name in of_source]
         )
-        if source == "report R4":
+        if source == SOURCE:
             claims = pd.concat([claims, edges.assign(study="convolution")])
         title = f"{source[0].upper()}{source[1:]}" if source else "This project's own questions"
         parts += [f"## {title}"]
@@ -255,7 +255,8 @@ def overview_text(
             parts += [f"Of {_counted(runs, RUN_VERDICTS, 'published run')}."]
         for name in of_source:
             if not tables[name].was_run:
-                parts += [f"Study {name} ({len(of_source[name].claims)} claims): {NOT_RUN_TEXT}"]
+                count = len(of_source[name].claims)
+                parts += [f"Study {name} ({count} claim{'s' * (count != 1)}): {NOT_RUN_TEXT}"]
         for verdict in VERDICTS:
             rows = claims[claims["claim_verdict"].str.removesuffix(ON_THIS_SEED) == verdict]
             if len(rows) and verdict != NOT_RUN:
@@ -311,7 +312,7 @@ def studies_markdown(
             f"| {study.question} | {len(study.variants)} | {fared if was_run else NOT_RUN_TEXT} |"
         )
     notebook, (verdict,) = "[convolution](reports/notebooks/convolution.ipynb)", edges.claim_verdict
-    rows.append(f"| {notebook} | report R4 | {QUESTION} | – | 1 {verdict} |")
+    rows.append(f"| {notebook} | {SOURCE} | {QUESTION} | – | 1 {verdict} |")
     head = "| study | source | question | variants | claims |"
     return "\n".join([head, "| :-- | :-- | :-- | --: | :-- |", *rows])
 
@@ -383,7 +384,8 @@ is theirs."""
 CLAIMS_INTRODUCTION = """\
 Seeds and test images both scatter, and both are counted: differences are of means over seeds, with
 seeds and images as crossed random effects, compared seed by seed where both sides share six or
-more; where seeds collapsed to chance, ranks decide, exactly. A claim is *supported* if all its
+more; where seeds collapsed to chance, the ranks of the seeds decide, and the scatter of the images
+is added. A claim is *supported* if all its
 tests hold, *contradicted* if one surely does not, and there is *no difference that matters* if one
 difference is surely smaller than the study's margin. "Surely" means a one-sided p value below 0.05
 after Holm's correction for the claims of the study, and bounds are those of that level. Else it is
