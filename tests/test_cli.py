@@ -403,6 +403,19 @@ def test_a_killed_parent_takes_the_command_and_the_kernel_along(
     assert list(temporary.iterdir()) == []
 
 
+def test_with_nohup_the_command_outlives_the_shell_that_began_it(
+    kernel_at_work: Callable[..., Any], tmp_path: Path
+) -> None:
+    parent, _ = kernel_at_work("sh", "-c", f'nohup "{COMMAND}" explore digits & wait')
+    (command,) = psutil.Process(parent.pid).children()
+    parent.kill()
+    parent.wait()
+    with pytest.raises(psutil.TimeoutExpired):
+        command.wait(1)
+    command.terminate()
+    command.wait()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end a child with its parent")
 def test_a_stage_whose_dvc_is_gone_does_not_begin(
     project: Paths, wait_for_end: Callable[..., None]

@@ -20,13 +20,15 @@ def main() -> None:
     """Run the command line; a problem that the user can mend is one line and exit status 1."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else nohup, say, has it ignored
+    stays = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup
+    if not stays:
         signal.signal(signal.SIGHUP, _stop)
     from cnn_ablations.errors import ProjectError
     from cnn_ablations.guardian import guard
     from cnn_ablations.processes import die_with_parent
 
-    die_with_parent()
+    if "DVC_STAGE" in os.environ or not stays:
+        die_with_parent()
     try:
         _run_the_code_of_the_checkout()
         guard()
