@@ -3,6 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+# Those for which TensorFlow has wheels.
+SUPPORTED := import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit("error: Python 3.11, 3.12 or 3.13 is needed, and this is " + sys.version.split()[0] + "; name one: make PYTHON=python3.12 setup")
+PIP_OPTIONS := --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
@@ -12,10 +15,11 @@ help: ## List the commands
 
 # Made anew when the lock or the package's metadata change.
 .venv/ready: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; say which: make PYTHON=python3.12 ...")'
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	git rev-parse --git-dir > /dev/null 2>&1 || { echo >&2 "error: this folder is not a git repository, which DVC needs; clone the project, or run: git init"; exit 1; }
+	$(PYTHON) -c '$(SUPPORTED)'
+	{ .venv/bin/python -c '$(SUPPORTED)' && .venv/bin/python -c 'import pip'; } 2> /dev/null || $(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install $(PIP_OPTIONS) --require-hashes -r requirements.lock
+	.venv/bin/python -m pip install $(PIP_OPTIONS) --no-deps --no-build-isolation --editable .
 	touch .venv/ready
 
 .PHONY: setup
@@ -59,7 +63,7 @@ bench: setup ## Measure against plain Keras, idle, and write reports/benchmarks.
 
 .PHONY: lab
 lab: setup ## Open JupyterLab
-	jupyter lab
+	jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: lock
 lock: ## Resolve the dependencies anew (needs uv)

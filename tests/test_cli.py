@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -404,16 +405,15 @@ def test_a_killed_parent_takes_the_command_and_the_kernel_along(
 
 
 def test_with_nohup_the_command_outlives_the_shell_that_began_it(
-    kernel_at_work: Callable[..., Any], tmp_path: Path
+    kernel_at_work: Callable[..., Any],
 ) -> None:
     parent, _ = kernel_at_work("sh", "-c", f'nohup "{COMMAND}" explore digits & wait')
     (command,) = psutil.Process(parent.pid).children()
     parent.kill()
     parent.wait()
-    with pytest.raises(psutil.TimeoutExpired):
-        command.wait(1)
+    time.sleep(1)
+    assert command.status() != psutil.STATUS_ZOMBIE  # as which a container may keep the dead
     command.terminate()
-    command.wait()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end a child with its parent")

@@ -1,0 +1,91 @@
+"""What `make setup` sees to before it installs anything. Its Pythons are scripts with a record."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnn_ablations.paths import Paths
+
+PYTHON = """#!/bin/sh
+echo "{name} $1 $2" >> record
+case "$1 $2" in
+  "-c "*"import pip") exit {without_pip} ;;
+  "-c "*) exec python3 -c "import sys; sys.version_info = ({version}, 0)
+$2" ;;
+  "-m venv") mkdir -p .venv/bin && cp new .venv/bin/python ;;
+esac
+"""
+
+
+def python(path: Path, name: str, version: str = "3, 12", *, without_pip: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(PYTHON.format(name=name, version=version, without_pip=without_pip))
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def folder(checkout: Paths, tmp_path: Path) -> Path:
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(checkout.root / name, folder)
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
+    python(folder / "new", "new")
+    return folder
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def called(folder: Path) -> list[str]:
+    """Which Python did what, in one word each."""
+    lines = (line.split(" ", 2) for line in (folder / "record").read_text().splitlines())
+    return [f"{name} {what.split()[0]}" for name, option, what in lines if option == "-m"]
+
+
+@pytest.mark.parametrize("version", ["3, 10", "3, 14"])
+def test_a_python_without_tensorflow_is_refused(folder: Path, version: str) -> None:
+    given = python(folder / "given", "given", version)
+    done = make(folder, "setup", f"PYTHON={given}")
+    assert done.returncode != 0
+    assert "error: Python 3.11, 3.12 or 3.13 is needed, and this is " in done.stderr
+    assert "make PYTHON=python3.12" in done.stderr
+    assert not (folder / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    "left",
+    [None, {"version": "3, 14"}, {"without_pip": 1}],
+    ids=["none", "other Python", "without pip"],
+)
+def test_an_environment_that_is_no_good_is_made_anew(
+    folder: Path, left: dict[str, Any] | None
+) -> None:
+    if left is not None:
+        python(folder / ".venv" / "bin" / "python", "left", **left)
+    given = python(folder / "given", "given")
+    done = make(folder, "setup", f"PYTHON={given}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert called(folder) == ["given venv", "new pip", "new pip"]
+
+
+def test_a_good_environment_is_kept(folder: Path) -> None:
+    python(folder / ".venv" / "bin" / "python", "good")
+    done = make(folder, "setup", f"PYTHON={python(folder / 'given', 'given')}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert called(folder) == ["good pip", "good pip"]
+
+
+def test_a_folder_without_git_is_refused_before_anything_is_installed(folder: Path) -> None:
+    shutil.rmtree(folder / ".git")
+    done = make(folder, "setup", f"PYTHON={python(folder / 'given', 'given')}")
+    assert done.returncode != 0
+    assert "error: this folder is not a git repository" in done.stderr
+    assert not (folder / "record").exists()
