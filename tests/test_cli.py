@@ -142,6 +142,16 @@ def test_a_problem_is_one_line_and_status_1(project: Paths) -> None:
     assert_refused(run(project.root, "check"), "params.yaml: variants.tiny-net.epochs", "-1")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
+def test_a_full_disk_behind_the_output_is_one_line(project: Paths) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [COMMAND, "check"], cwd=project.root, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"error: cannot read or write: No space left on device\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -132,6 +132,32 @@ def test_a_page_made_of_it_shows_no_folded_code_and_describes_its_figures(
     assert "for_all_to_see" in page
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"{", b""),
+        (b'"cells": [', b'"cells": [\n<<<<<<< HEAD'),
+        (b"train", b"\xff"),
+        (b'"python3"', b'"of another machine"'),
+        (b'"nbformat": 4', b'"nbformat": "four"'),
+        (None, b""),
+        (None, b"[]"),
+        (None, b'{"cells": 3}'),
+    ],
+)
+def test_a_damaged_template_is_named_with_the_way_back(
+    paths: Paths, output: Path, template: Template, old: bytes | None, new: bytes
+) -> None:
+    template("'train'")
+    file = paths.template("train")
+    content = file.read_bytes()
+    file.write_bytes(content.replace(old, new, 1) if old else new)
+    assert file.read_bytes() != content
+    with pytest.raises(ProjectError, match=r"train.ipynb is not a notebook.*`git restore` brings"):
+        execute("train", output, {}, paths)
+    assert not output.exists()
+
+
 def test_nothing_of_a_user_s_own_reaches_the_kernel(
     paths: Paths,
     output: Path,

@@ -38,6 +38,9 @@ def main() -> None:
     except ProjectError as error:
         # A kernel that was interrupted as well may end before this process can.
         sys.exit(_interrupted or f"error: {error}{_way_back(os.environ.get('DVC_STAGE', ''))}")
+    except OSError as error:  # such as a full disk behind the standard output
+        where = f" {error.filename}" if error.filename else ""
+        sys.exit(f"error: cannot read or write{where}: {error.strerror or error}")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # at the end of Python it would kill
 

@@ -33,13 +33,16 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
     The kernel works in the project's root. `output` appears only when every cell has run.
 
     Raises:
-        ProjectError: where a parameter is not one of the template's, a cell fails, the kernel
-            dies, or the output cannot be written. The failed notebook is kept in scratch.
+        ProjectError: where a parameter is not one of the template's, the template is damaged, a
+            cell fails, the kernel dies, or the output cannot be written. The failed notebook is
+            kept in scratch.
     """
     # The kernel imports TensorFlow, the process that waits for it must not: papermill only.
     # jsonschema would compile a grammar of web addresses, for seconds, which no notebook needs.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    import nbformat
     import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
     from papermill.exceptions import PapermillExecutionError
     from papermill.translators import PythonTranslator, papermill_translators
     from traitlets.config import Config
@@ -62,7 +65,12 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
         raise ProjectError(
             f"the notebook template {source} is missing; `git restore` brings it back"
         )
-    known = papermill.inspect_notebook(str(source))
+    damaged = f"{source} is not a notebook that can be run: {{}}; `git restore` brings it back"
+    try:
+        nbformat.validate(json.loads(source.read_text(encoding="utf-8")))
+        known = papermill.inspect_notebook(str(source))
+    except Exception as error:  # nbformat stumbles over what is no notebook in many ways
+        raise ProjectError(damaged.format(str(error).partition("\n")[0])) from None
     unknown = sorted(set(parameters) - set(known))
     if unknown:
         raise ProjectError(f"{source.name} has no parameter {unknown[0]!r}; it has {sorted(known)}")
@@ -97,6 +105,8 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
         raise ProjectError(
             f"{source.name} failed in cell {error.cell_index}: {what}; {kept}"
         ) from None
+    except (NoSuchKernel, ValueError) as error:  # of a template that names none
+        raise ProjectError(damaged.format(error)) from None
     except RuntimeError as error:
         # nbclient's: a kernel that died or never came to life, of which the cells say nothing.
         raise ProjectError(
