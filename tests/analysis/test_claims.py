@@ -244,7 +244,7 @@ def of_images(share: float, seeds: int) -> Estimate:
         ([gap("open", below=0), gap("slight", above="margin")], "About 160 seeds"),
         ([gap("open"), cost("costly")], "About 130 seeds of each would likely decide it."),
         ([gap("close")], "It is so close that 1,000 seeds of each would not do."),
-        ([gap("images", than=0.5)], "These images leave it open, however many the seeds."),
+        ([gap("images", than=0.5)], "More seeds would not settle it: that takes more test images."),
         ([gap("image", than=0.5), gap("open")], "A single seed leaves it open."),
     ],
 )

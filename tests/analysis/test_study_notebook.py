@@ -105,12 +105,13 @@ def test_the_notebook_writes_tables_and_figures(
     write_quickstart(write)
     parameters = study_parameters(real_params, "quickstart")
     head = execute(template, parameters)[0].data
-    title, question, verdicts = head.split("\n\n")
+    title, question, verdicts, facts = head.split("\n\n")
     study = real_params.study("quickstart")
     assert (title, question) == (f"# {study.title}", f"**{study.question}**")
-    verdict = r"- \*\*(Supported|Contradicted|Undecided|No difference that matters)\.\*\*"
+    verdict = r"- \*\*(Supported|Contradicted|Undecided|No difference that matters):\*\*"
     for line, claim in zip(verdicts.splitlines(), study.claims.values(), strict=True):
-        assert re.match(rf"{verdict} {claim.statement} \*The test accuracy of .*\.\*$", line)
+        assert re.match(rf"{verdict} \*“{claim.statement}”\* The test accuracy of .*\.$", line)
+    assert facts.startswith("From 12 trainings: 4 variants with 3 seeds each. ")
     written = {path.name: path.read_bytes() for path in _files(paths)}
     assert set(written) == {
         "accuracy-test.png",
@@ -193,7 +194,7 @@ def test_why_runs_differ_is_told_where_they_do(real_params: Params) -> None:
     for run, told in ((OUTSIDE, True), (TOO_FEW, False)):
         table = pd.DataFrame([row | {"published": 0.5, "collapsed": 0, "seeds": 3, "run": run}])
         assert (study.reasons[0] in published_text(study, table)) == told
-    assert published_text(study, table[:0]).startswith("Nothing was published of this study")
+    assert published_text(study, table[:0]) == ""
 
 
 def test_how_claims_were_read_is_told_below_the_tests() -> None:

@@ -111,12 +111,12 @@ def test_claims(shown: dict[str, pd.DataFrame]) -> None:
     claim = cells(tables.claims_markdown(claims), 0)
     assert claim[:2] == ["**undecided**", "b is better."]
     accuracy, cost, weights = (cells(tables.judgements_markdown(claims), row) for row in range(3))
-    assert accuracy[:4] == ["up", "test accuracy: b / a", "undecided", "15.00 points"]
+    assert accuracy[:4] == ["up", "test accuracy: b against a", "undecided", "15.00 points"]
     assert accuracy[4].count("\u00a0to\u00a0") == 1  # an interval stays on one line
     assert accuracy[-2] == "3"
     assert accuracy[-1].startswith("100 % (")
-    assert cost == ["", "flops: b / a", "supported", "×\u00a02.50", *["–"] * 5]
-    assert weights[1] == "near zero: b / a, `above: -1.0`"
+    assert cost == ["", "flops: b against a", "supported", "×\u00a02.50", *["–"] * 5]
+    assert weights[1] == "near zero: b against a, `above: -1.0`"
 
 
 @pytest.mark.parametrize(
@@ -124,11 +124,11 @@ def test_claims(shown: dict[str, pd.DataFrame]) -> None:
     [
         (
             {"quantity": "running_train_accuracy", "epoch": 2, "than": "a"},
-            "training accuracy: c / a, `epoch: 2`",
+            "training accuracy: c against a, `epoch: 2`",
         ),
         (
             {"quantity": "val_accuracy", "than": "c", "than_quantity": "test_accuracy"},
-            "validation accuracy: c / c, `than_quantity: test_accuracy`",
+            "validation accuracy: c against c, `than_quantity: test_accuracy`",
         ),
         ({"quantity": "gap", "than": 0.1, "within": 0.5}, "gap: c, `than: 0.1, within: 0.5`"),
     ],

@@ -310,7 +310,7 @@ def _outlook_text(outlook: float) -> str:
     if math.isnan(outlook):
         return "A single seed leaves it open."
     if math.isinf(outlook):
-        return "These images leave it open, however many the seeds."
+        return "More seeds would not settle it: that takes more test images."
     if outlook >= statistics.MOST_SEEDS:
         return f"It is so close that {statistics.MOST_SEEDS:,} seeds of each would not do."
     return f"About {float(f'{outlook:.2g}'):.0f} seeds of each would likely decide it."

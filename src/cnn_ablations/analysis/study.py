@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from cnn_ablations.analysis.claims import NOT_RUN
+from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.published import OUTSIDE, RUN_VERDICTS, TOO_FEW, TOO_WIDE, WITHIN
 from cnn_ablations.analysis.tables import judgements_markdown, published_markdown
 from cnn_ablations.config.params import Params
@@ -43,8 +44,11 @@ def in_use(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in recipe.items() if value and key not in off}
 
 
-def headline(study: Study, name: str, claims: pd.DataFrame) -> str:
-    """The head of a study's notebook: the question, and the answer claim by claim."""
+def headline(evidence: Evidence, name: str, claims: pd.DataFrame) -> str:
+    """The head of a study's notebook: the question, the answer claim by claim, and what it rests
+    on.
+    """
+    study = evidence.study
     parts = [f"# {study.title}", f"**{study.question}**"]
     rows = claims.drop_duplicates("claim").to_dict("records")
     if any(row["claim_verdict"] == NOT_RUN for row in rows):
@@ -54,14 +58,36 @@ def headline(study: Study, name: str, claims: pd.DataFrame) -> str:
             bullets([row["statement"] for row in rows]),
         ]
     else:
-        parts += [bullets([verdict_line(row) for row in rows])]
+        parts += [bullets([verdict_line(row) for row in rows]), facts(evidence)]
     return "\n\n".join(parts)
 
 
 def verdict_line(row: Mapping[Any, Any]) -> str:
     """One claim of `claims_table` in a line: verdict, statement, effect."""
     verdict = row["claim_verdict"]
-    return f"**{verdict[0].upper()}{verdict[1:]}.** {row['statement']} *{row['claim_summary']}*"
+    return f"**{verdict[0].upper()}{verdict[1:]}:** *“{row['statement']}”* {row['claim_summary']}"
+
+
+def facts(evidence: Evidence) -> str:
+    """How many trainings and images the verdicts rest on, and what they call sure."""
+    results = evidence.results.values()
+    images = {
+        "training": [int(result.train_label_counts.sum()) for result in results],
+        "validation": [len(result.labels["val"]) for result in results if "val" in result.labels],
+        "test": [len(result.labels["test"]) for result in results],
+    }
+    counted = [f"{_span(counts)} {split}" for split, counts in images.items() if counts]
+    seeds = [len(result.seeds) for result in results]
+    return (
+        f"From {sum(seeds)} trainings: {len(seeds)} variants with {_span(seeds)} seeds each. "
+        f"{', '.join(counted)} images. *Surely* means: with 95\u00a0% confidence for all claims "
+        "of the study together, over other seeds and other images like these."
+    )
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def choices_text(study: Study) -> str:
@@ -76,7 +102,7 @@ def choices_text(study: Study) -> str:
 def published_text(study: Study, published: pd.DataFrame) -> str:
     """The published figures beside ours, how many runs agree, and why the others may not."""
     if published.empty:
-        return "Nothing was published of this study: it is this project's own."
+        return ""
     parts = [f"**{tally(published)}**", published_markdown(published)]
     if study.reasons and (published["run"] == OUTSIDE).any():
         parts += ["Why ours may differ:", bullets(study.reasons)]

@@ -152,7 +152,7 @@ def variants_markdown(table: pd.DataFrame) -> str:
         "variant": table["label"],
         "differs in": _texts(table["differences"], lambda text: f"`{text}`" if text else ABSENT),
         "parameters": _texts(table["parameters"], lambda n: f"{n:,.0f}"),
-        "MFLOPs": _texts(table["flops"], lambda n: f"{n / 1e6:.2f}"),
+        "million operations an image": _texts(table["flops"], lambda n: f"{n / 1e6:.2f}"),
         "training %": _texts(table["train_accuracy"], points),
     }
     for split, name in (("val", "validation %"), ("test", "test %")):
@@ -226,8 +226,8 @@ def judgements_markdown(table: pd.DataFrame) -> str:
                 _interval(row, lambda row, end: number(row[end], row["unit"])) for row in rows
             ],
             # Without an interval, nothing was left to chance.
-            "p for": _texts(tests["p_for"].where(tests["low"].notna()), _p),
-            "p against": _texts(tests["p_against"].where(tests["low"].notna()), _p),
+            "p (it holds)": _texts(tests["p_for"].where(tests["low"].notna()), _p),
+            "p (it fails)": _texts(tests["p_against"].where(tests["low"].notna()), _p),
             "seeds": [
                 ABSENT
                 if pd.isna(row["seeds"])
@@ -308,7 +308,7 @@ def _test(row: Mapping[Any, Any]) -> str:
     quantity = METRICS.get(row["quantity"], row["quantity"].replace("_", " "))
     if "epoch:" in settings or "after:" in settings:
         quantity = curve_name(row["quantity"])
-    return f"{quantity}: {row['of']}{than and f' / {than}'}{settings and f', `{settings}`'}"
+    return f"{quantity}: {row['of']}{than and f' against {than}'}{settings and f', `{settings}`'}"
 
 
 def _p(p: float) -> str:

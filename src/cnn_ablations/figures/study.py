@@ -108,8 +108,8 @@ def accuracies_beside(seeds: Mapping[str, Seeds], split: str) -> Figure:
         for row, of_variant in enumerate(seeds.values()):
             _draw_dots(axes, of_variant.values, row, COLOURS[place], MARKERS[place])
             if of_variant.interval:
-                axes.plot(of_variant.interval, [row, row], color="black", linewidth=1.6)
-            axes.plot(of_variant.median, row, color="black", marker="|", ms=14, mew=2.4, zorder=4)
+                axes.plot(of_variant.interval, [row, row], color="black", lw=1.2, zorder=2)
+            axes.plot(of_variant.median, row, color="black", marker="|", ms=14, mew=2, zorder=2)
     _finish_rows(panels, list(seeds), f"{SPLIT_NAMES[split]} accuracy after training")
     handles = Axes(figure, (0, 0, 1, 1))
     handles.plot([], color=COLOURS[place], marker=MARKERS[place], ls="", alpha=0.6, label="a seed")
@@ -222,7 +222,15 @@ def _draw_seeds(axes: Axes, by_seed: pd.DataFrame, place: int) -> None:
 def _draw_dots(axes: Axes, values: Floats, row: int, colour: str, marker: str) -> None:
     offsets = np.linspace(-0.24, 0.24, len(values)) if len(values) > 1 else np.zeros(1)
     axes.scatter(
-        values, row + offsets, s=28, color=colour, marker=marker, alpha=0.7, linewidths=0, zorder=3
+        values,
+        row + offsets,
+        s=32,
+        color=colour,
+        marker=marker,
+        alpha=0.8,
+        edgecolors="white",
+        linewidths=0.5,
+        zorder=3,
     )
 
 
