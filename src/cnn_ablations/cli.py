@@ -6,7 +6,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -42,6 +42,9 @@ Workers = Annotated[
         min=1, show_default="as many as cores", help="Trainings at a time, on a core each."
     ),
 ]
+
+WORSE = 3
+"""The exit status of a difference that is not wanted; 1 is an error, 2 a command misspelt."""
 
 
 @app.command()
@@ -234,6 +237,31 @@ def verify(
         sys.exit("interrupted: the checkout is as it was; `verify` starts anew the next time")
     typer.echo(verification.summed_up(done))
     raise typer.Exit(not all(verified.verified for verified in done))
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(metavar="REV")] = "HEAD",
+    now: Annotated[
+        str | None, typer.Argument(metavar="REV", show_default="the working tree")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of Markdown.")] = False,
+    fail_on: Annotated[
+        Literal["worse"] | None,
+        typer.Option(help="Exit status 3 where a variant is worse; on a single seed is no reason."),
+    ] = None,
+) -> None:
+    """Say of each variant whether it is better or worse than in a commit, from what git holds.
+
+    As in `git diff`: the working tree with HEAD or with another commit, or the second of two
+    commits with the first. Needs no cache of DVC, and trains nothing.
+    """
+    from cnn_ablations.analysis.difference import compare
+
+    found = compare(find_project(), before, now)
+    typer.echo(found.json() if as_json else found.markdown())
+    failed = fail_on is not None and any(change.verdict == fail_on for change in found.variants)
+    raise typer.Exit(WORSE if failed else 0)
 
 
 @app.command()

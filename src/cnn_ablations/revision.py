@@ -1,7 +1,12 @@
-"""Which state of this project's code made a result."""
+"""Which state of this project's code made a result, and what git holds of another state."""
 
+import io
 import subprocess
+import tarfile
+from collections.abc import Sequence
 from pathlib import Path
+
+from cnn_ablations.errors import ProjectError
 
 SOURCES = (
     *("src", "notebooks", "params.yaml", "studies", "dvc.yaml"),
@@ -18,11 +23,39 @@ def revision(root: Path) -> dict[str, str | bool | None]:
     return {"commit": commit, "modified": None if changes is None else bool(changes)}
 
 
+def extract(root: Path, revision: str, wanted: Sequence[str], folder: Path) -> None:
+    """Write into `folder` what a commit holds of some files and folders, named relative to `root`.
+
+    Raises ProjectError where `root` is no git checkout, or has no such commit.
+    """
+    if _git(root, "rev-parse", "--git-dir") is None:
+        raise ProjectError(
+            f"git cannot read {root}: this needs git, and a clone (`git status` there says more)"
+        )
+    commit = _git(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    if commit is None:
+        way = "`git branch --all` and `git log` list what there is"
+        if _git(root, "rev-parse", "--is-shallow-repository") == "true":
+            way = "this is a shallow clone, and `git fetch --unshallow` gets the rest"
+        raise ProjectError(f"there is no revision '{revision}' in {root}: {way}")
+    there = (_git(root, "ls-tree", "--name-only", commit, "--", *wanted) or "").splitlines()
+    content = _run(root, "archive", "--format=tar", commit, "--", *there) if there else None
+    if content is None:
+        raise ProjectError(f"git holds nothing of this project at '{revision}'; name another")
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        archive.extractall(folder, [m for m in archive if m.isfile()], filter="data")
+
+
 def _git(root: Path, *arguments: str) -> str | None:
+    answer = _run(root, *arguments)
+    return None if answer is None else answer.decode(errors="replace").strip()
+
+
+def _run(root: Path, *arguments: str) -> bytes | None:
     try:
         answer = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
+            ["git", "-C", str(root), *arguments], capture_output=True, check=False
         )
     except OSError:
         return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    return answer.stdout if answer.returncode == 0 else None

@@ -7,7 +7,9 @@ at which a claim is decided, so that an interval and a verdict never disagree.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -113,16 +115,31 @@ def judge(evidence: Evidence) -> list[ClaimResult]:
         return [
             ClaimResult(name, claim, NOT_RUN, sentence, sentence) for name, claim in claims.items()
         ]
-    found = {
-        name: [find(evidence, step) for test in claim.tests for step in test.steps()]
-        for name, claim in claims.items()
-    }
+    return decide([(evidence, name, claim) for name, claim in claims.items()])
+
+
+def decide(
+    asked: Sequence[tuple[Evidence, str, Claim]], sides: Literal[1, 2] = 1
+) -> list[ClaimResult]:
+    """A verdict on each of these claims, corrected for all of them.
+
+    Args:
+        asked: each claim with its name and the evidence on it.
+        sides: 2 where nobody said beforehand which way the tests would point; each side then has
+            half of the level, and p values are doubled.
+
+    Raises ProjectError where a test is about what a variant did not record.
+    """
+    found = [
+        [find(evidence, step) for test in claim.tests for step in test.steps()]
+        for evidence, _, claim in asked
+    ]
     # Of what is left to no chance, one of the p values is 0, which costs the others nothing.
-    p_values = [min(_p_values(findings)) for findings in found.values()]
+    p_values = [min(1.0, sides * min(_p_values(findings))) for findings in found]
     levels, corrected = statistics.holm_levels(p_values, LEVEL), statistics.holm(p_values)
     return [
-        _conclude(evidence, name, claim, found[name], level, p)
-        for (name, claim), level, p in zip(claims.items(), levels, corrected, strict=True)
+        _conclude(*one, findings, level / sides, p)
+        for one, findings, level, p in zip(asked, found, levels, corrected, strict=True)
     ]
 
 
