@@ -141,6 +141,18 @@ def project(tmp_path: Path, make_project: Callable[[Path], Paths]) -> Paths:
 
 
 @pytest.fixture(scope="session")
+def git() -> Callable[..., str]:
+    """Runs git in a folder, as somebody, and returns what it prints."""
+
+    def run(root: Path, *arguments: str) -> str:
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        command = ["git", "-C", str(root), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def python_2_pickle() -> Callable[[Any], bytes]:
     """Pickles strings, numbers, lists, dictionaries and arrays as Python 2 pickled CIFAR-10."""
     return lambda value: b"\x80\x02" + python_2_opcodes(value) + b"."

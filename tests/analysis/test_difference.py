@@ -1,0 +1,275 @@
+"""Two states of a project, compared: made-up results in a git repository, and real ones."""
+
+import copy
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from cnn_ablations.analysis.difference import Change, Difference, compare
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+
+Write = Callable[..., None]
+Git = Callable[..., str]
+GOOD, BETTER = (
+    [0.80, 0.81, 0.80, 0.79, 0.80, 0.81, 0.80],
+    [0.86, 0.87, 0.86, 0.85, 0.86, 0.87, 0.86],
+)
+NAMES = ("first", "second", "third")
+
+
+def renumbered(file: Path, seeds: Sequence[int], rows: Sequence[int] | None = None) -> None:
+    """Give the seeds in a file of predictions other numbers, of some `rows` of it."""
+    with np.load(file) as arrays:
+        content = {name: arrays[name] for name in arrays.files}
+    chosen = list(range(len(content["seeds"])) if rows is None else rows)
+    for name, array in content.items():
+        if array.shape[0] == content["collapsed"].size and "label" not in name:
+            content[name] = array[chosen] if name != "collapsed" else array
+    content |= {"collapsed": content["collapsed"][chosen], "seeds": np.array(seeds)}
+    np.savez(file, **content)
+
+
+def found(difference: Difference) -> dict[str, str]:
+    return {change.variant: change.verdict for change in difference.variants}
+
+
+def change(difference: Difference, variant: str) -> Change:
+    return next(change for change in difference.variants if change.variant == variant)
+
+
+@pytest.fixture
+def parameters(tiny_document: dict[str, Any]) -> dict[str, Any]:
+    """The content of a params.yaml with three variants."""
+    document = copy.deepcopy(tiny_document)
+    document["variants"] = {name: {"protocol": "tiny", "dataset": "digits"} for name in NAMES}
+    return document
+
+
+@pytest.fixture
+def repository(paths: Paths, parameters: dict[str, Any], write: Write, git: Git) -> Paths:
+    """A project with results of all variants, committed."""
+    paths.params.write_text(yaml.safe_dump(parameters))
+    for name in NAMES:
+        write(name, GOOD, group="tiny")
+    git(paths.root, "init", "--quiet", "--initial-branch=main")
+    commit(git, paths)
+    return paths
+
+
+def commit(git: Git, paths: Paths) -> None:
+    git(paths.root, "add", ".")
+    git(paths.root, "commit", "--quiet", "--message", "a state")
+
+
+def in_study(paths: Paths, parameters: dict[str, Any], margin: float) -> None:
+    study = {"title": "t", "group": "tiny", "question": "q", "margin": margin}
+    (paths.root / "studies").mkdir(exist_ok=True)
+    content = {"studies": {"mine": study | {"variants": [*NAMES]}}}
+    (paths.root / "studies" / "mine.yaml").write_text(yaml.safe_dump(content))
+
+
+def test_a_changed_variant_is_better_and_the_others_have_the_same_bytes(
+    repository: Paths, parameters: dict[str, Any], write: Write
+) -> None:
+    parameters["variants"]["second"]["filters"] = [8]
+    repository.params.write_text(yaml.safe_dump(parameters))
+    write("second", BETTER, group="tiny")
+    difference = compare(repository, "HEAD", None)
+    assert found(difference) == {
+        "second": "better",
+        "first": "same bytes",
+        "third": "same bytes",
+    }
+    second = change(difference, "second")
+    assert second.paired
+    assert second.parameters == {"filters": ([4], [8])}
+    assert second.difference == pytest.approx(0.06)
+    assert second.interval is not None
+    assert 0 < second.interval[0] < 0.06 < second.interval[1]
+    title, line, same = difference.markdown().split("\n\n")
+    assert title == "## HEAD → working tree: 1 better, 2 same bytes"
+    assert line.startswith("- **better** `second`, 6.00 points (")
+    assert (
+        "), `filters: 4 → 8`. The test accuracy of “working tree” is 6.00 points above that "
+        "of “HEAD”, surely more than"
+    ) in line
+    assert same == "Same bytes: first, third."
+
+
+def test_two_commits_are_compared_in_the_order_given(
+    repository: Paths, write: Write, git: Git
+) -> None:
+    write("third", BETTER, group="tiny")
+    commit(git, repository)
+    shutil.rmtree(repository.root / "reports")  # what lies about here is not asked for
+    assert found(compare(repository, "HEAD~1", "main"))["third"] == "better"
+    assert found(compare(repository, "main", "HEAD~1"))["third"] == "worse"
+
+
+def test_other_seeds_alone_make_nothing_better(repository: Paths, write: Write, git: Git) -> None:
+    random = np.random.default_rng(1)
+
+    def trained(seeds: Sequence[int]) -> None:
+        write("first", random.normal(0.9, 0.01, 3), group="tiny", noise=random.integers(10**6))
+        renumbered(repository.predictions("tiny", "first"), seeds)
+
+    verdicts = []
+    for _ in range(20):
+        trained([0, 1, 2])
+        commit(git, repository)
+        trained([3, 4, 5])
+        verdicts.append(found(compare(repository, "HEAD", None))["first"])
+    assert {*verdicts} <= {"undecided", "no difference that matters"}
+
+
+def test_other_seeds_alone_make_no_real_variant_better(
+    tmp_path: Path, checkout: Paths, git: Git
+) -> None:
+    paths, halves = Paths(tmp_path), ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9])
+    shutil.copy(checkout.params, paths.params)
+    shutil.copytree(checkout.root / "studies", tmp_path / "studies")
+    variants = ["r2-1conv-batchnorm", "r2-2conv-none", "r4-base", "r4-maxpool", "r4-l1-10"]
+    for name in variants:
+        group = name.partition("-")[0]
+        for kind in (Paths.metrics, Paths.details, Paths.curves, Paths.weights, Paths.features):
+            kind(paths, group, name).parent.mkdir(parents=True, exist_ok=True)
+            if kind(checkout, group, name).is_file():
+                shutil.copy(kind(checkout, group, name), kind(paths, group, name))
+        paths.predictions(group, name).parent.mkdir(parents=True, exist_ok=True)
+    git(tmp_path, "init", "--quiet")
+    for half in halves:
+        for name in variants:
+            file = paths.predictions(name.partition("-")[0], name)
+            shutil.copy(checkout.predictions(name.partition("-")[0], name), file)
+            renumbered(file, half, rows=half)
+        if half is halves[0]:
+            commit(git, paths)
+    difference = compare(paths, "HEAD", None)
+    assert {*found(difference)} == {*variants}
+    assert {*found(difference).values()} <= {"undecided", "no difference that matters"}
+
+
+def test_verdicts_are_corrected_for_all_variants_whose_answers_differ(
+    repository: Paths, write: Write
+) -> None:
+    slightly = [0.82, 0.86, 0.785, 0.83, 0.84, 0.79, 0.84]
+    write("first", slightly, group="tiny")
+    alone = change(compare(repository, "HEAD", None), "first")
+    for name in ("second", "third"):
+        write(name, GOOD[::-1], group="tiny", noise=5)
+    among = change(compare(repository, "HEAD", None), "first")
+    assert (alone.verdict, among.verdict) == ("better", "undecided")
+    assert alone.interval is not None
+    assert among.interval is not None
+    assert among.interval[0] < 0 < alone.interval[0]
+    assert alone.p is not None
+    assert 0.05 / 3 < alone.p < 0.05  # two-sided
+
+
+@pytest.mark.parametrize(
+    ("margin", "verdict"), [(None, "undecided"), (0.05, "no difference that matters")]
+)
+def test_what_does_not_matter_is_decided_by_the_margin_of_the_variants_study(
+    repository: Paths,
+    parameters: dict[str, Any],
+    write: Write,
+    margin: float | None,
+    verdict: str,
+) -> None:
+    if margin is not None:
+        in_study(repository, parameters, margin)
+    write("first", [0.77, 0.84, 0.80, 0.83, 0.80, 0.77, 0.81], group="tiny", noise=5)
+    assert found(compare(repository, "HEAD", None))["first"] == verdict
+
+
+def test_changed_parameters_without_other_results_are_not_trained_anew(
+    repository: Paths, parameters: dict[str, Any]
+) -> None:
+    parameters["variants"]["first"]["l2"] = 0.1
+    repository.params.write_text(yaml.safe_dump(parameters))
+    difference = compare(repository, "HEAD", None)
+    assert found(difference)["first"] == "same bytes"
+    assert "Same bytes: first (`l2: 0 → 0.1`: not trained anew), second" in difference.markdown()
+
+
+def test_the_same_answers_in_other_bytes_are_no_difference(repository: Paths) -> None:
+    file = repository.predictions("tiny", "first")
+    renumbered(file, range(7))
+    with np.load(file) as arrays:
+        np.savez_compressed(file, **arrays)
+    assert found(compare(repository, "HEAD", None))["first"] == "same answers"
+
+
+def test_variants_that_one_side_has_are_listed(repository: Paths, write: Write) -> None:
+    write("added", GOOD, group="tiny")
+    repository.predictions("tiny", "third").unlink()
+    text = compare(repository, "HEAD", None).markdown().split("\n\n")
+    assert "Only in HEAD: third." in text
+    assert "Only in working tree: added." in text
+
+
+def test_answers_about_other_images_are_not_compared(repository: Paths, write: Write) -> None:
+    write("first", GOOD, group="tiny", examples=200)
+    first = change(compare(repository, "HEAD", None), "first")
+    assert (first.verdict, first.difference) == ("not comparable", None)
+    assert "other images" in first.sentence
+
+
+def test_results_that_cannot_be_read_are_left_out_with_the_reason(
+    repository: Paths, write: Write, git: Git
+) -> None:
+    repository.predictions("tiny", "first").write_bytes(b"of an older form")
+    repository.curves("tiny", "second").unlink()
+    commit(git, repository)
+    for name in ("first", "second"):
+        write(name, BETTER, group="tiny")
+    difference = compare(repository, "HEAD", None)
+    assert found(difference) == {
+        "first": "not comparable",
+        "second": "not comparable",
+        "third": "same bytes",
+    }
+    curves = "reports/curves/tiny/second.csv"
+    assert change(difference, "second").sentence == f"HEAD: {curves} is missing."
+    assert "reports/predictions/tiny/first.npz cannot be read" in difference.markdown()
+
+
+def test_parameters_of_an_older_form_leave_the_results_to_compare(
+    repository: Paths, parameters: dict[str, Any], write: Write, git: Git
+) -> None:
+    repository.params.write_text(yaml.safe_dump(parameters | {"studies": {}}))
+    commit(git, repository)
+    repository.params.write_text(yaml.safe_dump(parameters))
+    write("first", BETTER, group="tiny")
+    difference = compare(repository, "HEAD", None)
+    assert found(difference)["first"] == "better"
+    assert difference.remark.startswith(
+        "Which parameters changed cannot be said: HEAD: params.yaml: studies: a study is a file"
+    )
+    with pytest.raises(ProjectError, match=r"^HEAD: params.yaml: studies: a study is a file"):
+        compare(repository, "HEAD~1", "HEAD")
+
+
+def test_a_single_seed_speaks_for_itself_only(repository: Paths, write: Write, git: Git) -> None:
+    write("first", [0.9], group="tiny")
+    commit(git, repository)
+    write("first", [0.7], group="tiny")
+    assert found(compare(repository, "HEAD", None))["first"] == "worse on this seed"
+
+
+def test_json_holds_every_number(repository: Paths, write: Write) -> None:
+    write("first", BETTER, group="tiny")
+    content = json.loads(compare(repository, "HEAD", None).json())
+    assert (content["before"], content["now"]) == ("HEAD", "working tree")
+    assert [set(each) for each in content["variants"]] == [
+        {"variant", "verdict", "parameters", "sentence", "difference", "interval", "p", "paired"}
+    ] * 3
+    low, high = content["variants"][0]["interval"]
+    assert low < content["variants"][0]["difference"] < high
