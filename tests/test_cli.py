@@ -1,7 +1,9 @@
 """The command line as its users meet it: in a process of its own."""
 
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from cnn_ablations.cli import app
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 
+ROOT = Path(__file__).parents[1]
 COMMAND = str(Path(sys.executable).with_name("cnn-ablations"))
 SECONDS = 1.0
 """Of processor time, so that a machine at work changes no verdict."""
@@ -224,6 +227,32 @@ def test_help_and_a_schema_error_answer_at_once(project: Paths, arguments: list[
         after = os.times()
         took.append(sum(after[2:4]) - sum(before[2:4]))  # of children: user's and system's
     assert min(took) < SECONDS
+
+
+def test_a_difference_is_told_by_the_exit_status_without_keras(
+    project: Paths, git: Callable[..., str]
+) -> None:
+    assert_refused(run(project.root, "diff"), "needs git")
+    git(project.root, "init", "--quiet")
+    assert_refused(run(project.root, "diff"), "no revision 'HEAD'")
+    results = Paths(ROOT)
+    kinds = (Paths.metrics, Paths.details, Paths.curves, Paths.weights, Paths.features)
+    for name in ("quickstart-batchnorm", "quickstart-l2"):  # the better one and the worse
+        for kind in (Paths.predictions, *kinds):
+            file = kind(project, "tiny", "tiny-net")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(kind(results, "quickstart", name), file)
+        git(project.root, "add", ".")
+        git(project.root, "commit", "--quiet", "--message", name)
+    worse = run(project.root, "diff", "HEAD~1", "HEAD", "--fail-on", "worse")
+    assert (worse.returncode, worse.stderr) == (3, "")
+    assert worse.stdout.startswith("## HEAD~1 → HEAD: 1 worse\n\n- **worse** `tiny-net`, −")
+    better = run(project.root, "diff", "HEAD", "HEAD~1", "--fail-on", "worse", "--json")
+    assert (better.returncode, better.stderr) == (0, "")
+    assert json.loads(better.stdout)["variants"][0]["verdict"] == "better"
+    modules, _ = imported(["diff", "HEAD~1", "HEAD"], project.root)
+    assert "pandas" in modules
+    assert modules & {"tensorflow", "keras", "matplotlib", "papermill"} == set()
 
 
 def test_who_waits_for_a_kernel_does_not_import_keras(project: Paths) -> None:
