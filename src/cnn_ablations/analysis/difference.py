@@ -29,9 +29,9 @@ WORKING_TREE = "working tree"
 WORSE, BETTER, NOT_COMPARABLE = "worse", "better", "not comparable"
 IN_SHORT = (SAME_ANSWERS, SAME_BYTES) = "same answers", "same bytes"
 VERDICTS = (WORSE, BETTER, claims.UNDECIDED, claims.NO_DIFFERENCE, NOT_COMPARABLE, *IN_SHORT)
-_LOADED = (Paths.metrics, Paths.details, Paths.curves, Paths.weights, Paths.features)
 _TEST = Test(quantity="test_accuracy", of=["now"], than=["before"])
 _CLAIM = Claim(statement="It is better now.", tests=[_TEST])
+_KINDS = [Paths.metrics, Paths.details, Paths.curves, Paths.weights, Paths.features]
 
 Parameters = dict[str, tuple[Any, Any]]
 """The values before and now of the keys that changed; None where a key is not there."""
@@ -48,8 +48,7 @@ class Change:
     sentence: str = ""
     """How its test accuracy differs and how sure that is, or why that cannot be said."""
     difference: float | None = None
-    """Of mean test accuracies, as a fraction; None where they are not compared, as are those below.
-    """
+    """Of mean test accuracies, a fraction; None where they are not compared, like those below."""
     interval: tuple[float, float] | None = None
     """Of the difference: 95 % for all variants together. None where a single seed leaves none."""
     p: float | None = None
@@ -73,20 +72,18 @@ class Difference:
     """What else could not be compared."""
 
     def json(self) -> str:
-        """All of it; what is infinite is null."""
         return TypeAdapter(Difference).dump_json(self, indent=2).decode()
 
     def markdown(self) -> str:
         """A line for each variant whose answers differ, and one for all of each other kind."""
         by_verdict = {v: [c for c in self.variants if c.verdict.startswith(v)] for v in VERDICTS}
         counts = [f"{len(changes)} {v}" for v, changes in by_verdict.items() if changes]
-        told = [c for v in VERDICTS if v not in IN_SHORT for c in by_verdict[v]]
         listed = {v.capitalize(): [*map(_in_short, by_verdict[v])] for v in IN_SHORT}
         listed |= {f"Only in {self.before}": self.only_before, f"Only in {self.now}": self.only_now}
         texts = {title: ", ".join(names) for title, names in listed.items()}
         parts = [
             f"## {self.before} → {self.now}: {', '.join(counts) or 'nothing to compare'}",
-            "\n".join(map(_line, told)),
+            "\n".join(_line(c) for c in self.variants if c.verdict not in IN_SHORT),
             *(f"{title}: {names}." for title, names in texts.items() if names),
             self.remark,
         ]
@@ -126,8 +123,8 @@ def compare(here: Paths, before: str, now: str | None) -> Difference:
 
     Raises ProjectError where git has no such commit, or the later params.yaml cannot be read.
     """
-    kinds = [kind(Paths(Path()), "group", "name") for kind in (Paths.predictions, *_LOADED)]
-    wanted = ["params.yaml", "studies", *(file.parents[1].as_posix() for file in kinds)]
+    files = [kind(Paths(Path()), "group", "name") for kind in (Paths.predictions, *_KINDS)]
+    wanted = ["params.yaml", "studies", *(file.parents[1].as_posix() for file in files)]
     with TemporaryDirectory() as folder:
         old = _Side(before, Paths(Path(folder, "before")))
         extract(here.root, before, wanted, old.paths.root)
@@ -149,18 +146,17 @@ def _compare(before: _Side, now: _Side) -> Difference:
     changes, asked = list[Change](), list[tuple[Evidence, str, Claim]]()
     for name, changed in parameters.items():
         files = [s.paths.predictions(of[name], name) for s, of in ((before, old), (now, new))]
-        if files[0].read_bytes() == files[1].read_bytes():
-            why = "not trained anew" if changed else ""
-            changes.append(Change(name, SAME_BYTES, changed, why))
-            continue
         try:
+            if files[0].read_bytes() == files[1].read_bytes():
+                why = "not trained anew" if changed else ""
+                changes.append(Change(name, SAME_BYTES, changed, why))
+                continue
             results = {"before": before.result(old[name], name), "now": now.result(new[name], name)}
-            same = _same_answers(**results)
-        except ProjectError as error:
+            if _same_answers(**results):
+                changes.append(Change(name, SAME_ANSWERS, changed))
+                continue
+        except (OSError, ProjectError) as error:
             changes.append(Change(name, NOT_COMPARABLE, changed, f"{error}."))
-            continue
-        if same:
-            changes.append(Change(name, SAME_ANSWERS, changed))
             continue
         margins = [study.margin for study in params.studies.values() if name in study.variants]
         study = Study(
@@ -171,9 +167,7 @@ def _compare(before: _Side, now: _Side) -> Difference:
             margin=min(margins, default=MARGIN),
         )
         asked.append((Evidence(study, results), name, _CLAIM))
-    changes += [
-        _judged(result, parameters[result.name]) for result in claims.decide(asked, sides=2)
-    ]
+    changes += [_judged(found, parameters[found.name]) for found in claims.decide(asked, sides=2)]
     changes.sort(key=lambda c: [c.verdict.startswith(v) for v in VERDICTS], reverse=True)
     only_before, only_now = sorted({*old} - {*new}), sorted({*new} - {*old})
     return Difference(before.name, now.name, changes, only_before, only_now, remark)
@@ -181,7 +175,7 @@ def _compare(before: _Side, now: _Side) -> Difference:
 
 def _changed(before: Params | None, now: Params, name: str) -> Parameters:
     variants = [side.variants.get(name) for side in (before, now) if side]
-    settings = [{"protocol": v.protocol, "dataset": v.dataset, **v.settings} for v in variants if v]
+    settings = [{"dataset": v.dataset, **v.settings} for v in variants if v]
     if len(settings) < 2:
         return {}
     old, new = settings
@@ -202,7 +196,8 @@ def _same_answers(before: VariantResult, now: VariantResult) -> bool:
 def _judged(result: claims.ClaimResult, parameters: Parameters) -> Change:
     verdict = result.verdict.replace(claims.SUPPORTED, BETTER).replace(claims.CONTRADICTED, WORSE)
     (found,) = result.judgements
-    numbers = (found.value, found.interval, result.p, found.paired)
+    interval = found.interval and (max(found.interval[0], -1.0), min(found.interval[1], 1.0))
+    numbers = (found.value, interval, result.p, found.paired)
     return Change(result.name, verdict, parameters, result.sentence, *numbers)
 
 
@@ -220,6 +215,5 @@ def _in_short(change: Change) -> str:
 
 
 def _in_words(parameters: Parameters) -> str:
-    return ", ".join(
-        f"`{key}: {as_text(old)} → {as_text(new)}`" for key, (old, new) in parameters.items()
-    )
+    texts = {key: f"{as_text(old)} → {as_text(new)}" for key, (old, new) in parameters.items()}
+    return ", ".join(f"`{key}: {text}`" for key, text in texts.items())
