@@ -374,21 +374,14 @@ _HEADS = {
 }
 COMPARISON_INTRODUCTION = """\
 What was published is a single run of each network. Beside each of its figures stand the median over
-our seeds, and where one more run of ours would fall: Student's prediction interval from the seeds
-that learned, at such a level that it holds all figures of a run together with a probability of
-95 %. A run is within seed noise if all its figures lie in those intervals. Where an accuracy's
-interval is wider than 10 points, or a loss's than a factor of 2, too much would fit, and nothing is
-said. Accuracies are in per cent, losses in nats with the L1 and L2 penalty; seeds that collapsed
-are counted beside the interval, and are part of the median. Where all seeds collapsed, the interval
-is theirs."""
+our seeds, and where one more run of ours would fall. A run is within seed noise if all its figures
+lie there. [How a verdict comes about](../docs/statistics.md) says more. Accuracies are in per cent,
+losses in nats with the L1 and L2 penalty; seeds that collapsed are counted beside the interval, and
+are part of the median. Where all seeds collapsed, the interval is theirs."""
 CLAIMS_INTRODUCTION = """\
-Seeds and test images both scatter, and both are counted: differences are of means over seeds, with
-seeds and images as crossed random effects, compared seed by seed where both sides share six or
-more; where seeds collapsed to chance, the ranks of the seeds decide, and the scatter of the images
-is added. A claim is *supported* if all its
-tests hold, *contradicted* if one surely does not, and there is *no difference that matters* if one
-difference is surely smaller than the study's margin. "Surely" means a one-sided p value below 0.05
-after Holm's correction for the claims of the study, and bounds are those of that level. Else it is
-*undecided*: these seeds and images cannot tell. With one seed a verdict holds on this seed only.
-All of it is about these data sets, splits and images. Costs are ratios of arithmetic, not of
-minutes, which depend on the machine."""
+A claim is *supported* if all its tests hold, *contradicted* if one surely does not, and there is
+*no difference that matters* if one difference is surely smaller than the study's margin. "Surely"
+means with 95 % confidence for all claims of a study, over other seeds and other images like these.
+Else it is *undecided*: these seeds and images cannot tell. With one seed a verdict holds on this
+seed only. Costs are ratios of arithmetic, not of minutes, which depend on the machine.
+[How a verdict comes about](../docs/statistics.md) says more."""

@@ -86,32 +86,20 @@ def claims_table(claims: Iterable[ClaimResult]) -> pd.DataFrame:
         }
         for place, judgement in enumerate(result.judgements, 1):
             test = judgement.test
-            low, high = judgement.interval or (None, None)
-            beats, beats_low, beats_high = judgement.beats or (None, None, None)
-            rows.append(
+            row = (
                 claim
+                | vars(judgement)
                 | {
                     "test": place,
                     "quantity": test.quantity,
                     "of": " ".join(test.of),
                     "than": " ".join(test.than) if isinstance(test.than, list) else "",
                     "settings": as_yaml(_settings(test)),
-                    "verdict": judgement.verdict,
-                    "value": judgement.value,
-                    "unit": judgement.unit,
-                    "low": low,
-                    "high": high,
-                    "p_for": judgement.p_for,
-                    "p_against": judgement.p_against,
-                    "seeds": judgement.seeds,
-                    "paired": judgement.paired,
-                    "beats": beats,
-                    "beats_low": beats_low,
-                    "beats_high": beats_high,
-                    "outlook": judgement.outlook,
-                    "sentence": judgement.sentence,
                 }
             )
+            row |= zip(("low", "high"), judgement.interval or (), strict=False)
+            row |= zip(("beats", "beats_low", "beats_high"), judgement.beats or (), strict=False)
+            rows.append(row)
         if not result.judgements:
             rows.append(claim)
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
@@ -123,18 +111,9 @@ def _settings(test: Test) -> dict[str, Any]:
 
 
 CLAIM_COLUMNS = ["claim", "statement", "source", "remark", "claim_verdict", "claim_summary"]
-CLAIM_COLUMNS += [
-    "claim_sentence",
-    "claim_p",
-    "claim_outlook",
-    "test",
-    "quantity",
-    "of",
-    "than",
-    "settings",
-]
-CLAIM_COLUMNS += ["verdict", "value", "unit", "low", "high", "p_for", "p_against", "seeds"]
-CLAIM_COLUMNS += ["paired", "beats", "beats_low", "beats_high", "outlook", "sentence"]
+CLAIM_COLUMNS += ["claim_sentence", "claim_p", "claim_outlook", "test", "quantity", "of", "than"]
+CLAIM_COLUMNS += ["settings", "verdict", "value", "unit", "low", "high", "p_for", "p_against"]
+CLAIM_COLUMNS += ["seeds", "paired", "beats", "beats_low", "beats_high", "outlook", "sentence"]
 
 
 def as_yaml(settings: Mapping[str, Any]) -> str:
