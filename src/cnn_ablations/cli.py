@@ -217,26 +217,19 @@ def verify(
         int | None, typer.Option(min=1, help="Only so many seeds of each variant, the first.")
     ] = None,
 ) -> None:
-    """Train variants again in a temporary place and compare with the committed results.
+    """Train variants again in a temporary place and compare with what is committed in git.
 
     Each output is bit-identical, within seed noise, or different; unknown where fewer than two
     seeds tell how much seeds differ. Exit status 0 means that all are one of the first two.
     """
-    from cnn_ablations import verification
+    from cnn_ablations.verification import verify as run
 
     paths, params = _project()
-    variants = verification.plan(params, paths, names or [], seeds=seeds, quick=quick)
-    _say(verification.announced(variants, paths))
-    done = []
     try:
-        for number, variant in enumerate(variants, start=1):
-            label = f"{variant.name} ({number} of {len(variants)})"
-            done.append(verification.verify(variant, paths, label, _console()))
-            typer.echo(f"{done[-1]}\n")
+        same = run(names or [], params, paths, _console(), typer.echo, seeds=seeds, quick=quick)
     except SystemExit:
-        sys.exit("interrupted: the checkout is as it was; `verify` starts anew the next time")
-    typer.echo(verification.summed_up(done))
-    raise typer.Exit(not all(verified.verified for verified in done))
+        sys.exit("interrupted: no result was touched; `verify` starts anew the next time")
+    raise typer.Exit(not same)
 
 
 @app.command()

@@ -1,209 +1,198 @@
 """Training variants again, from empty scratch, and comparing them with what is committed.
 
-Everything happens in a folder of data/scratch that looks like a checkout: it links to the arrays
-and to the template of the notebook, and what `train` writes there is compared, file by file, with
-the same files here. The folder is removed in the end; what a killed `verify` left, the next one of
-the same variant removes. Nothing else is written but a lock beside it.
+Committed is what git has in HEAD, whatever the working tree holds; what is trained, and how, is as
+the working tree says. All happens in data/scratch/verify, in folders that look like checkouts: one
+with the committed results, one for each variant with links to all that its training needs. They
+are removed in the end; what a killed `verify` left, the next one removes.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 
-from cnn_ablations.analysis.agreement import (
-    IDENTICAL,
-    SUMMARIES,
-    WITHIN,
-    Agreement,
-    Output,
-    compare_accuracies,
-    compare_outputs,
-    contradictions,
-    machine_differences,
-    of_seeds,
-    worst,
-)
+from cnn_ablations import agreement
+from cnn_ablations.agreement import DIFFERENT, IDENTICAL, WITHIN, Finding, worst
 from cnn_ablations.analysis.results import load_result
 from cnn_ablations.analysis.timings import Timings, load_timings
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import load_arrays
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.files import remove
+from cnn_ablations.files import remove, write_atomically
 from cnn_ablations.notebooks import execute
 from cnn_ablations.paths import Paths
-from cnn_ablations.processes import alone
+from cnn_ablations.processes import alone, environment, mortal
 from cnn_ablations.progress import shown
+from cnn_ablations.revision import revision
 from cnn_ablations.scheduling.display import counted
 from cnn_ablations.scheduling.pipeline import locked_stages
 from cnn_ablations.training.backend import circumstances
 
 QUICK_SECONDS = 300.0
 """What `quick` allows each group, by the recorded times."""
+Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Verification:
-    """What training a variant again has shown."""
+def verify(
+    names: Sequence[str],
+    params: Params,
+    paths: Paths,
+    console: Console,
+    tell: Say,
+    *,
+    seeds: int | None = None,
+    quick: bool = False,
+) -> bool:
+    """Train variants again and `tell` what that shows, while `console` has how far it is.
 
-    variant: str
-    seeds: list[int]
-    outputs: list[Agreement]
-    accuracies: list[Agreement]
-    """Where an output is not bit-identical: whether seed noise explains it."""
-    circumstances: list[str]
-    """What differs from the machine that trained it, or where else to look."""
-    compared_bytes: int
+    `names`, `seeds` and `quick` are those of `plan`. Returns whether every output is bit-identical
+    or within seed noise. Raises ProjectError where something is missing or cannot be trained.
+    """
+    scratch = paths.scratch("verify")
 
-    @property
-    def verdict(self) -> str:
-        return worst(self.outputs)
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
 
-    @property
-    def verified(self) -> bool:
-        """Whether every output is bit-identical or within seed noise."""
-        return self.verdict in (IDENTICAL, WITHIN)
+    with alone(scratch.with_suffix(".lock"), "another `verify` is at work", say):
+        try:
+            remove(scratch)
+            head = committed_results(paths, scratch / "committed")
+            variants = plan(names, params, head, seeds=seeds, quick=quick)
+            say(announced(variants, paths, head))
+            provide_arrays({variant.dataset for variant in variants}, paths)
+            verdicts = []
+            for number, variant in enumerate(variants, start=1):
+                repeated = Paths(scratch / variant.name)
+                label = f"{variant.name} ({number} of {len(variants)})"
+                with shown(label, repeated.progress(variant.group, variant.name), console):
+                    train_again(variant, paths, repeated)
+                findings, notes = compare(variant, paths, head, repeated)
+                verdicts.append(worst(findings))
+                width = max(len(finding.subject) for finding in findings)
+                lines = [f"{f.subject:{width}}  {f.verdict:17}  {f.detail}" for f in findings]
+                numbers = ", ".join(map(str, variant.seeds))
+                seed = f"seed{'s' * (len(variant.seeds) > 1)} {numbers}"
+                headline = f"{variant.name}, {seed}: {verdicts[-1]}"
+                tell("\n  ".join([headline, *map(str.rstrip, lines), *notes]) + "\n")
+                remove(repeated.root)
+        except OSError as error:
+            raise ProjectError(
+                f"cannot work in {scratch}: {error.strerror or error}; mend that and run the same "
+                "command again"
+            ) from None
+        finally:
+            with suppress(OSError):
+                remove(scratch)
+    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
+    tell(f"{_size(variants)}: {counts}")
+    return {*verdicts} <= {IDENTICAL, WITHIN}
 
-    def __str__(self) -> str:
-        """A headline, a line for each finding, a line for each circumstance."""
-        seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
-        findings = [*self.outputs, *self.accuracies]
-        width = max(len(finding.subject) for finding in findings)
-        return "\n".join(
-            [
-                f"{self.variant}, {seeds}: {self.verdict}",
-                *(f"  {f.subject:{width}}  {f.verdict:17}  {f.detail}".rstrip() for f in findings),
-                *(f"  {text}" for text in self.circumstances),
-            ]
-        )
+
+def committed_results(paths: Paths, folder: Path) -> Paths:
+    """Fill a new folder with dvc.lock and reports/ as git has them in HEAD.
+
+    Raises ProjectError where there is no commit.
+    """
+    folder.mkdir(parents=True)
+    archive = folder / "head.tar"
+    command = ["git", "-c", "core.autocrlf=false", "archive", f"--output={archive}", "HEAD"]
+    done = subprocess.run(command, cwd=paths.root, capture_output=True, text=True)
+    if done.returncode:
+        why = done.stderr.strip().partition("\n")[0]
+        raise ProjectError(f"git has no commit of {paths.root} to compare with ({why}); clone it")
+    with tarfile.open(archive) as files:
+        for file in files:
+            if file.isfile() and file.name.startswith(("reports/", "dvc.lock")):
+                files.extract(file, folder, filter="data")
+    archive.unlink()
+    return Paths(folder)
 
 
 def plan(
-    params: Params, paths: Paths, names: Iterable[str], *, seeds: int | None, quick: bool
+    names: Sequence[str], params: Params, head: Paths, *, seeds: int | None, quick: bool
 ) -> list[Variant]:
     """What to train again, each variant with the seeds to train.
 
-    Args:
-        params: of the checkout.
-        paths: of the checkout.
-        names: variants, or studies for all of theirs; where there are none, every variant that
-            has committed results.
-        seeds: only so many of each variant's seeds, the first.
-        quick: of each group only the variant that took the least time, by the recorded times of
-            those seeds, and only where that was at most `QUICK_SECONDS`.
+    `names` are variants, or studies for all of theirs; without any, all that have results in
+    `head`, the folder of the committed ones. `seeds`: only so many of each variant, the first.
+    `quick`: of each group only the variant that took the least time, by the recorded times of those
+    seeds, and only where that was at most `QUICK_SECONDS`.
 
-    Raises:
-        ProjectError: where a name is unknown, results or arrays are missing or damaged, or
-            nothing is left to do.
+    Raises ProjectError where a name is unknown, results are not committed or damaged, or nothing is
+    left to do.
     """
-    wanted = [
-        variant
-        for name in names
-        for variant in (params.studies[name].variants if name in params.studies else [name])
-    ]
-    found = [params.variant(name) for name in dict.fromkeys(wanted)] or [
-        variant
-        for variant in params.variants.values()
-        if paths.metrics(variant.group, variant.name).is_file()
+    named = [v for name in names for v in getattr(params.studies.get(name), "variants", [name])]
+    found = [params.variant(name) for name in dict.fromkeys(named)] or [
+        v for v in params.variants.values() if head.metrics(v.group, v.name).is_file()
     ]
     if not found:
-        raise ProjectError("no variant has results to compare with; run `dvc repro train@VARIANT`")
+        raise ProjectError("git's HEAD has no results; commit what `dvc repro train@VARIANT` makes")
     chosen = [variant.model_copy(update={"seeds": variant.seeds[:seeds]}) for variant in found]
     if quick:
-        chosen = _cheapest(chosen, paths)
-    locked_stages(paths)  # what is wrong with it is better said before training than after
+        cheap = [v for v in chosen if _seconds(v, head) <= QUICK_SECONDS]
+        cheap.sort(key=lambda variant: _seconds(variant, head))
+        chosen = list({variant.group: variant for variant in reversed(cheap)}.values())
+    if not chosen:
+        raise ProjectError(
+            f"no variant takes at most {QUICK_SECONDS:.0f} s by the recorded times; ask for fewer "
+            "seeds with --seeds 1, or leave out --quick"
+        )
     for variant in chosen:
-        result = load_result(paths, variant.group, variant.name)
-        if missing := [seed for seed in variant.seeds if seed not in result.seeds]:
-            raise ProjectError(
-                f"{paths.predictions(variant.group, variant.name)} has no seed {missing[0]}, "
-                f"which params.yaml gives {variant.name}; run `dvc repro train@{variant.name}`"
-            )
-    for dataset in {variant.dataset for variant in chosen}:
-        load_arrays(paths.arrays(dataset))
+        again = f"run `dvc repro train@{variant.name}` and commit what it writes"
+        try:
+            _recorded(variant, head)
+            committed = load_result(head, variant.group, variant.name).seeds
+        except ProjectError as error:
+            what = str(error).replace(f"{head.root}/", "").rpartition("; ")[0]
+            raise ProjectError(f"in git's HEAD, {what}; {again}") from None
+        if missing := [seed for seed in variant.seeds if seed not in committed]:
+            raise ProjectError(f"git's HEAD has no seed {missing[0]} of {variant.name}; {again}")
     return chosen
 
 
-def verify(variant: Variant, paths: Paths, label: str, console: Console) -> Verification:
-    """Train a planned variant in a temporary folder and compare it with its committed results.
-
-    Shows on `console`, after `label`, how far it is. Raises ProjectError where it cannot train.
-    """
-    repeated = Paths(paths.scratch("verify", variant.group, variant.name))
-    lock = repeated.root.with_name(f"{variant.name}.lock")
-    try:
-        with alone(lock, f"another process verifies {variant.name}", console.print):
-            remove(repeated.root)
-            try:
-                with shown(label, repeated.progress(variant.group, variant.name), console):
-                    _train(variant, paths, repeated)
-                return compare(variant, paths, repeated)
-            finally:
-                remove(repeated.root)
-    except OSError as error:
-        raise ProjectError(
-            f"cannot work in {repeated.root}: {error.strerror or error}; mend that and run the "
-            "same command again"
-        ) from None
-
-
-def compare(variant: Variant, paths: Paths, repeated: Paths) -> Verification:
-    """Compare what training `variant` wrote in `repeated` with the same files in `paths`.
-
-    Files that hold medians over seeds, the notebook, and the run folder (by its hash in dvc.lock)
-    are compared where all seeds were trained again.
-    """
-    own = (variant.group, variant.name)
-    committed = load_result(paths, *own)
-    whole = variant.seeds == committed.seeds.tolist()
-    outputs = [*_reports(variant, whole, paths, repeated)]
-    run = _run_folder(variant, paths, repeated) if whole else []
-    outputs += run
-    noise = compare_accuracies(committed, load_result(repeated, *own))
-    findings = compare_outputs(outputs, noise)
-    identical = worst(findings) == IDENTICAL
-    findings += contradictions(committed)
-    return Verification(
-        variant=variant.name,
-        seeds=variant.seeds,
-        outputs=findings,
-        accuracies=[] if identical else noise,
-        circumstances=[
-            *_left_out(whole, bool(run), paths.run(*own).relative_to(paths.root).as_posix()),
-            *_circumstances(_timings(variant, paths), identical, variant.precision),
-        ],
-        compared_bytes=sum(output.size for output in outputs),
-    )
-
-
-def announced(variants: Sequence[Variant], paths: Paths) -> str:
-    """One line about what is going to be done, with the time that it took when it was recorded."""
-    recorded = sum(_seconds(variant, paths) for variant in variants)
+def announced(variants: Sequence[Variant], paths: Paths, head: Paths) -> str:
+    """What is going to be done, how long it took when it was recorded, what it is compared with."""
+    recorded = sum(_seconds(variant, head) for variant in variants)
     time = f" (recorded: {recorded / 60:.1f} minutes)" if math.isfinite(recorded) else ""
+    state = revision(paths.root)
+    other = ", from which code or parameters here differ" if state["modified"] else ""
     return (
-        f"training {counted(len(variants), 'variant')}, "
-        f"{counted(sum(len(v.seeds) for v in variants), 'seed')}, again in a temporary folder{time}"
+        f"training {_size(variants)}, again in a temporary folder{time}, to compare with what git "
+        f"has in commit {state['commit']:.12}{other}"
     )
 
 
-def summed_up(verifications: Sequence[Verification]) -> str:
-    """One line about all of them."""
-    verdicts = [finding.verdict for v in verifications for finding in v.outputs]
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
-    return (
-        f"{counted(len(verifications), 'variant')}, "
-        f"{counted(sum(len(v.seeds) for v in verifications), 'seed')}, "
-        f"{len(verdicts)} outputs of {sum(v.compared_bytes for v in verifications):,} bytes: "
-        f"{counts}"
-    )
+def provide_arrays(datasets: Iterable[str], paths: Paths) -> None:
+    """Let DVC make the arrays that are missing or damaged. Raises ProjectError where it cannot."""
+    stages = []
+    for dataset in sorted(datasets):
+        try:
+            load_arrays(paths.arrays(dataset))
+        except ProjectError:
+            stages += [f"download@{dataset}", f"preprocess@{dataset}"]
+    if not stages:
+        return
+    # They need no more of `check`, which would bring dvc.lock up to date.
+    write_atomically(paths.checked, b"params.yaml is valid\n")
+    command = mortal([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", *stages])
+    # Standard output is for findings.
+    if subprocess.call(command, cwd=paths.root, env=environment(), stdout=sys.stderr):
+        raise ProjectError(
+            f"`dvc repro -s {' '.join(stages)}` failed, as it says above; mend that and run the "
+            "same command again"
+        )
 
 
-def _train(variant: Variant, paths: Paths, repeated: Paths) -> None:
+def train_again(variant: Variant, paths: Paths, repeated: Paths) -> None:
+    """Train `variant` in the folder `repeated`. Raises ProjectError where that fails."""
     for shared in (paths.params, paths.template("train"), paths.arrays(variant.dataset)):
         link = repeated.root / shared.relative_to(paths.root)
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -213,51 +202,56 @@ def _train(variant: Variant, paths: Paths, repeated: Paths) -> None:
         execute("train", notebook, {"variant": variant.model_dump()}, repeated)
     except ProjectError as error:
         raise ProjectError(
-            f"{variant.name} could not be trained again: {error} (all this in a temporary copy "
-            "that is removed; the checkout is as it was)"
+            f"{variant.name} could not be trained again: {error} (all this in a folder that is "
+            "removed; the checkout is as it was)"
         ) from None
 
 
-def _reports(variant: Variant, whole: bool, paths: Paths, repeated: Paths) -> Iterable[Output]:
-    """All that git holds of a training, but for what was measured; `whole`: of all its seeds."""
-    timings = repeated.timings(variant.group, variant.name)
-    for file in sorted((repeated.root / "reports").rglob("*")):
+def compare(
+    variant: Variant, paths: Paths, head: Paths, repeated: Paths
+) -> tuple[list[Finding], list[str]]:
+    """Compare what training `variant` wrote in `repeated` with the same files in `head`: a finding
+    for each, and notes on what was left out and on what keeps bits from being the same.
+
+    Files that hold medians over seeds, the notebook, and the run folder (by its hash in dvc.lock)
+    are compared where all seeds were trained again.
+    """
+    own = (variant.group, variant.name)
+    committed = load_result(head, *own)
+    whole = variant.seeds == committed.seeds.tolist()
+    run = repeated.run(*own).relative_to(repeated.root).as_posix()
+    recorded = _recorded(variant, head)
+    outputs: dict[str, tuple[bytes | None, bytes]] = {}
+    changed, missing = [], f"{run}, of which dvc.lock has nothing beside these results"
+    for file in sorted((repeated.root / "reports").rglob("*.*")):
         name = file.relative_to(repeated.root).as_posix()
-        if file.is_dir() or file == timings or (name.endswith(SUMMARIES) and not whole):
+        before = _content(head.root / name)
+        if file == repeated.timings(*own):
             continue
-        counterpart = paths.root / name
-        before = counterpart.read_bytes() if counterpart.is_file() else None
-        if before is not None and not whole:
-            before = of_seeds(name, before, variant.seeds)
-        content = file.read_bytes()
-        yield Output(name, before, content, len(content))
-
-
-def _run_folder(variant: Variant, paths: Paths, repeated: Paths) -> list[Output]:
-    """The weights, histories and probabilities, of which git holds the hash."""
-    folder = repeated.run(variant.group, variant.name)
-    name = folder.relative_to(repeated.root).as_posix()
-    try:
-        outputs = locked_stages(paths).get(f"train@{variant.name}", {}).get("outs", [])
-        committed = {output["path"]: output["md5"].encode() for output in outputs}
-    except (AttributeError, KeyError, TypeError):
-        raise ProjectError(
-            f"{paths.root / 'dvc.lock'} says nothing that makes sense of train@{variant.name}; "
-            "`git restore dvc.lock` mends it"
-        ) from None
-    if name not in committed:
-        return []
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return [Output(name, committed[name], dvc_hash(folder).encode(), size)]
-
-
-def _left_out(whole: bool, with_run: bool, run: str) -> list[str]:
+        if whole or file.suffix in (".csv", ".npz"):
+            outputs[name] = before, file.read_bytes()
+        if _content(paths.root / name) != before:
+            changed.append(name)
     if not whole:
-        return [
-            "not compared, for that takes all seeds: metrics, the notebook, and the weights and "
-            f"probabilities in {run}"
-        ]
-    return [] if with_run else [f"not compared: {run}, which dvc.lock does not know"]
+        missing = f"metrics, the notebook and {run}, for that takes all seeds"
+    elif run in recorded:
+        outputs[run] = recorded[run].encode(), dvc_hash(repeated.root / run).encode()
+        missing = ""
+    notes = [f"not compared: {missing}"] if missing else []
+    if changed:
+        notes.append(f"changed here since the commit, and not looked at: {', '.join(changed)}")
+    noise = agreement.compare_accuracies(committed, load_result(repeated, *own))
+    findings = agreement.compare_outputs(outputs, noise, None if whole else variant.seeds)
+    identical = worst(findings) == IDENTICAL
+    same = {run, *(finding.subject for finding in findings if finding.verdict == IDENTICAL)}
+    findings += agreement.contradictions(committed)
+    findings += [
+        Finding(f"{name} as committed", DIFFERENT, "not what DVC recorded of this training")
+        for name, md5 in recorded.items()
+        if name not in same and _md5(_content(head.root / name)) != md5
+    ]
+    notes += _circumstances(variant, head, identical)
+    return (findings if identical else findings + noise), notes
 
 
 def dvc_hash(folder: Path) -> str:
@@ -271,63 +265,63 @@ def dvc_hash(folder: Path) -> str:
     return f"{_md5(json.dumps(listing).encode())}.dir"
 
 
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+def _recorded(variant: Variant, head: Paths) -> dict[str, str]:
+    """The hash of each output by its name, from dvc.lock; none where that knows another training,
+    or none, than the one whose predictions are committed.
+    """
+    hashes = {}
+    with suppress(KeyError, TypeError):  # an entry of another form
+        outputs = locked_stages(head).get(f"train@{variant.name}", {}).get("outs", [])
+        hashes = {output["path"]: output["md5"] for output in outputs}
+    predictions = head.predictions(variant.group, variant.name)
+    name = predictions.relative_to(head.root).as_posix()
+    return hashes if hashes.get(name) == _md5(_content(predictions)) else {}
 
 
-def _circumstances(timings: Timings | None, identical: bool, precision: str) -> list[str]:
-    if timings is None or not timings.provenance:
+def _circumstances(variant: Variant, head: Paths, identical: bool) -> list[str]:
+    """What keeps the bits of this machine from being those of the one that trained it."""
+    timings, here = _timings(variant, head), circumstances(variant.precision)
+    if not timings.provenance:
         return ["the machine that trained it is not on record"]
-    here = circumstances(precision)
-    if differences := machine_differences(timings.provenance, here):
-        found = [f"other than the machine that trained it: {text}" for text in differences]
-        return found + ([] if identical else _promise(here["cpu"], precision))
+    others = dict.fromkeys(
+        f"other than the machine that trained it: {key} {now} (recorded: {then[key]})"
+        for then in timings.provenance
+        for key, now in here.items()
+        if then.get(key, now) != now
+    )
     if identical:
-        return []
-    commit = timings.revision.commit
-    since = f" since commit {commit:.12}" if commit else ""
+        return list(others)
+    if others:
+        return [*others, "the same bits are promised of float32 on x86-64 with AVX-512 (x86-64-v4)"]
+    since = f" since commit {timings.revision.commit:.12}" if timings.revision.commit else ""
     return [
-        f"nothing that is recorded of machine and libraries differs: look at what changed in code, "
+        "nothing that is recorded of machine and libraries differs: look at what changed in code, "
         f"parameters or data{since}"
     ]
 
 
-def _promise(cpu: str, precision: str) -> list[str]:
-    """What keeps this processor from having the bits of another."""
-    if precision != "float32":
-        return [
-            "bfloat16 has the same bits only on processors with the same instructions for it "
-            "(AVX512-BF16, AMX)"
-        ]
-    if cpu.split()[0] != "x86-64-v4":
-        return ["the same bits are promised only on x86-64 processors with AVX-512 (x86-64-v4)"]
-    return []
+def _timings(variant: Variant, head: Paths) -> Timings:
+    """The recorded times and provenance; empty where there is no readable record."""
+    with suppress(ProjectError):
+        if timings := load_timings(head.timings(variant.group, variant.name)):
+            return timings
+    return Timings.model_construct(seeds={})
 
 
-def _timings(variant: Variant, paths: Paths) -> Timings | None:
-    """The recorded times and provenance; None where there is no readable record."""
-    try:
-        return load_timings(paths.timings(variant.group, variant.name))
-    except ProjectError:
-        return None
+def _seconds(variant: Variant, head: Paths) -> float:
+    known = _timings(variant, head).seeds
+    times = [known.get(str(seed)) for seed in variant.seeds]
+    return math.fsum(of_seed.seconds if of_seed else math.inf for of_seed in times)
 
 
-def _seconds(variant: Variant, paths: Paths) -> float:
-    timings = _timings(variant, paths)
-    known = timings.seeds if timings else {}
-    measured = [known.get(str(seed)) for seed in variant.seeds]
-    return math.fsum(times.seconds if times else math.inf for times in measured)
+def _size(variants: Sequence[Variant]) -> str:
+    seeds = sum(len(variant.seeds) for variant in variants)
+    return f"{counted(len(variants), 'variant')}, {counted(seeds, 'seed')}"
 
 
-def _cheapest(variants: Sequence[Variant], paths: Paths) -> list[Variant]:
-    costs = {variant.name: _seconds(variant, paths) for variant in variants}
-    cheapest: dict[str, Variant] = {}
-    for variant in sorted(variants, key=lambda variant: costs[variant.name]):
-        if costs[variant.name] <= QUICK_SECONDS:
-            cheapest.setdefault(variant.group, variant)
-    if not cheapest:
-        raise ProjectError(
-            f"no variant takes at most {QUICK_SECONDS:.0f} s by the recorded times; ask for fewer "
-            "seeds with --seeds 1, or leave out --quick"
-        )
-    return list(cheapest.values())
+def _content(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None
+
+
+def _md5(content: bytes | None) -> str:
+    return hashlib.md5(content or b"", usedforsecurity=False).hexdigest()
