@@ -82,16 +82,16 @@ def _compared(
         return IDENTICAL, ""
     differing = size = 0
     try:
-        old, new = (_columns(name, content, seeds) for content in (committed, repeated))
+        old, new = _columns(name, committed, seeds), _columns(name, repeated)
         if list(old) != list(new):
             return DIFFERENT, f"other {_listed(old.keys() ^ new.keys()) or 'order'}"
         for key, then in old.items():
-            now = new[key]
+            now, form = new[key], key in _FORM or "label" in key
             alike = (then.dtype, then.shape) == (now.dtype, now.shape)
             different = int((_bits(then) != _bits(now)).sum()) if alike else 0
-            if not alike or (different and (key in _FORM or "label" in key)):
+            if not alike or (form and different):
                 return DIFFERENT, f"other {key.replace('_', ' ')}"
-            differing, size = differing + different, size + then.size
+            differing, size = differing + different, size + then.size * (not form)
     except Exception:  # whatever a parser meets in a file that somebody else has written
         return DIFFERENT, "has another form, or is damaged"
     if not differing and (seeds or name.endswith(".npz")):
@@ -99,7 +99,9 @@ def _compared(
     return WITHIN, f"{differing:,} of {size:,} values differ"
 
 
-def _columns(name: str, content: bytes, seeds: Sequence[int] | None) -> dict[str, NDArray[Any]]:
+def _columns(
+    name: str, content: bytes, seeds: Sequence[int] | None = None
+) -> dict[str, NDArray[Any]]:
     """What a file holds, an array a column or key, each with its rows for `seeds` or all."""
     match PurePath(name).suffix:
         case ".npz":

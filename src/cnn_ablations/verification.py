@@ -1,9 +1,8 @@
-"""Training variants again, from empty scratch, and comparing them with what is committed.
+"""Training variants again, from empty scratch, and comparing them with what git has in HEAD.
 
-Committed is what git has in HEAD, whatever the working tree holds; what is trained, and how, is as
-the working tree says. All happens in data/scratch/verify, in folders that look like checkouts: one
-with the committed results, one for each variant with links to all that its training needs. They
-are removed in the end; what a killed `verify` left, the next one removes.
+What is trained, and how, is as the working tree says. All happens in data/scratch/verify, in
+folders that look like checkouts: one with the committed results, one for each variant with links to
+what its training needs. They are removed in the end, or by the next `verify` after a kill.
 """
 
 import hashlib
@@ -26,7 +25,7 @@ from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import load_arrays
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.files import remove, write_atomically
+from cnn_ablations.files import cannot_write, remove, write_atomically
 from cnn_ablations.notebooks import execute
 from cnn_ablations.paths import Paths
 from cnn_ablations.processes import alone, environment, mortal
@@ -38,7 +37,6 @@ from cnn_ablations.training.backend import circumstances
 
 QUICK_SECONDS = 300.0
 """What `quick` allows each group, by the recorded times."""
-Say = Callable[[str], None]
 
 
 def verify(
@@ -46,27 +44,23 @@ def verify(
     params: Params,
     paths: Paths,
     console: Console,
-    tell: Say,
+    tell: Callable[[str], None],
     *,
-    seeds: int | None = None,
-    quick: bool = False,
+    seeds: int | None,
+    quick: bool,
 ) -> bool:
-    """Train variants again and `tell` what that shows, while `console` has how far it is.
+    """Train variants again, chosen as `plan` says, and `tell` what that shows; `console` has how
+    far it is. Whether every output is bit-identical or within seed noise.
 
-    `names`, `seeds` and `quick` are those of `plan`. Returns whether every output is bit-identical
-    or within seed noise. Raises ProjectError where something is missing or cannot be trained.
+    Raises ProjectError where something is missing or damaged, cannot be trained or written.
     """
     scratch = paths.scratch("verify")
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
-
-    with alone(scratch.with_suffix(".lock"), "another `verify` is at work", say):
+    with alone(scratch.with_suffix(".lock"), "another `verify` is at work", console.print):
         try:
             remove(scratch)
             head = committed_results(paths, scratch / "committed")
             variants = plan(names, params, head, seeds=seeds, quick=quick)
-            say(announced(variants, paths, head))
+            console.print(announced(variants, paths, head), highlight=False, soft_wrap=True)
             provide_arrays({variant.dataset for variant in variants}, paths)
             verdicts = []
             for number, variant in enumerate(variants, start=1):
@@ -78,28 +72,22 @@ def verify(
                 verdicts.append(worst(findings))
                 width = max(len(finding.subject) for finding in findings)
                 lines = [f"{f.subject:{width}}  {f.verdict:17}  {f.detail}" for f in findings]
-                numbers = ", ".join(map(str, variant.seeds))
-                seed = f"seed{'s' * (len(variant.seeds) > 1)} {numbers}"
-                headline = f"{variant.name}, {seed}: {verdicts[-1]}"
-                tell("\n  ".join([headline, *map(str.rstrip, lines), *notes]) + "\n")
+                trained = f"seed{'s' * (len(variant.seeds) > 1)} {str(variant.seeds)[1:-1]}"
+                lines = [f"{variant.name}, {trained}: {verdicts[-1]}", *lines, *notes]
+                tell("\n  ".join(line.rstrip() for line in lines) + "\n")
                 remove(repeated.root)
         except OSError as error:
-            raise ProjectError(
-                f"cannot work in {scratch}: {error.strerror or error}; mend that and run the same "
-                "command again"
-            ) from None
+            raise cannot_write(scratch, error) from None
         finally:
             with suppress(OSError):
                 remove(scratch)
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
-    tell(f"{_size(variants)}: {counts}")
+    tell(", ".join(f"{counted(verdicts.count(v), 'variant')} {v}" for v in dict.fromkeys(verdicts)))
     return {*verdicts} <= {IDENTICAL, WITHIN}
 
 
 def committed_results(paths: Paths, folder: Path) -> Paths:
-    """Fill a new folder with dvc.lock and reports/ as git has them in HEAD.
-
-    Raises ProjectError where there is no commit.
+    """Fill a new folder with dvc.lock and reports/ as HEAD has them. Raises ProjectError where
+    there is no commit.
     """
     folder.mkdir(parents=True)
     archive = folder / "head.tar"
@@ -130,16 +118,17 @@ def plan(
     left to do.
     """
     named = [v for name in names for v in getattr(params.studies.get(name), "variants", [name])]
-    found = [params.variant(name) for name in dict.fromkeys(named)] or [
+    chosen = [params.variant(name) for name in dict.fromkeys(named)] or [
         v for v in params.variants.values() if head.metrics(v.group, v.name).is_file()
     ]
-    if not found:
+    if not chosen:
         raise ProjectError("git's HEAD has no results; commit what `dvc repro train@VARIANT` makes")
-    chosen = [variant.model_copy(update={"seeds": variant.seeds[:seeds]}) for variant in found]
+    chosen = [variant.model_copy(update={"seeds": variant.seeds[:seeds]}) for variant in chosen]
     if quick:
-        cheap = [v for v in chosen if _seconds(v, head) <= QUICK_SECONDS]
-        cheap.sort(key=lambda variant: _seconds(variant, head))
-        chosen = list({variant.group: variant for variant in reversed(cheap)}.values())
+        cost = {variant.name: _seconds(variant, head) for variant in chosen}
+        cheap = [variant for variant in chosen if cost[variant.name] <= QUICK_SECONDS]
+        cheap.sort(key=lambda variant: cost[variant.name], reverse=True)
+        chosen = list({variant.group: variant for variant in cheap}.values())
     if not chosen:
         raise ProjectError(
             f"no variant takes at most {QUICK_SECONDS:.0f} s by the recorded times; ask for fewer "
@@ -148,7 +137,7 @@ def plan(
     for variant in chosen:
         again = f"run `dvc repro train@{variant.name}` and commit what it writes"
         try:
-            _recorded(variant, head)
+            locked_stages(head)
             committed = load_result(head, variant.group, variant.name).seeds
         except ProjectError as error:
             what = str(error).replace(f"{head.root}/", "").rpartition("; ")[0]
@@ -164,9 +153,10 @@ def announced(variants: Sequence[Variant], paths: Paths, head: Paths) -> str:
     time = f" (recorded: {recorded / 60:.1f} minutes)" if math.isfinite(recorded) else ""
     state = revision(paths.root)
     other = ", from which code or parameters here differ" if state["modified"] else ""
+    seeds = counted(sum(len(variant.seeds) for variant in variants), "seed")
     return (
-        f"training {_size(variants)}, again in a temporary folder{time}, to compare with what git "
-        f"has in commit {state['commit']:.12}{other}"
+        f"training {counted(len(variants), 'variant')}, {seeds}, again in a temporary folder{time} "
+        f"to compare with what git has in commit {state['commit']:.12}{other}"
     )
 
 
@@ -180,11 +170,10 @@ def provide_arrays(datasets: Iterable[str], paths: Paths) -> None:
             stages += [f"download@{dataset}", f"preprocess@{dataset}"]
     if not stages:
         return
-    # They need no more of `check`, which would bring dvc.lock up to date.
+    # All that they need of `check`, which itself would bring dvc.lock up to date.
     write_atomically(paths.checked, b"params.yaml is valid\n")
     command = mortal([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", *stages])
-    # Standard output is for findings.
-    if subprocess.call(command, cwd=paths.root, env=environment(), stdout=sys.stderr):
+    if subprocess.call(command, cwd=paths.root, env=environment(), stdout=2):  # 1 is for findings
         raise ProjectError(
             f"`dvc repro -s {' '.join(stages)}` failed, as it says above; mend that and run the "
             "same command again"
@@ -210,8 +199,8 @@ def train_again(variant: Variant, paths: Paths, repeated: Paths) -> None:
 def compare(
     variant: Variant, paths: Paths, head: Paths, repeated: Paths
 ) -> tuple[list[Finding], list[str]]:
-    """Compare what training `variant` wrote in `repeated` with the same files in `head`: a finding
-    for each, and notes on what was left out and on what keeps bits from being the same.
+    """Compare what training `variant` wrote in `repeated` with the same files in `head`: findings,
+    and notes on what was left out and on what keeps bits from being the same.
 
     Files that hold medians over seeds, the notebook, and the run folder (by its hash in dvc.lock)
     are compared where all seeds were trained again.
@@ -219,55 +208,48 @@ def compare(
     own = (variant.group, variant.name)
     committed = load_result(head, *own)
     whole = variant.seeds == committed.seeds.tolist()
-    run = repeated.run(*own).relative_to(repeated.root).as_posix()
-    recorded = _recorded(variant, head)
-    outputs: dict[str, tuple[bytes | None, bytes]] = {}
-    changed, missing = [], f"{run}, of which dvc.lock has nothing beside these results"
-    for file in sorted((repeated.root / "reports").rglob("*.*")):
-        name = file.relative_to(repeated.root).as_posix()
-        before = _content(head.root / name)
-        if file == repeated.timings(*own):
-            continue
-        if whole or file.suffix in (".csv", ".npz"):
-            outputs[name] = before, file.read_bytes()
-        if _content(paths.root / name) != before:
-            changed.append(name)
+    files = {*(repeated.root / "reports").rglob("*.*")} - {repeated.timings(*own)}
+    names = sorted(file.relative_to(repeated.root).as_posix() for file in files)
+    outputs = {
+        name: (_content(head.root / name), (repeated.root / name).read_bytes())
+        for name in names
+        if whole or name.endswith((".csv", ".npz"))
+    }
+    run, recorded = (
+        repeated.run(*own).relative_to(repeated.root).as_posix(),
+        _recorded(variant, head),
+    )
+    notes = []
     if not whole:
-        missing = f"metrics, the notebook and {run}, for that takes all seeds"
+        notes = [f"not compared, for that takes all seeds: metrics, the notebook and {run}"]
     elif run in recorded:
         outputs[run] = recorded[run].encode(), dvc_hash(repeated.root / run).encode()
-        missing = ""
-    notes = [f"not compared: {missing}"] if missing else []
-    if changed:
-        notes.append(f"changed here since the commit, and not looked at: {', '.join(changed)}")
+    else:
+        notes = [f"not compared: {run}, of which dvc.lock has nothing beside these results"]
+    if other := [n for n in names if _content(paths.root / n) != _content(head.root / n)]:
+        notes += [f"not looked at, for it is not committed: what is here as {', '.join(other)}"]
     noise = agreement.compare_accuracies(committed, load_result(repeated, *own))
     findings = agreement.compare_outputs(outputs, noise, None if whole else variant.seeds)
     identical = worst(findings) == IDENTICAL
-    same = {run, *(finding.subject for finding in findings if finding.verdict == IDENTICAL)}
-    findings += agreement.contradictions(committed)
-    findings += [
+    same = {f.subject for f in findings if whole and f.verdict == IDENTICAL} | {run}
+    findings += agreement.contradictions(committed) + [
         Finding(f"{name} as committed", DIFFERENT, "not what DVC recorded of this training")
         for name, md5 in recorded.items()
         if name not in same and _md5(_content(head.root / name)) != md5
     ]
-    notes += _circumstances(variant, head, identical)
-    return (findings if identical else findings + noise), notes
+    return findings + noise * (not identical), notes + _circumstances(variant, head, identical)
 
 
 def dvc_hash(folder: Path) -> str:
     """The hash under which DVC keeps a folder: the MD5 of the sorted list of its files' MD5s."""
-    files = {
-        file.relative_to(folder).as_posix(): _md5(file.read_bytes())
-        for file in folder.rglob("*")
-        if file.is_file()
-    }
-    listing = [{"md5": files[name], "relpath": name} for name in sorted(files)]
+    names = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+    listing = [{"md5": _md5(_content(folder / name)), "relpath": name} for name in names]
     return f"{_md5(json.dumps(listing).encode())}.dir"
 
 
 def _recorded(variant: Variant, head: Paths) -> dict[str, str]:
-    """The hash of each output by its name, from dvc.lock; none where that knows another training,
-    or none, than the one whose predictions are committed.
+    """The hash of each output by its name, from dvc.lock; none where that has no training with the
+    predictions that are committed.
     """
     hashes = {}
     with suppress(KeyError, TypeError):  # an entry of another form
@@ -312,11 +294,6 @@ def _seconds(variant: Variant, head: Paths) -> float:
     known = _timings(variant, head).seeds
     times = [known.get(str(seed)) for seed in variant.seeds]
     return math.fsum(of_seed.seconds if of_seed else math.inf for of_seed in times)
-
-
-def _size(variants: Sequence[Variant]) -> str:
-    seeds = sum(len(variant.seeds) for variant in variants)
-    return f"{counted(len(variants), 'variant')}, {counted(seeds, 'seed')}"
 
 
 def _content(file: Path) -> bytes | None:
