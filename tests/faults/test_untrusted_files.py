@@ -129,9 +129,9 @@ def array_with_header(header: bytes) -> bytes:
         ("metrics", b"[" * 10**6, "quickstart-none.json cannot be read"),
         ("metrics", b'{"seeds": 1e999}', "quickstart-none.json cannot be read"),
         ("metrics", b'{"flops": 1' + b"0" * 400 + b"}", "quickstart-none.json cannot be read"),
-        ("metrics", 15 * 10**8, "larger than 1,048,576 bytes"),
-        ("metrics", "/dev/zero", "no plain file"),
-        ("curves", 2 * 10**8, "larger than 8,388,608 bytes"),
+        ("metrics", 3 * 10**7, "larger than 1,048,576 bytes"),
+        ("metrics", "/dev/zero", "quickstart-none.json is missing"),
+        ("curves", 3 * 10**7, "larger than 8,388,608 bytes"),
         ("curves", b"seed" + b"," * 8 * 10**6, "a line of more than 65,536 bytes"),
         ("predictions", zipped(seeds__npy=bytes(9 * 10**8)), "grow to 900,000,000 bytes"),
         ("predictions", zipped(seeds__npy=array_with_header(b" " * 10**8)), "cannot be read"),
@@ -142,7 +142,7 @@ def array_with_header(header: bytes) -> bytes:
         ("lock", b"stages: {train@quickstart-none: 5}", "dvc.lock cannot be read"),
     ],
     ids=[
-        *("deep", "infinite", "long number", "1.5 GB", "endless", "200 MB", "columns"),
+        *("deep", "infinite", "long number", "30 MB", "endless", "curves of 30 MB", "columns"),
         *("bomb", "long header", "header", "no array", "objects", "no date", "no stage"),
     ],
 )
@@ -170,6 +170,9 @@ def test_results(
             sparse.truncate(content)
     else:
         file.write_bytes(content)
+    stranger = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    for arguments in (["init", "-q"], ["add", "."], [*stranger, "commit", "-qm", "results"]):
+        subprocess.run(["git", *arguments], cwd=paths.root, check=True)
     refused("verify", own[1], words=words)
 
 
