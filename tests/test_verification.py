@@ -432,7 +432,7 @@ def test_what_cannot_be_verified_is_said_before_anything_is_trained(
         ("dvc.lock", "stages: 5", "in git's HEAD, dvc.lock cannot be read; run `dvc repro train@"),
         (f"reports/metrics/{NAME}.json", "[", f"in git's HEAD, reports/metrics/{NAME}.json cannot"),
         (f"reports/metrics/{NAME}.json", None, "git's HEAD has no results; commit what `dvc"),
-        (".git/HEAD", "ref: refs/heads/none", "git has no commit of "),
+        (".git/HEAD", "ref: refs/heads/none", "there is no revision 'HEAD' in "),
     ],
 )
 def test_a_commit_without_results_to_read_is_named(

@@ -39,7 +39,8 @@ def extract(root: Path, revision: str, wanted: Sequence[str], folder: Path) -> N
             way = "this is a shallow clone, and `git fetch --unshallow` gets the rest"
         raise ProjectError(f"there is no revision '{revision}' in {root}: {way}")
     there = (_git(root, "ls-tree", "--name-only", commit, "--", *wanted) or "").splitlines()
-    content = _run(root, "archive", "--format=tar", commit, "--", *there) if there else None
+    packed = ("-c", "core.autocrlf=false", "archive", "--format=tar", commit, "--", *there)
+    content = _run(root, *packed) if there else None
     if content is None:
         raise ProjectError(f"git holds nothing of this project at '{revision}'; name another")
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:

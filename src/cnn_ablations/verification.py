@@ -10,7 +10,6 @@ import json
 import math
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +29,7 @@ from cnn_ablations.notebooks import execute
 from cnn_ablations.paths import Paths
 from cnn_ablations.processes import alone, environment, mortal
 from cnn_ablations.progress import shown
-from cnn_ablations.revision import revision
+from cnn_ablations.revision import extract, revision
 from cnn_ablations.scheduling.display import counted
 from cnn_ablations.scheduling.pipeline import locked_stages
 from cnn_ablations.training.backend import circumstances
@@ -58,7 +57,8 @@ def verify(
     with alone(scratch.with_suffix(".lock"), "another `verify` is at work", console.print):
         try:
             remove(scratch)
-            head = committed_results(paths, scratch / "committed")
+            head = Paths(scratch / "committed")
+            extract(paths.root, "HEAD", ["dvc.lock", "reports"], head.root)
             variants = plan(names, params, head, seeds=seeds, quick=quick)
             console.print(announced(variants, paths, head), highlight=False, soft_wrap=True)
             provide_arrays({variant.dataset for variant in variants}, paths)
@@ -83,25 +83,6 @@ def verify(
                 remove(scratch)
     tell(", ".join(f"{counted(verdicts.count(v), 'variant')} {v}" for v in dict.fromkeys(verdicts)))
     return {*verdicts} <= {IDENTICAL, WITHIN}
-
-
-def committed_results(paths: Paths, folder: Path) -> Paths:
-    """Fill a new folder with dvc.lock and reports/ as HEAD has them. Raises ProjectError where
-    there is no commit.
-    """
-    folder.mkdir(parents=True)
-    archive = folder / "head.tar"
-    command = ["git", "-c", "core.autocrlf=false", "archive", f"--output={archive}", "HEAD"]
-    done = subprocess.run(command, cwd=paths.root, capture_output=True, text=True)
-    if done.returncode:
-        why = done.stderr.strip().partition("\n")[0]
-        raise ProjectError(f"git has no commit of {paths.root} to compare with ({why}); clone it")
-    with tarfile.open(archive) as files:
-        for file in files:
-            if file.isfile() and file.name.startswith(("reports/", "dvc.lock")):
-                files.extract(file, folder, filter="data")
-    archive.unlink()
-    return Paths(folder)
 
 
 def plan(
