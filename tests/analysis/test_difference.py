@@ -274,3 +274,14 @@ def test_json_holds_every_number(repository: Paths, write: Write) -> None:
     ] * 3
     low, high = content["variants"][0]["interval"]
     assert low < content["variants"][0]["difference"] < high
+
+
+def test_three_networks_that_all_collapse_are_worse(
+    repository: Paths, write: Write, git: Git
+) -> None:
+    write("first", GOOD[:3], group="tiny")
+    commit(git, repository)
+    write("first", [0.1, 0.1, 0.1], group="tiny")
+    difference = compare(repository, "HEAD", None)
+    assert found(difference)["first"] == "worse"
+    assert "3 of 3 seeds of “working tree”" in difference.markdown()

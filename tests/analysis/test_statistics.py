@@ -380,6 +380,23 @@ def test_a_level_that_so_few_seeds_cannot_reach_leaves_the_interval_open(
     )
 
 
+def test_three_seeds_that_all_collapse_are_worse_than_three_that_do_not() -> None:
+    """Equal chances to collapse give this 1 time in 64 at most, ranks alone 1 time in 20."""
+    collapsed, learned = plain(0.10, 0.11, 0.12, collapsed=3), plain(0.88, 0.89, 0.93)
+    for side, sign in zip(SIDES, (1, -1), strict=True):
+        sides = (learned, collapsed) if sign == 1 else (collapsed, learned)
+        estimate = difference(*sides)
+        assert estimate.p(0.0, side) == estimate.p(sign * -0.01, side) == 1 / 64
+        assert estimate.p(sign * 0.01, side) == pytest.approx(1 / 20)  # how much worse is open
+        assert sorted(sign * np.array(estimate.interval(0.025))) == [0, math.inf]
+        assert sorted(sign * np.array(estimate.interval(0.01))) == [-math.inf, math.inf]
+        assert estimate.seeds_to_decide(0.0, 0.01) == 5  # one of 252 orders
+    more = difference(plain(0.1, 0.1, collapsed=2), plain(0.88, 0.89, 0.9, 0.93))
+    assert more.p(0.0, "less") == pytest.approx((2 / 6) ** 2 * (4 / 6) ** 4)
+    half = difference(plain(0.10, 0.11, 0.90, collapsed=2), learned)
+    assert half.p(0.0, "less") > 1 / 20
+
+
 def test_single_seeds_that_collapsed_are_judged_by_their_examples() -> None:
     collapsed = replace(answered(ANSWERS[0, :1].astype(float)), collapsed=np.array([True]))
     assert isinstance(contrast([(1.0, collapsed)]), Mean)
