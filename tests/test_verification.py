@@ -450,6 +450,12 @@ def test_a_commit_without_results_to_read_is_named(
     assert content(committed) == before
 
 
+def test_without_git_that_is_said(project: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(project.root))
+    with pytest.raises(ProjectError, match=r"^git is not installed, which has what to compare"):
+        verification.committed_results(project, project.root / "head")
+
+
 def test_arrays_that_are_missing_or_damaged_are_made_and_dvc_lock_stays(
     project: Paths, checkout: Paths
 ) -> None:

@@ -77,7 +77,7 @@ def verify(
                 tell("\n  ".join(line.rstrip() for line in lines) + "\n")
                 remove(repeated.root)
         except OSError as error:
-            raise cannot_write(scratch, error) from None
+            raise cannot_write(error.filename or scratch, error) from None
         finally:
             with suppress(OSError):
                 remove(scratch)
@@ -196,11 +196,8 @@ def compare(
         for name in names
         if whole or name.endswith((".csv", ".npz"))
     }
-    run, recorded = (
-        repeated.run(*own).relative_to(repeated.root).as_posix(),
-        _recorded(variant, head),
-    )
-    notes = []
+    run = repeated.run(*own).relative_to(repeated.root).as_posix()
+    recorded, notes = _recorded(variant, head), []
     if not whole:
         notes = [f"not compared, for that takes all seeds: metrics, the notebook and {run}"]
     elif run in recorded:
@@ -235,7 +232,7 @@ def _recorded(variant: Variant, head: Paths) -> dict[str, str]:
     hashes = {}
     with suppress(KeyError, TypeError):  # an entry of another form
         outputs = locked_stages(head).get(f"train@{variant.name}", {}).get("outs", [])
-        hashes = {output["path"]: output["md5"] for output in outputs}
+        hashes = {str(output["path"]): str(output["md5"]) for output in outputs}
     predictions = head.predictions(variant.group, variant.name)
     name = predictions.relative_to(head.root).as_posix()
     return hashes if hashes.get(name) == _md5(_content(predictions)) else {}
