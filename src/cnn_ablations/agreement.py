@@ -84,7 +84,7 @@ def _compared(
     try:
         old, new = _columns(name, committed, seeds), _columns(name, repeated)
         if list(old) != list(new):
-            return DIFFERENT, f"other {_listed(old.keys() ^ new.keys()) or 'order'}"
+            return DIFFERENT, f"other {_listed(sorted(old.keys() ^ new.keys())) or 'order'}"
         for key, then in old.items():
             now, form = new[key], key in _FORM or "label" in key
             alike = (then.dtype, then.shape) == (now.dtype, now.shape)

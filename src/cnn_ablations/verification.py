@@ -58,7 +58,7 @@ def verify(
         try:
             remove(scratch)
             head = Paths(scratch / "committed")
-            extract(paths.root, "HEAD", ["dvc.lock", "reports"], head.root)
+            extract(paths.root, "HEAD", ["dvc.lock", "params.yaml", "reports"], head.root)
             variants = plan(names, params, head, seeds=seeds, quick=quick)
             console.print(announced(variants, paths, head), highlight=False, soft_wrap=True)
             provide_arrays({variant.dataset for variant in variants}, paths)
