@@ -1,144 +1,114 @@
-"""`make bench`: the project against plain Keras, and against this machine's limits."""
+"""`make bench`: the project beside plain Keras, ictonyx, and this machine's limits."""
 
 import json
+import os
 import sys
 import traceback
-from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from benchmarks import memory, overhead, study, throughput
-from benchmarks.machine import cores, load, machine
-from benchmarks.progress import Clock
-from benchmarks.report import SECTIONS, markdown
-from cnn_ablations.config.params import load_params
+from benchmarks.parts import COLUMNS, Job, jobs
+from benchmarks.processes import PEER, installed_peer
+from benchmarks.report import PARTS, markdown
 from cnn_ablations.files import write_atomically
-from cnn_ablations.paths import Paths, find_project
+from cnn_ablations.paths import find_project
 from cnn_ablations.revision import revision
+from cnn_ablations.training.backend import circumstances
 
-PARTS = {letter: section for section, letters in SECTIONS.items() for letter in letters}
-MEMORY_VARIANTS = ("r4-maxpool", "r1-cifar10-base", "r1-mnist-base", "r2-1conv-none")
-# Seconds on two cores, for the estimate of what is left.
-SETTING, OVERHEAD, MEMORY, STUDY = 270.0, 180.0, 120.0, 4500.0
+NO_PEER = "ictonyx could not be installed, so it is left out."
+TAIL = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn(), TimeRemainingColumn())
 
 
 def bench(
-    only: Annotated[str, typer.Option(help="Of the parts a to f, such as a,d.")] = "a,b,c,d,e,f",
+    only: Annotated[str, typer.Option(help="Parts, such as study,kill.")] = ",".join(PARTS),
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few and short turns, and no report: does it work?")
+        bool, typer.Option("--quick", help="One small turn of each, no report: does it work?")
     ] = False,
 ) -> None:
     """Measure, and write reports/benchmarks.md and the figures behind it, benchmarks.json.
 
-    What is not asked for stays as it was measured before. A part that fails is named, and the
-    others are measured all the same.
+    What is not asked for stays as it was measured before. What fails is named, and the others are
+    measured all the same.
     """
-    asked = {part.strip() for part in only.split(",")}
-    if unknown := asked - set(PARTS):
-        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: the parts are a to f")
-    chosen = {PARTS[part] for part in asked}
+    asked = only.split(",")
+    if unknown := sorted(set(asked) - set(PARTS)):
+        raise typer.BadParameter(f"{', '.join(unknown)}: the parts are {', '.join(PARTS)}")
     paths = find_project()
-    clock = Clock()
-    steps = {name: step for name, step in _steps(paths, quick, clock).items() if name[0] in chosen}
-    clock.expect({" ".join(name): seconds for name, (seconds, _) in steps.items()})
-    results: dict[str, Any] = {"machine": machine(), "quick": quick, "parts": {}}
-    if not quick and asked != set(PARTS):
-        results["parts"] = _measured_before(paths)
-    for section in sorted(chosen):
-        results["parts"][section] = {
-            "revision": revision(paths.root),
-            "begun": datetime.now(UTC).isoformat(timespec="minutes"),
-            "load": [],
-            "failed": {},
-            "measured": {},
-        }
-    for name, (_, step) in steps.items():
-        clock.begin(" ".join(name))
-        part = results["parts"][name[0]]
-        part["load"].append(load())
-        try:
-            part["measured"][" ".join(name[1:])] = step()
-        except Exception as error:
-            traceback.print_exc()
-            part["failed"][" ".join(name[1:])] = f"{type(error).__name__}: {error}"
-        if not quick:  # what there is, should the rest be lost
-            _write(results, paths)
+    page = paths.root / "reports" / "benchmarks.md"
+    kept = {} if quick or set(asked) == set(PARTS) else measured_before(page.with_suffix(".json"))
+    results: dict[str, Any] = {"machine": machine(), "quick": quick, "parts": kept}
+    for part in asked:
+        begun = {**revision(paths.root), "begun": datetime.now(UTC).isoformat("T", "minutes")}
+        results["parts"][part] = {**begun, "load": [], "failed": {}, "measured": []}
+    with ExitStack() as stack:
+        peer = None
+        if {"study", "kill"} & set(asked):
+            try:
+                peer = stack.enter_context(installed_peer())
+            except RuntimeError as error:
+                print(f"{NO_PEER} {error}")
+                for part in {"study", "kill"} & set(asked):
+                    results["parts"][part]["failed"]["ictonyx"] = NO_PEER
+        todo = [job for job in jobs(paths, peer, quick=quick) if job.part in asked]
+        progress = stack.enter_context(Progress(*TAIL, console=Console(stderr=True)))
+        bar = progress.add_task("", total=sum(job.seconds * job.turns for job in todo))
+        for job in todo:
+            measure(job, results["parts"][job.part], progress, bar)
+            if not quick:  # what there is, should the rest be lost
+                write(results, page)
     print(markdown(results))
     sys.exit(any(part["failed"] for part in results["parts"].values()))
 
 
-def _report(paths: Paths) -> Path:
-    return paths.root / "reports" / "benchmarks.md"
+def measure(job: Job, part: dict[str, Any], progress: Progress, bar: Any) -> None:
+    """Let the ways of a job take turns; what they measure, or why not, goes into `part`."""
+    part["load"].append(round(os.getloadavg()[0], 1))
+    try:
+        with ExitStack() as stack:
+            ways = job.ways(stack)
+            for turn in range(1, job.turns + 1):
+                for way, look in ways.items():
+                    text = f"{job.part}: {job.what}, {way}, turn {turn} of {job.turns}"
+                    progress.update(bar, description=text)
+                    if not progress.console.is_terminal:
+                        progress.console.print(text)
+                    for figure, value in look().items():
+                        record = (job.what, way, turn, figure, float(f"{value:.4g}"))
+                        part["measured"].append(dict(zip(COLUMNS, record, strict=True)))
+                    progress.advance(bar, job.seconds / len(ways))
+    except Exception as error:
+        traceback.print_exc()
+        part["failed"][job.what] = f"{type(error).__name__}: {error}"
 
 
-def _measured_before(paths: Paths) -> dict[str, Any]:
+def machine() -> dict[str, str]:
+    """The machine and the versions that figures belong to."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    found = {**circumstances("mixed_bfloat16"), "memory": f"{memory:.0f} GiB"}
+    cores = str(len(os.sched_getaffinity(0)))
+    return {**found, "cores": cores, "dvc": version("dvc"), "peer": PEER[0]}
+
+
+def measured_before(path: Path) -> dict[str, Any]:
     """The parts in benchmarks.json, if there is one. They are not mixed with another machine's."""
-    path = _report(paths).with_suffix(".json")
-    if not path.exists():
-        return {}
-    before: dict[str, Any] = json.loads(path.read_bytes())
-    if before["machine"] != machine():
+    before: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
+    if before and before["machine"] != machine():
         raise typer.BadParameter(f"{path} is of another machine or other versions: measure all")
-    return dict(before["parts"])
+    return dict(before.get("parts", {}))
 
 
-Step = tuple[float, Callable[[], Any]]
-
-
-def _steps(paths: Paths, quick: bool, clock: Clock) -> dict[tuple[str, ...], Step]:
-    """What is measured, by its name's words: the seconds that it takes, and the measurement."""
-    params = load_params(paths.params)
-    rounds, turn = (2, 0.5) if quick else (5, 1.5)
-    variants = study.VARIANTS[:1] if quick else study.VARIANTS
-    seeds = study.SEEDS[:1] if quick else study.SEEDS
-    samples = throughput.SAMPLES[2:] if quick else throughput.SAMPLES
-
-    def trained(sample: throughput.Sample, precision: str) -> Callable[[], Any]:
-        return lambda: throughput.measure(
-            paths, params, sample, precision, rounds=rounds, seconds=turn, cores=cores()
-        )
-
-    steps: dict[tuple[str, ...], Step] = {
-        ("throughput", sample.variant, precision): (SETTING, trained(sample, precision))
-        for precision in throughput.PRECISIONS
-        for sample in samples
-    }
-    steps["overhead", "of a stage"] = (
-        OVERHEAD,
-        lambda: overhead.measure(paths, rounds=1 if quick else 5, say=clock.say),
-    )
-    steps["memory", "by variant"] = (
-        MEMORY,
-        lambda: memory.measure(
-            paths, params, variants=MEMORY_VARIANTS[: 1 if quick else None], say=clock.say
-        ),
-    )
-    steps["study", "R2"] = (
-        STUDY,
-        lambda: study.measure(
-            paths, variants=variants, seeds=seeds, rounds=1 if quick else 5, say=clock.say
-        ),
-    )
-    return steps
-
-
-def _write(results: dict[str, Any], paths: Paths) -> None:
-    report, results = _report(paths), _rounded(results)
-    write_atomically(report, markdown(results).encode())
+def write(results: dict[str, Any], page: Path) -> None:
+    """The page, and its figures beside it."""
+    write_atomically(page, markdown(results).encode())
     text = json.dumps(results, indent=1)
-    write_atomically(report.with_suffix(".json"), (text + "\n").encode())
-
-
-def _rounded(value: Any) -> Any:
-    """Four significant digits are more than a repetition would show again."""
-    if isinstance(value, float):
-        return float(f"{value:.4g}")
-    if isinstance(value, dict):
-        return {key: _rounded(entry) for key, entry in value.items()}
-    return [_rounded(entry) for entry in value] if isinstance(value, list) else value
+    write_atomically(page.with_suffix(".json"), f"{text}\n".encode())
 
 
 if __name__ == "__main__":

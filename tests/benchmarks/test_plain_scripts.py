@@ -1,20 +1,19 @@
 """The plain scripts train what the pipeline trains."""
 
-import math
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from benchmarks.plain import RECIPES, load
-from benchmarks.throughput import SAMPLES
+from benchmarks.parts import MNIST_IMAGES, SAMPLES, STUDY, sample
+from benchmarks.plain import build, load
 from cnn_ablations.config.params import Params
-from cnn_ablations.config.variants import LastSplit
-from cnn_ablations.data.splits import split_arrays
+from cnn_ablations.data.arrays import load_arrays
+from cnn_ablations.data.splits import last_split, split_arrays
 from cnn_ablations.paths import Paths
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [*SAMPLES, *STUDY])
 def test_a_script_has_the_network_of_the_variant(
     name: str, real_params: Params, keras: ModuleType
 ) -> None:
@@ -23,67 +22,37 @@ def test_a_script_has_the_network_of_the_variant(
     variant = real_params.variant(name)
     shape = real_params.dataset(variant.dataset).image_shape
     ours = build_network(variant, shape, 10, pixel_max=1)
-    plain = RECIPES[name].network()
+    plain = build(variant.model_dump(mode="json"), shape)
     layers = [layer for layer in ours.layers[2:] if type(layer) is not keras.layers.InputLayer]
-    assert [type(layer).__name__ for layer in plain.layers] == [
-        type(layer).__name__ for layer in layers
-    ]
-    assert [layer.output.shape for layer in plain.layers] == [
-        layer.output.shape for layer in layers
-    ]
-    assert len(plain.losses) == len(ours.losses)
-    rates = [
-        [layer.rate for layer in model.layers if hasattr(layer, "rate")] for model in (ours, plain)
-    ]
-    assert rates[0] == rates[1]
+    for look in (
+        lambda layer: type(layer).__name__,
+        lambda layer: layer.output.shape,
+        lambda layer: getattr(layer, "rate", None),
+        lambda layer: [w.shape for w in layer.weights],
+        lambda layer: len(layer.losses),
+    ):
+        assert list(map(look, plain.layers)) == list(map(look, layers))
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_script_has_the_protocol_of_the_variant(name: str, real_params: Params) -> None:
-    variant, recipe = real_params.variant(name), RECIPES[name]
-    images = 60_000 if "mnist" in variant.dataset else 50_000
-    assert recipe.batch == variant.batch_size
-    assert recipe.epochs == variant.epochs
-    assert recipe.optimizer == variant.optimizer
-    assert recipe.images == variant.train_images
-    assert recipe.retrain == (variant.train_on == "train+val")
-    assert recipe.test_each_epoch == ("test" in variant.evaluate_each_epoch)
-    assert (recipe.largest_pixel > 1) == (variant.pixels == "unit")
-    if isinstance(variant.split, LastSplit):
-        val = variant.split.val
-        assert recipe.val == pytest.approx(val if val < 1 else val / images)
-    else:
-        assert recipe.val is None
+@pytest.mark.parametrize("name", ["quickstart-none", "r2-1conv-none"])
+def test_a_script_trains_on_the_same_images(name: str, real_params: Params, project: Paths) -> None:
+    folder = project.arrays("digits")
+    variant = real_params.variant(name)
+    subsets = split_arrays(load_arrays(folder), variant)
+    x_train, y_train, x_val, _, x_test, _ = load(variant.model_dump(mode="json"), folder)
+    scale = 16 if variant.pixels == "unit" else 1
+    np.testing.assert_array_equal(x_train * scale, subsets["train"].images[:])
+    np.testing.assert_array_equal(y_train, subsets["train"].labels)
+    np.testing.assert_array_equal(x_val * scale, subsets["val"].images[:])
+    np.testing.assert_array_equal(x_test * scale, subsets["test"].images[:])
 
 
-def test_a_script_trains_on_the_same_images(real_params: Params, project: Paths) -> None:
-    from cnn_ablations.data.arrays import load_arrays
-
-    arrays = load_arrays(project.arrays("digits"))
-    variant = real_params.variant("r2-1conv-none")
-    subsets = split_arrays(arrays, variant)
-    x_train, y_train, x_val, _, x_test, _ = load(RECIPES[variant.name], project.arrays("digits"))
-    np.testing.assert_array_equal(x_train, subsets["train"].images[:])
-    np.testing.assert_array_equal(y_train.argmax(axis=1), subsets["train"].labels)
-    np.testing.assert_array_equal(x_val, subsets["val"].images[:])
-    np.testing.assert_array_equal(x_test, subsets["test"].images[:])
-
-
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.variant)
-def test_a_sample_is_of_whole_batches(sample: object, real_params: Params) -> None:
-    from benchmarks.product import resized
-    from benchmarks.throughput import Sample
-    from cnn_ablations.scheduling.prediction import training_images
-
-    assert isinstance(sample, Sample)
-    variant = real_params.variant(sample.variant)
-    images = training_images(resized(variant), sample.train_images)
-    # As many batches as full ones, but for what a whole epoch of the protocol leaves over.
-    if RECIPES[sample.variant].test_each_epoch:
-        assert images % variant.batch_size == 0
-        assert RECIPES[sample.variant].val is not None
-    plain = int(
-        min(sample.train_images, variant.train_images or math.inf)
-        * (1 - (RECIPES[sample.variant].val or 0.3))
-    )
-    assert images == plain
+@pytest.mark.parametrize("name", ["r1-mnist-base", "r1-cifar10-stride1"])
+def test_a_sample_is_of_whole_batches(name: str, real_params: Params) -> None:
+    variant = real_params.variant(name)
+    split = sample(variant).split
+    assert split.method == "last"
+    images = len(last_split(SAMPLES[name][0], split.val)[0])
+    assert images % variant.batch_size == 0
+    if variant.split != split:
+        assert split.val * MNIST_IMAGES == variant.split.val  # type: ignore[union-attr]
