@@ -3,6 +3,7 @@
 import json
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,28 +166,29 @@ def test_a_process_gets_the_default_of_threads_and_the_code_of_its_folder(
 
 
 def test_a_command_that_fails_is_named_with_its_last_words(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="-c import sys.*failed: no room"):
+    with pytest.raises(RuntimeError, match=r"-c import sys.*failed: no room"):
         finish(start(python("-c", "import sys; sys.exit('no room')"), tmp_path))
 
 
 def test_memory_is_that_of_children_too(tmp_path: Path) -> None:
     child = "import time; held = b'x' * 2**26; time.sleep(2)"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
-    assert 64 < held(start(python("-c", code), tmp_path)) < 128
+    process = start(python("-c", code), tmp_path)
+    assert 64 < held(process) < 128
+    finish(process)
 
 
-def test_a_killed_process_leaves_no_children(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_no_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_for_end: Any
+) -> None:
     process = start(["sh", "-c", "sleep 60 & echo $! > child; wait"], tmp_path)
     while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
         time.sleep(0.02)
     child = psutil.Process(int((tmp_path / "child").read_text()))
-    psutil_wait = psutil.wait_procs
-    try:
-        processes.psutil.wait_procs = lambda found, timeout: psutil_wait(found, timeout=0.1)
-        kill(process, 0.1)
-    finally:
-        processes.psutil.wait_procs = psutil_wait
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    wait = partial(psutil.wait_procs, timeout=0.1)
+    monkeypatch.setattr(psutil, "wait_procs", lambda children, timeout: wait(children))
+    kill(process, 0.1)
+    wait_for_end([child])
     with pytest.raises(RuntimeError, match="ended before it was to be killed"):
         kill(start(["true"], tmp_path), 60)
 

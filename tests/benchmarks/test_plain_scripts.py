@@ -20,7 +20,7 @@ def test_a_script_has_the_network_of_the_variant(
     from cnn_ablations.training.network import build_network
 
     variant = real_params.variant(name)
-    shape = real_params.dataset(variant.dataset).image_shape
+    shape = tuple(real_params.dataset(variant.dataset).image_shape)
     ours = build_network(variant, shape, 10, pixel_max=1)
     plain = build(variant.model_dump(mode="json"), shape)
     layers = [layer for layer in ours.layers[2:] if type(layer) is not keras.layers.InputLayer]
