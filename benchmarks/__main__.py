@@ -8,22 +8,20 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from benchmarks.parts import COLUMNS, Job, jobs
-from benchmarks.processes import PEER, installed_peer
+from benchmarks.processes import PEER, install_peer
 from benchmarks.report import PARTS, markdown
 from cnn_ablations.files import write_atomically
 from cnn_ablations.paths import find_project
 from cnn_ablations.revision import revision
 from cnn_ablations.training.backend import circumstances
-
-NO_PEER = "ictonyx could not be installed, so it is left out."
-TAIL = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn(), TimeRemainingColumn())
 
 
 def bench(
@@ -41,28 +39,29 @@ def bench(
     if unknown := sorted(set(asked) - set(PARTS)):
         raise typer.BadParameter(f"{', '.join(unknown)}: the parts are {', '.join(PARTS)}")
     paths = find_project()
-    page = paths.root / "reports" / "benchmarks.md"
-    kept = {} if quick or set(asked) == set(PARTS) else measured_before(page.with_suffix(".json"))
-    results: dict[str, Any] = {"machine": machine(), "quick": quick, "parts": kept}
+    page, figures = (paths.root / "reports" / f"benchmarks.{end}" for end in ("md", "json"))
+    results: dict[str, Any] = {"machine": machine(), "without": [], "parts": {}}
+    if not quick and set(asked) != set(PARTS) and figures.exists():
+        before = json.loads(figures.read_bytes())
+        if before["machine"] != results["machine"]:
+            raise typer.BadParameter(f"{figures} is of another machine or versions: measure all")
+        results["parts"] = before["parts"]
     for part in asked:
         begun = {**revision(paths.root), "begun": datetime.now(UTC).isoformat("T", "minutes")}
         results["parts"][part] = {**begun, "load": [], "failed": {}, "measured": []}
     with ExitStack() as stack:
-        peer = None
-        if {"study", "kill"} & set(asked):
-            try:
-                peer = stack.enter_context(installed_peer())
-            except RuntimeError as error:
-                print(f"{NO_PEER} {error}")
-                for part in {"study", "kill"} & set(asked):
-                    results["parts"][part]["failed"]["ictonyx"] = NO_PEER
+        try:
+            peer: Path | None = install_peer(stack.enter_context(TemporaryDirectory()))
+        except RuntimeError as error:
+            peer, results["without"] = None, [f"ictonyx: it cannot be installed: {error}"]
         todo = [job for job in jobs(paths, peer, quick=quick) if job.part in asked]
-        progress = stack.enter_context(Progress(*TAIL, console=Console(stderr=True)))
+        progress = stack.enter_context(Progress(console=Console(stderr=True)))
         bar = progress.add_task("", total=sum(job.seconds * job.turns for job in todo))
         for job in todo:
             measure(job, results["parts"][job.part], progress, bar)
             if not quick:  # what there is, should the rest be lost
-                write(results, page)
+                write_atomically(page, markdown(results).encode())
+                write_atomically(figures, f"{json.dumps(results, indent=1)}\n".encode())
     print(markdown(results))
     sys.exit(any(part["failed"] for part in results["parts"].values()))
 
@@ -71,18 +70,13 @@ def measure(job: Job, part: dict[str, Any], progress: Progress, bar: Any) -> Non
     """Let the ways of a job take turns; what they measure, or why not, goes into `part`."""
     part["load"].append(round(os.getloadavg()[0], 1))
     try:
-        with ExitStack() as stack:
-            ways = job.ways(stack)
-            for turn in range(1, job.turns + 1):
-                for way, look in ways.items():
-                    text = f"{job.part}: {job.what}, {way}, turn {turn} of {job.turns}"
-                    progress.update(bar, description=text)
-                    if not progress.console.is_terminal:
-                        progress.console.print(text)
-                    for figure, value in look().items():
-                        record = (job.what, way, turn, figure, float(f"{value:.4g}"))
-                        part["measured"].append(dict(zip(COLUMNS, record, strict=True)))
-                    progress.advance(bar, job.seconds / len(ways))
+        for turn in range(1, job.turns + 1):
+            for way, look in job.ways.items():
+                progress.console.print(f"{job.part}, {job.what}, turn {turn}: {way}")
+                for figure, value in look().items():
+                    record = (job.what, way, turn, figure, float(f"{value:.4g}"))
+                    part["measured"].append(dict(zip(COLUMNS, record, strict=True)))
+                progress.advance(bar, job.seconds / len(job.ways))
     except Exception as error:
         traceback.print_exc()
         part["failed"][job.what] = f"{type(error).__name__}: {error}"
@@ -91,24 +85,8 @@ def measure(job: Job, part: dict[str, Any], progress: Progress, bar: Any) -> Non
 def machine() -> dict[str, str]:
     """The machine and the versions that figures belong to."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    found = {**circumstances("mixed_bfloat16"), "memory": f"{memory:.0f} GiB"}
-    cores = str(len(os.sched_getaffinity(0)))
-    return {**found, "cores": cores, "dvc": version("dvc"), "peer": PEER[0]}
-
-
-def measured_before(path: Path) -> dict[str, Any]:
-    """The parts in benchmarks.json, if there is one. They are not mixed with another machine's."""
-    before: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
-    if before and before["machine"] != machine():
-        raise typer.BadParameter(f"{path} is of another machine or other versions: measure all")
-    return dict(before.get("parts", {}))
-
-
-def write(results: dict[str, Any], page: Path) -> None:
-    """The page, and its figures beside it."""
-    write_atomically(page, markdown(results).encode())
-    text = json.dumps(results, indent=1)
-    write_atomically(page.with_suffix(".json"), f"{text}\n".encode())
+    found = {"cores": str(len(os.sched_getaffinity(0))), "memory": f"{memory:.0f} GiB"}
+    return {**circumstances("mixed_bfloat16"), **found, "dvc": version("dvc"), "peer": PEER[0]}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """What a course notebook does, in plain Keras: `python -m benchmarks.plain OPTIONS`.
 
-OPTIONS is JSON: `arrays`, a folder; `variants`, as `Variant.model_dump` gives them, so that what
-is trained is what the project trains; `images`, how many to train on and to test on. Each training
-ends with a line of JSON.
+OPTIONS is JSON: `arrays`, a folder; `variants`, as `Variant.model_dump` gives them: what the
+project trains; `images`, how many to train and to test on. Each training writes a line of JSON.
 """
 
 import json
@@ -10,20 +9,19 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import keras
 
-
-def build(variant: Mapping[str, Any], shape: tuple[int, ...]) -> "keras.Sequential":
+def build(variant: Mapping[str, Any], shape: tuple[int, ...]) -> Any:
     """The compiled network for images of a shape, ten classes."""
     from keras import Input, Sequential, layers, regularizers
 
     factors = variant["factors"]
+    activation = factors["activation"]
 
     def each(name: str, depth: int) -> list[Any]:
         return factors[name] if isinstance(factors[name], list) else [factors[name]] * depth
@@ -40,24 +38,21 @@ def build(variant: Mapping[str, Any], shape: tuple[int, ...]) -> "keras.Sequenti
 
     model = Sequential([Input(shape)])
     depth = len(factors["filters"])
-    names = ("kernel_size", "strides", "pooling", "conv_dropout")
-    rows = zip(factors["filters"], *(each(name, depth) for name in names), strict=True)
-    look: dict[str, Any] = {"activation": factors["activation"], "padding": factors["padding"]}
+    names = ("filters", "kernel_size", "strides", "pooling", "conv_dropout")
+    rows = zip(*(each(name, depth) for name in names), strict=True)
     for filters, size, strides, pool, dropout in rows:
-        convolution = {"strides": strides, "kernel_regularizer": penalty("conv"), **look}
-        model.add(layers.Conv2D(filters, size, **convolution))
+        look = {"padding": factors["padding"], "activation": activation}
+        model.add(layers.Conv2D(filters, size, strides, **look, kernel_regularizer=penalty("conv")))
         if pool > 1:
             model.add(layers.MaxPooling2D(pool))
         regularise(dropout)
     model.add(layers.Flatten())
-    dense = factors["dense"]
-    for width, dropout in zip(dense, each("dense_dropout", len(dense)), strict=True):
-        model.add(layers.Dense(width, look["activation"], kernel_regularizer=penalty("dense")))
+    for width, dropout in zip(factors["dense"], each("dense_dropout", 10), strict=False):
+        model.add(layers.Dense(width, activation, kernel_regularizer=penalty("dense")))
         regularise(dropout)
-    output = penalty("output")
-    model.add(layers.Dense(10, "softmax", kernel_regularizer=output, dtype="float32"))
-    loss = "sparse_categorical_crossentropy"
-    model.compile(optimizer=variant["optimizer"], loss=loss, metrics=["accuracy"])
+    last = {"dtype": "float32", "kernel_regularizer": penalty("output")}
+    model.add(layers.Dense(10, "softmax", **last))
+    model.compile(variant["optimizer"], "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
@@ -72,22 +67,16 @@ def load(
     if split["method"] == "train_test_split":
         from sklearn.model_selection import train_test_split
 
-        seed = split["random_state"]
-        x_train, x_rest, y_train, y_rest = train_test_split(
-            x, y, test_size=split["held_out"], random_state=seed
-        )
-        x_test, x_val, y_test, y_val = train_test_split(
-            x_rest, y_rest, test_size=0.5, random_state=seed
-        )
+        cut = partial(train_test_split, random_state=split["random_state"])
+        x_train, x_rest, y_train, y_rest = cut(x, y, test_size=split["held_out"])
+        x_test, x_val, y_test, y_val = cut(x_rest, y_rest, test_size=0.5)
     else:
         val = split["val"]
         boundary = int(len(x) * (1 - val)) if val < 1 else len(x) - int(val)
         x_train, x_val, y_train, y_val = x[:boundary], x[boundary:], y[:boundary], y[boundary:]
     if variant["pixels"] == "unit":
         largest = json.loads((folder / "meta.json").read_bytes())["pixel_max"]
-        x_train, x_val, x_test = (
-            part.astype("float32") / largest for part in (x_train, x_val, x_test)
-        )
+        x_train, x_val, x_test = (x.astype("float32") / largest for x in (x_train, x_val, x_test))
     return x_train, y_train, x_val, y_val, x_test, y_test
 
 
@@ -95,8 +84,6 @@ def main(arrays: str, variants: list[dict[str, Any]], images: list[int | None]) 
     import keras
 
     class EachEpoch(keras.callbacks.Callback):  # type: ignore[misc]
-        """Report R1's accuracy on test data, and the time."""
-
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             if "test" in variant["evaluate_each_epoch"]:
                 self.model.evaluate(x_test, y_test, batch_size=batch, verbose=0)

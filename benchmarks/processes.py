@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,10 +19,7 @@ from cnn_ablations.paths import Paths
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "[core]\n    analytics = false\n    no_scm = true\n[cache]\n    type = reflink,copy\n"
-PEER = ("ictonyx==0.5.0", "seaborn==0.13.2")
-"""Without what they need besides: the project has it."""
-PAUSE = 0.5
-"""Seconds between two looks at what processes hold."""
+PEER = ("ictonyx==0.5.0", "seaborn==0.13.2")  # what they need besides, the project has
 
 
 def python(*arguments: object, core: int | None = None) -> list[str]:
@@ -54,14 +50,11 @@ def held(process: Any) -> float:
     """The most MiB that a process and its children held until it ended, shared memory by parts."""
     most = 0
     while process.poll() is None:
-        now = 0
-        with suppress(psutil.Error):
+        with suppress(psutil.Error):  # one of them has just ended
             parent = psutil.Process(process.pid)
-            for each in (parent, *parent.children(recursive=True)):
-                with suppress(psutil.Error):
-                    now += each.memory_full_info().pss
-        most = max(most, now)
-        time.sleep(PAUSE)
+            family = (parent, *parent.children(recursive=True))
+            most = max(most, sum(each.memory_full_info().pss for each in family))
+        time.sleep(0.5)
     return most / 2**20
 
 
@@ -77,29 +70,23 @@ def kill(process: Any, seconds: float) -> None:
     process.communicate()
 
 
-@contextmanager
-def installed_peer() -> Iterator[Path]:
-    """A folder with ictonyx. Raises RuntimeError where it cannot be installed."""
-    with tempfile.TemporaryDirectory(prefix="cnn-ablations-peer-") as folder:
-        options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--target", folder)
-        finish(start(python("-m", "pip", "install", *options, *PEER)))
-        yield Path(folder)
+def install_peer(folder: str) -> Path:
+    """Install ictonyx into a folder. Raises RuntimeError where that fails."""
+    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--target", folder)
+    finish(start(python("-m", "pip", "install", *options, *PEER)))
+    return Path(folder)
 
 
 @contextmanager
 def checkout(origin: Paths, changes: Mapping[str, Mapping[str, Any]]) -> Iterator[Paths]:
-    """A copy of what git tracks of `origin`, as it lies there, with digits, and an own cache.
-
-    `changes` are of variants of params.yaml, by name: keys and values to set.
-    """
+    """What git tracks of `origin`, as it lies there, with changed variants, and digits prepared."""
     with tempfile.TemporaryDirectory(prefix="cnn-ablations-bench-") as folder:
         paths = Paths(Path(folder) / "checkout")
         listed = ["git", "-C", str(origin.root), "ls-files", "-z"]
         tracked = subprocess.run(listed, capture_output=True, text=True, check=True).stdout
-        for name in tracked.split("\0"):
-            if (origin.root / name).is_file():
-                (paths.root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(origin.root / name, paths.root / name)
+        names = [name for name in tracked.split("\0") if (origin.root / name).is_file()]
+        paths.root.mkdir()
+        subprocess.run(["cp", "-p", "--parents", *names, paths.root], cwd=origin.root, check=True)
         (paths.root / ".dvc" / "config").write_text(CONFIG)
         document = read_document(paths.params)
         for variant, values in changes.items():

@@ -21,10 +21,6 @@ from cnn_ablations.training.cost import layer_costs
 from cnn_ablations.training.network import build_network
 from cnn_ablations.training.optimiser import compile_network
 
-TRAINING_FLOPS = 3
-"""Times those of the forward pass: the gradients by the inputs and by the weights cost as much
-each (Kaplan et al. 2020, Scaling Laws for Neural Language Models, section 2.1)."""
-
 
 def main(
     arrays: str, variants: list[dict[str, Any]], images: list[int], threads: int = backend.THREADS
@@ -44,17 +40,18 @@ def main(
         place = Path(folder)
         loop.train_seed(variant, 0, data, place, lambda *_: ends.append(time.monotonic()))
         mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        # Whether a checkpoint falls into so few epochs is chance: its share is added to each.
+        # None falls into so few epochs: a checkpoint's share is added to each.
         network = build_network(variant, data.image_shape, len(data.classes), data.pixel_max)
         compile_network(network, variant, data.train_labels)
         network.optimizer.build(network.trainable_variables)
         began = time.monotonic()
         save_checkpoint(place, State(epoch=1), [*network.weights, *network.optimizer.variables])
         saving = (time.monotonic() - began) / between
+    forward = sum(layer.flops for layer in layer_costs(network))
     result = {
         "images": len(split_arrays(data, variant)["train"].labels),
         "epoch_seconds": (np.diff(ends) * (1 + saving)).tolist(),
-        "gflop": TRAINING_FLOPS * sum(layer.flops for layer in layer_costs(network)) / 1e9,
+        "gflop": 3 * forward / 1e9,  # Kaplan et al. 2020, arXiv:2001.08361, section 2.1
         "mib": mib,
     }
     print(json.dumps(result))

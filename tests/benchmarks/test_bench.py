@@ -2,7 +2,6 @@
 
 import json
 import time
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ def measured(figure: str, ways: dict[str, list[float]], what: str = "r4-maxpool"
 
 
 def page(**of_parts: dict[str, Any]) -> str:
-    return markdown({"machine": {"processor": "a CPU"}, "quick": False, "parts": of_parts})
+    return markdown({"machine": {"processor": "a CPU"}, "without": [], "parts": of_parts})
 
 
 def row(text: str, *words: str) -> list[str]:
@@ -58,7 +57,7 @@ def test_an_aim_is_met_to_the_digits_shown(core: float, verdict: str) -> None:
 
 def test_an_upper_limit_is_missed_above_it() -> None:
     for seconds, verdict in ((19.0, "met"), (21.0, "**missed**")):
-        cells = row(page(stage=measured("s", {PROJECT: [seconds] * 3})), "at most 20")
+        cells = row(page(overhead=measured("s", {PROJECT: [seconds] * 3})), "at most 20")
         assert cells[-3:] == [f"{seconds:.2f} ({seconds:.2f}–{seconds:.2f})", "at most 20", verdict]
 
 
@@ -97,6 +96,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Runs `make bench` with other jobs; returns the exit status and what was written."""
     (tmp_path / "params.yaml").touch()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(program, "install_peer", Path)
 
     def run(*jobs: Job, **options: Any) -> tuple[Any, dict[str, Any]]:
         monkeypatch.setattr(program, "jobs", lambda *_, **__: jobs)
@@ -109,7 +109,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 def job(part: str, value: float, turns: int = 1) -> Job:
-    return Job(part, "net", 1, turns, lambda _: {"A": lambda: {"s": value}, "B": lambda: {"s": 2}})
+    return Job(part, "net", 1, turns, {"A": lambda: {"s": value}, "B": lambda: {"s": 2}})
 
 
 def test_the_ways_take_turns(bench: Any) -> None:
@@ -120,38 +120,39 @@ def test_the_ways_take_turns(bench: Any) -> None:
 
 
 def test_a_failing_job_does_not_lose_the_others(bench: Any) -> None:
-    def fail(_: ExitStack) -> Any:
+    def fail() -> Any:
         raise RuntimeError("no memory")
 
     status, written = bench(
-        Job("throughput", "net", 1, 1, fail), job("stage", 5), only="throughput,stage"
+        Job("throughput", "net", 1, 1, {"A": fail}), job("kill", 5), only="throughput,kill"
     )
     assert status == 1
     assert written["parts"]["throughput"]["failed"] == {"net": "RuntimeError: no memory"}
-    assert written["parts"]["stage"]["measured"]
+    assert written["parts"]["kill"]["measured"]
 
 
 def test_a_quick_run_writes_no_report(bench: Any) -> None:
-    assert bench(job("stage", 5), only="stage", quick=True) == (0, {})
+    assert bench(job("kill", 5), only="kill", quick=True) == (0, {})
 
 
 def test_parts_that_are_not_asked_for_stay_unless_the_machine_is_another(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench(job("stage", 5), only="stage")
-    _, written = bench(job("throughput", 7), job("stage", 9), only="throughput")
-    assert written["parts"]["stage"]["measured"][0]["value"] == 5
+    bench(job("kill", 5), only="kill")
+    _, written = bench(job("throughput", 7), job("kill", 9), only="throughput")
+    assert written["parts"]["kill"]["measured"][0]["value"] == 5
     assert written["parts"]["throughput"]["measured"][0]["value"] == 7
     monkeypatch.setattr(program, "machine", lambda: {"processor": "another"})
-    with pytest.raises(typer.BadParameter, match="of another machine or other versions"):
-        program.bench(only="stage")
+    with pytest.raises(typer.BadParameter, match="of another machine or versions"):
+        program.bench(only="kill")
 
 
 def test_without_ictonyx_the_page_says_so(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "PEER", ("no such package",))
-    _, written = bench(job("study", 5), only="study")
+    monkeypatch.setattr(program, "install_peer", lambda _: finish(start(["false"])))
+    status, written = bench(job("study", 5), only="study")
     assert written["parts"]["study"]["measured"]
-    assert list(written["parts"]["study"]["failed"]) == ["ictonyx"]
+    assert "- ictonyx: it cannot be installed" in markdown(written)
+    assert status == 0
 
 
 def test_a_process_gets_the_default_of_threads_and_the_code_of_its_folder(

@@ -5,7 +5,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from benchmarks.parts import MNIST_IMAGES, SAMPLES, STUDY, sample
+from benchmarks.parts import SAMPLES, STUDY, sample
 from benchmarks.plain import build, load
 from cnn_ablations.config.params import Params
 from cnn_ablations.data.arrays import load_arrays
@@ -55,4 +55,4 @@ def test_a_sample_is_of_whole_batches(name: str, real_params: Params) -> None:
     images = len(last_split(SAMPLES[name][0], split.val)[0])
     assert images % variant.batch_size == 0
     if variant.split != split:
-        assert split.val * MNIST_IMAGES == variant.split.val  # type: ignore[union-attr]
+        assert split.val * 60_000 == variant.split.val  # type: ignore[union-attr]
