@@ -57,7 +57,7 @@ repro: setup ## Run every stage that is out of date, on all cores: downloads, an
 	cnn-ablations repro
 
 .PHONY: bench
-bench: setup ## Measure against plain Keras, idle, and write reports/benchmarks.md: two hours on two cores
+bench: setup ## Measure against plain Keras and ictonyx, idle, and write reports/benchmarks.md: 40 minutes on two cores
 	dvc repro --quiet preprocess
 	python -m benchmarks
 

@@ -50,8 +50,7 @@ def build(variant: Mapping[str, Any], shape: tuple[int, ...]) -> Any:
     for width, dropout in zip(factors["dense"], each("dense_dropout", 10), strict=False):
         model.add(layers.Dense(width, activation, kernel_regularizer=penalty("dense")))
         regularise(dropout)
-    last = {"dtype": "float32", "kernel_regularizer": penalty("output")}
-    model.add(layers.Dense(10, "softmax", **last))
+    model.add(layers.Dense(10, "softmax", dtype="float32", kernel_regularizer=penalty("output")))
     model.compile(variant["optimizer"], "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
