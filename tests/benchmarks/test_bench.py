@@ -182,7 +182,7 @@ def test_memory_is_that_of_children_too(tmp_path: Path) -> None:
 def test_a_killed_process_leaves_no_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_for_end: Any
 ) -> None:
-    process = start(["sh", "-c", "sleep 60 & echo $! > child; wait"], tmp_path)
+    process = start(["sh", "-c", "sleep 60 >out 2>&1 & echo $! > child; wait"], tmp_path)
     while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
         time.sleep(0.02)
     child = psutil.Process(int((tmp_path / "child").read_text()))
