@@ -59,13 +59,13 @@ def jobs(paths: Paths, peer: Path | None, *, quick: bool) -> Iterator[Job]:
     for name in list(SAMPLES)[-1 if quick else 0 :]:
         yield Job("throughput", name, 90, turns, _throughput(paths, name))
     short = Study(paths, peer, STUDY[:1], {"seeds": [0, 1], "epochs": 1})
-    few = Study(paths, peer, STUDY[:1], {"seeds": list(range(5))})
+    few = Study(paths, peer, STUDY[:1], {"seeds": [0, 1, 2]})
     study = Study(paths, peer, STUDY, {"seeds": list(range(10))})
     yield Job("overhead", f"{short.name} of an epoch", 50, turns, short.ways(short.measured))
     if quick:
         study = few = Study(paths, peer, STUDY[:1], {"seeds": [0, 1]})
     yield Job("study", study.name, 450, min(turns, 2), study.ways(study.measured))
-    yield Job("kill", few.name, 180, 1, few.ways(few.killed))
+    yield Job("kill", few.name, 130, 1, few.ways(few.killed))
 
 
 def sample(variant: Variant, **changes: Any) -> Variant:
