@@ -266,6 +266,15 @@ def report() -> None:
     write_report(params, paths)
 
 
+@app.command()
+def site() -> None:
+    """Make pages of all results, site/index.html: from what git holds, nothing is executed."""
+    from cnn_ablations.site.build import build_site
+
+    paths, params = _project()
+    typer.echo(f"open {build_site(params, paths)}")
+
+
 def _project() -> tuple[Paths, Params]:
     paths = find_project()
     return paths, load_params(paths.params)

@@ -86,6 +86,11 @@ class Paths:
     def figures(self, study: str) -> Path:
         return self.root / "reports" / "figures" / study
 
+    @property
+    def site(self) -> Path:
+        """The pages that `cnn-ablations site` makes of all this; ignored by git."""
+        return self.root / "site"
+
 
 def find_project(start: Path | None = None) -> Paths:
     """The checkout that `start` (default: the working directory) lies in.

@@ -1,0 +1,181 @@
+"""The pages themselves: templates filled, and written where they changed."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from cnn_ablations.analysis.edges import QUESTION, SOURCE, edges_claim
+from cnn_ablations.analysis.study import choices_text, published_text, tests_text
+from cnn_ablations.analysis.tables import variants_markdown
+from cnn_ablations.analysis.wording import points
+from cnn_ablations.config.params import Params
+from cnn_ablations.files import write_atomically
+from cnn_ablations.paths import PACKAGE, Paths
+from cnn_ablations.site.content import (
+    Claim,
+    Row,
+    StudyPage,
+    claims_about,
+    claims_of,
+    counted,
+    curve,
+    figures,
+    picture,
+    published_points,
+    study_page,
+    variant_rows,
+)
+from cnn_ablations.site.notebook import markdown, read_notebook
+
+HERE = PACKAGE / "site"
+MARKS = {
+    "supported": "✓",
+    "contradicted": "✗",
+    "no difference that matters": "≈",
+    "undecided": "?",
+    "not run yet": "…",
+}
+"""Of the verdicts, so that colour never stands alone."""
+
+
+def build_site(params: Params, paths: Paths) -> Path:
+    """Write `site/` from what git holds, and return its front page. Nothing is executed.
+
+    Files that did not change are left alone; pages of what is no longer there are removed.
+
+    Raises ProjectError where results are damaged or the folder cannot be written.
+    """
+    files = pages(params, paths)
+    static = sorted((HERE / "static").iterdir())
+    for file in static:
+        files[f"static/{file.name}"] = file.read_bytes()
+    for name, content in files.items():
+        path = paths.site / name
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
+    for path in [p for p in paths.site.rglob("*") if p.is_file()]:
+        if path.relative_to(paths.site).as_posix() not in files:
+            path.unlink()
+    return paths.site / "index.html"
+
+
+def pages(params: Params, paths: Paths) -> dict[str, bytes]:
+    """All pages and figures, by their place in `site/`; the front page last."""
+    environment = templates()
+    files: dict[str, bytes] = {}
+
+    def write(place: str, template: str, **content: Any) -> None:
+        files[place] = render(environment, template, place, **content)
+
+    studies = {name: study_page(params, paths, name) for name in params.studies}
+    rows = variant_rows(params, paths, studies)
+    for name, page in studies.items():
+        notebook = paths.notebook("studies", name)
+        cells = read_notebook(notebook) if page.tables.was_run and notebook.is_file() else []
+        if cells:
+            title = f"{page.study.title}: the notebook"
+            write(f"studies/{name}-notebook.html", "notebook", title=title, back=name, cells=cells)
+        drawn = figures(paths.figures(name), cells)
+        for figure in drawn:
+            files[f"figures/{name}/{figure['file'].name}"] = figure["file"].read_bytes()
+        write(
+            f"studies/{name}.html",
+            "study",
+            page=page,
+            rows=[row for row in rows if name in row.studies],
+            figures=drawn,
+            points=published_points({name: page.tables.published}),
+            has_notebook=bool(cells),
+            variants=variants_markdown(page.tables.variants),
+            published=published_text(page.study, page.tables.published),
+            tests=tests_text(page.tables.claims),
+            choices=choices_text(page.study),
+        )
+    for row in rows:
+        notebooks = {kind: paths.notebook(row.group, row.name, kind) for kind in ("inspect", "train")}
+        curves = paths.curves(row.group, row.name)
+        write(
+            f"variants/{row.name}.html",
+            "variant",
+            row=row,
+            claims={name: claims_about(row.name, studies[name]) for name in row.studies},
+            studies=studies,
+            notebooks={k: read_notebook(file) for k, file in notebooks.items() if file.is_file()},
+            curves=curve(pd.read_csv(curves), row.name) if curves.is_file() else [],
+        )
+    for name, dataset in params.datasets.items():
+        notebook = paths.notebook("datasets", name)
+        write(
+            f"datasets/{name}.html",
+            "dataset",
+            name=name,
+            dataset=dataset,
+            rows=[row for row in rows if row.dataset == name],
+            cells=read_notebook(notebook) if notebook.is_file() else [],
+        )
+    if paths.notebook("convolution").is_file():
+        cells = read_notebook(paths.notebook("convolution"))
+        write("convolution.html", "notebook", title=QUESTION, back=None, cells=cells)
+    method = (paths.root / "docs" / "statistics.md").read_text(encoding="utf-8")
+    write("methods.html", "methods", text=method)
+    edges = claims_of(
+        edges_claim(pd.read_csv(paths.edges) if paths.edges.is_file() else None).to_dict("records")
+    )
+    files["index.html"] = front_page(environment, studies, rows, edges)
+    return files
+
+
+def front_page(
+    environment: Environment, studies: Mapping[str, StudyPage], rows: list[Row], edges: list[Claim]
+) -> bytes:
+    """The page to open. `edges` is the claim that no study tests."""
+    claims = [claim for page in studies.values() for claim in page.claims] + edges
+    published = published_points({name: p.tables.published for name, p in studies.items()})
+    return render(
+        environment,
+        "index",
+        "index.html",
+        studies=studies,
+        rows=rows,
+        edges={"claims": edges, "question": QUESTION, "source": SOURCE},
+        counts=counted((claim.verdict for claim in claims), MARKS),
+        published=published,
+        pictures={
+            name: picture(row for row in rows if name in row.studies) for name in studies
+        },
+    )
+
+
+def templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "markdown": markdown,
+        "points": points,
+        "json": _json,
+        "inline": lambda text: Markup(markdown(text).removeprefix("<p>").rstrip()[:-4]),
+    }
+    environment.globals |= {"marks": MARKS}
+    return environment
+
+
+def render(environment: Environment, template: str, place: str, **content: Any) -> bytes:
+    """A page for its place in `site/`, which links to others relatively."""
+    root = "../" * place.count("/")
+    page = environment.get_template(f"{template}.html.j2").render(root=root, **content)
+    return page.encode()
+
+
+def _json(value: Any) -> Markup:
+    """For a script element of type application/json."""
+    return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))

@@ -1,0 +1,259 @@
+"""What the pages show, compiled from params.yaml, the studies and the results that git holds."""
+
+import math
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cnn_ablations.analysis.claims import ON_THIS_SEED, VERDICTS
+from cnn_ablations.analysis.published import RUN_VERDICTS
+from cnn_ablations.analysis.report import StudyTables, load_tables
+from cnn_ablations.analysis.results import VariantResult, load_result
+from cnn_ablations.analysis.study import recipe_and_differences
+from cnn_ablations.analysis.tables import as_yaml
+from cnn_ablations.analysis.wording import METRICS
+from cnn_ablations.config.params import Params
+from cnn_ablations.config.studies import Study
+from cnn_ablations.paths import Paths
+
+DRAWN = ("accuracy-test", "curves", "published")
+"""Figures of a study that its page draws anew, as a chart."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, its verdict (one of `VERDICTS`), and what was found."""
+
+    statement: str
+    verdict: str
+    summary: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant in the table of all. Accuracies are fractions; None is what is not known."""
+
+    name: str
+    label: str
+    group: str
+    dataset: str
+    factors: tuple[str, ...]
+    """The keys that it sets otherwise than its protocol."""
+    differences: str
+    """The same with their values, as params.yaml has them."""
+    studies: tuple[str, ...]
+    verdicts: tuple[str, ...]
+    """Of the claims that are about it."""
+    accuracy: float | None = None
+    low: float | None = None
+    high: float | None = None
+    parameters: int | None = None
+    flops: int | None = None
+    """Of one image."""
+    seeds: int | None = None
+    collapsed: int | None = None
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """A study with its tables, and what its page draws of its results."""
+
+    name: str
+    study: Study
+    tables: StudyTables
+    claims: list[Claim]
+    recipe: str
+    """The keys of its protocol that are on."""
+    differences: dict[str, dict[str, Any]]
+    results: dict[str, VariantResult] = field(repr=False)
+
+    @property
+    def verdicts(self) -> dict[str, int]:
+        return counted((claim.verdict for claim in self.claims), VERDICTS)
+
+    def accuracies(self) -> list[dict[str, Any]]:
+        """Test accuracies by variant: every seed, whether it collapsed, median and interval."""
+        rows = self.tables.variants.set_index("variant").to_dict("index")
+        return [
+            {
+                "label": label,
+                "median": number(rows[name]["test_accuracy"]),
+                "low": number(rows[name]["test_low"]),
+                "high": number(rows[name]["test_high"]),
+                "seeds": [rounded(v) for v in self.results[name].per_seed("test_accuracy")],
+                "collapsed": self.results[name].collapsed.tolist(),
+            }
+            for name, label in self.study.labels.items()
+            if name in self.results
+        ]
+
+    def curves(self) -> list[dict[str, Any]]:
+        labels = self.study.labels
+        return [p for name, r in self.results.items() for p in curve(r.curves, labels[name])]
+
+
+def study_page(params: Params, paths: Paths, name: str) -> StudyPage:
+    """Raises ProjectError where its tables or the results of its variants are not whole."""
+    study = params.study(name)
+    tables = load_tables(study, paths, name)
+    rows = tables.claims.drop_duplicates("claim").to_dict("records")
+    recipe, differences = recipe_and_differences(params, study)
+    group, variants = study.group, study.variants if tables.was_run else ()
+    return StudyPage(
+        name=name,
+        study=study,
+        tables=tables,
+        claims=claims_of(rows),
+        recipe=as_yaml({key: value for key, value in recipe.items() if value}),
+        differences=differences,
+        results={variant: load_result(paths, group, variant) for variant in variants},
+    )
+
+
+def claims_of(rows: Iterable[Mapping[Any, Any]]) -> list[Claim]:
+    """The claims of rows of `claims_table`."""
+    return [
+        Claim(
+            row["statement"],
+            row["claim_verdict"].removesuffix(ON_THIS_SEED),
+            row["claim_summary"],
+            row["claim_sentence"],
+        )
+        for row in rows
+    ]
+
+
+def variant_rows(params: Params, paths: Paths, studies: Mapping[str, StudyPage]) -> list[Row]:
+    """All variants in the order of params.yaml."""
+    return [_row(name, params, paths, studies) for name in params.variants]
+
+
+def claims_about(variant: str, page: StudyPage) -> list[Claim]:
+    """Those of a study of which a test names the variant."""
+    named = zip(page.study.claims.values(), page.claims, strict=True)
+    return [
+        claim
+        for of_study, claim in named
+        if any(variant in test.variants for test in of_study.tests)
+    ]
+
+
+def _row(name: str, params: Params, paths: Paths, studies: Mapping[str, StudyPage]) -> Row:
+    variant = params.variant(name)
+    pages = {study: page for study, page in studies.items() if name in page.study.variants}
+    # A study that was run has intervals.
+    order = sorted(pages.values(), key=lambda page: not page.tables.was_run)
+    numbers: dict[str, Any] = {}
+    if order and order[0].tables.was_run:
+        (row,) = order[0].tables.variants.query("variant == @name").to_dict("records")
+        numbers = row | {"low": row["test_low"], "high": row["test_high"]}
+    elif paths.metrics(variant.group, name).is_file():
+        numbers = {**load_result(paths, variant.group, name).metrics}
+    counts = ("parameters", "flops", "seeds", "collapsed_seeds")
+    parameters, flops, seeds, collapsed = (
+        None if number(numbers.get(key)) is None else int(numbers[key]) for key in counts
+    )
+    verdicts = [claim.verdict for page in pages.values() for claim in claims_about(name, page)]
+    return Row(
+        name=name,
+        label=order[0].study.labels[name] if order else name,
+        group=variant.group,
+        dataset=variant.dataset,
+        factors=tuple(variant.differences),
+        differences=as_yaml({key: variant.settings[key] for key in variant.differences}),
+        studies=tuple(pages),
+        verdicts=tuple(counted(verdicts, VERDICTS)),
+        accuracy=number(numbers.get("test_accuracy")),
+        low=number(numbers.get("low")),
+        high=number(numbers.get("high")),
+        parameters=parameters,
+        flops=flops,
+        seeds=seeds,
+        collapsed=collapsed,
+    )
+
+
+def picture(rows: Iterable[Row]) -> dict[str, Any] | None:
+    """Accuracies and their intervals on one scale of 200 steps; None where nothing is known."""
+    known = [row for row in rows if row.accuracy is not None]
+    spans = [(row.low or row.accuracy, row.accuracy, row.high or row.accuracy) for row in known]
+    values = [value for span in spans for value in span if value is not None]
+    if not values:
+        return None
+    low, high = min(values), max(values)
+
+    def place(value: float | None) -> float:
+        return round(200 * ((value or 0) - low) / (high - low or 1), 1)
+
+    marks = [
+        {"label": row.label, "accuracy": row.accuracy}
+        | dict(zip(("left", "at", "right"), map(place, span), strict=True))
+        for row, span in zip(known, spans, strict=True)
+    ]
+    return {"low": low, "high": high, "rows": marks}
+
+
+def published_points(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
+    """Published accuracies beside ours, of what was run, by study."""
+    return [
+        {
+            "study": study,
+            "variant": row["variant"],
+            "label": f"{row['label']}: {METRICS[row['metric']]}",
+            "verdict": row["verdict"],
+            **{k: number(row[k]) for k in ("published", "reproduced", "low", "high")},
+        }
+        for study, table in tables.items()
+        for row in table.to_dict("records")
+        if row["metric"].endswith("accuracy")
+        and not row["metric"].startswith("majority")
+        and number(row["reproduced"]) is not None
+        and row["verdict"] in RUN_VERDICTS
+    ]
+
+
+def curve(curves: pd.DataFrame, label: str) -> list[dict[str, Any]]:
+    """The median accuracy over the seeds after each epoch, of all splits that were recorded."""
+    splits = {"running_train_accuracy": "training", "val_accuracy": "validation"}
+    medians = curves.groupby("epoch")[[key for key in splits if key in curves]].median()
+    return [
+        {"label": label, "split": splits[str(key)], "epoch": int(epoch), "value": rounded(value)}
+        for key, column in medians.items()
+        for epoch, value in column.items()
+        if number(value) is not None
+    ]
+
+
+def figures(folder: Path, cells: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The PNG files of a study, with the alternative texts that its notebook gives them."""
+    outputs = [output for cell in cells for output in cell.get("outputs", ()) if "png" in output]
+    alts = {"".join(output["png"].split()): output["alt"] for output in outputs}
+    return [
+        {
+            "file": file,
+            "alt": alts.get(b64encode(file.read_bytes()).decode(), file.stem),
+            "drawn": file.stem in DRAWN,
+        }
+        for file in sorted(folder.glob("*.png"))
+    ]
+
+
+def counted(verdicts: Iterable[str], known: Iterable[str]) -> dict[str, int]:
+    """How often each of the known verdicts is there, without those that never are."""
+    counts = Counter(verdicts)
+    return {verdict: counts[verdict] for verdict in known if counts[verdict]}
+
+
+def number(value: Any) -> float | None:
+    """A finite number, rounded for display; None for what is missing."""
+    return rounded(value) if value is not None and math.isfinite(value) else None
+
+
+def rounded(value: Any) -> float:
+    return round(float(value), 6)
