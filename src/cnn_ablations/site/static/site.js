@@ -13,16 +13,16 @@ const ticks = { tickFormat: v => `${+(100 * v).toFixed(1)}`, ticks: 6 };
 function legend(entries, width) {
   let x = 0, y = 0;
   const marks = entries.flatMap(({ name, line, symbol, fill }, i) => {
-    const room = 30 + 6.6 * name.length;
+    const room = (line ? 42 : 32) + 6.4 * name.length;
     if (x + room > width - 10) [x, y] = [0, y + 19];
-    const at = { frameAnchor: "top-left", dx: x + 8, dy: y, clip: false };
+    const at = { frameAnchor: "top-left", lineAnchor: "middle", dx: x + 6, dy: y };
     x += room;
-    const key = line !== undefined
-      ? Plot.text(["━"], { ...at, dx: at.dx - 4, fill: fill, text: d => line ? "╍" : d, textAnchor: "start" })
-      : Plot.dot([0], { ...at, symbol, fill, r: 4.5 });
-    return [key, Plot.text([name], { ...at, dx: at.dx + 11, textAnchor: "start", fill: "currentColor" })];
+    const key = line
+      ? Plot.text([line === "dashed" ? "╍╍" : "━━"], { ...at, dx: at.dx - 6, fill, textAnchor: "start" })
+      : Plot.dot([0], { ...at, symbol, fill, stroke: fill, r: 4 });
+    return [key, Plot.text([name], { ...at, dx: at.dx + (line ? 20 : 11), textAnchor: "start", fill: "currentColor" })];
   });
-  return { height: entries.length ? y + 28 : 0, raise: h => marks, marks };
+  return { height: entries.length ? y + 30 : 0, marks };
 }
 
 function withLegend(entries, width, options) {
@@ -33,11 +33,14 @@ function withLegend(entries, width, options) {
   });
   if (!entries.length) return chart;
   // The legend's own plot has the same margins, so that its marks stand above the frame.
-  const own = Plot.plot({ width, height: key.height + 8, margin: 0, marginLeft: options.marginLeft ?? 50, marginTop: 12, axis: null, marks: key.marks });
+  const own = Plot.plot({ width, height: key.height + 50, margin: 0, marginLeft: options.marginLeft ?? 50, marginTop: 30, axis: null, marks: key.marks });
   own.querySelectorAll(":scope > g").forEach(g => chart.append(g));
   return chart;
 }
 
+/** 1, 2, 5, 10, 20, ... between the least and the greatest. */
+const steps = values => d3.range(-6, 12).flatMap(power => [1, 2, 5].map(m => m * 10 ** power))
+  .filter(v => v >= d3.min(values) && v <= d3.max(values));
 const interval = d => d.low === null ? "" : ` (${percent(d.low)} to ${percent(d.high)})`;
 
 function cost(rows, width) {
@@ -51,11 +54,13 @@ function cost(rows, width) {
   const look = { x: "flops", y: "accuracy", stroke: "dataset" };
   const chart = withLegend(shown.map(name => ({ name, symbol: SYMBOLS[datasets.indexOf(name)], fill: colour(datasets.indexOf(name)) })), width, {
     height: Math.min(420, 0.75 * width),
-    x: { type: "log", label: "million operations for one image →", tickFormat: d => d.toLocaleString("en"), ticks: 5 },
+    x: { type: "log", label: "million operations for one image →", grid: false },
     y: { ...ticks, label: "↑ test accuracy, %", nice: true },
     color: { domain: datasets, range: datasets.map((_, i) => colour(i)) },
     symbol: { domain: datasets, range: datasets.map((_, i) => SYMBOLS[i % 7]) },
     marks: [
+      Plot.gridX(steps(data.map(d => d.flops))),
+      Plot.axisX(steps(data.map(d => d.flops)), { text: d => d.toLocaleString("en") }),
       Plot.ruleX(data.filter(d => d.low !== null), { ...look, y: undefined, y1: "low", y2: "high", strokeOpacity: 0.35 }),
       Plot.dot(data, { ...look, stroke: undefined, fill: "dataset", symbol: "dataset", r: 4.5 }),
       Plot.tip(data, Plot.pointer({ x: "flops", y: "accuracy", maxRadius: 30, title: d => [
@@ -73,12 +78,11 @@ function published(data, width) {
   const kinds = ["within seed noise", "outside", "too much scatter to say", "too few seeds to say"];
   const colours = [2, 1, 0, 4].map(colour);
   const shown = kinds.filter(kind => data.some(d => d.verdict === kind));
-  const range = d3.extent(data.flatMap(d => [d.published, d.reproduced]));
-  const side = Math.min(width, 620);
+  const side = Math.min(width, 760);
   return withLegend(shown.map(name => ({ name, symbol: SYMBOLS[kinds.indexOf(name)], fill: colours[kinds.indexOf(name)] })), side, {
-    height: 0.85 * side, clip: true,
-    x: { ...ticks, label: "published accuracy, % →", domain: range, nice: true },
-    y: { ...ticks, label: "↑ ours, %", domain: range, nice: true },
+    height: 0.7 * side,
+    x: { ...ticks, label: "published accuracy, % →", nice: true, domain: d3.extent(data, d => d.published) },
+    y: { ...ticks, label: "↑ ours, %", nice: true, domain: d3.extent(data.flatMap(d => [d.published, d.reproduced])) },
     color: { domain: kinds, range: colours }, symbol: { domain: kinds, range: SYMBOLS.slice(0, 4) },
     marks: [
       Plot.line([[0, 0], [1, 1]], { stroke: "currentColor", strokeOpacity: 0.5, clip: true }),
@@ -111,16 +115,16 @@ function accuracy(data, width) {
 
 function curves(data, width) {
   const labels = [...new Set(data.map(d => d.label))], splits = [...new Set(data.map(d => d.split))];
-  const columns = Math.max(1, Math.min(labels.length, Math.floor(width / 230))), rows = Math.ceil(labels.length / columns);
+  const columns = Math.max(1, Math.min(labels.length, 4, Math.floor(width / 230))), rows = Math.ceil(labels.length / columns);
   const place = d => labels.indexOf(d.label), fx = d => place(d) % columns, fy = d => Math.floor(place(d) / columns);
   const others = labels.flatMap(label => data.filter(d => d.split === "validation" && d.label !== label)
     .map(d => ({ ...d, of: d.label, label })));
-  const entries = splits.map(name => ({ name, line: name === "validation", fill: colour(name === "validation" ? 1 : 0) }));
-  if (others.length) entries.push({ name: "validation, the others", line: false, fill: "var(--context)" });
+  const entries = splits.map(name => ({ name, line: name === "validation" ? "dashed" : "solid", fill: colour(name === "validation" ? 1 : 0) }));
+  if (others.length) entries.push({ name: "validation, the others", line: "solid", fill: "var(--context)" });
   const lines = { x: "epoch", y: "value", fx, fy };
   return withLegend(entries, width, {
     height: 40 + (labels.length > 1 ? 190 * rows : 300), marginTop: 30,
-    fx: { axis: null }, fy: { axis: null },
+    fx: { axis: null }, fy: { axis: null, padding: 0.2 },
     x: { label: "epoch →", ticks: 5, tickFormat: d => Number.isInteger(d) ? `${d}` : "" }, y: { ...ticks, label: "↑ accuracy, %", ticks: 4, nice: true },
     marks: [
       Plot.line(others, { ...lines, z: "of", stroke: "var(--context)", strokeWidth: 0.9 }),
