@@ -23,10 +23,10 @@ from cnn_ablations.site.content import (
     claims_about,
     claims_of,
     counted,
-    curve,
     figures,
     picture,
     published_points,
+    rows_of,
     study_page,
     variant_rows,
 )
@@ -87,7 +87,7 @@ def pages(params: Params, paths: Paths) -> dict[str, bytes]:
             f"studies/{name}.html",
             "study",
             page=page,
-            rows=[row for row in rows if name in row.studies],
+            rows=rows_of(page, rows),
             figures=drawn,
             points=published_points({name: page.tables.published}),
             has_notebook=bool(cells),
@@ -97,16 +97,14 @@ def pages(params: Params, paths: Paths) -> dict[str, bytes]:
             choices=choices_text(page.study),
         )
     for row in rows:
-        notebooks = {kind: paths.notebook(row.group, row.name, kind) for kind in ("inspect", "train")}
-        curves = paths.curves(row.group, row.name)
+        executed = {k: paths.notebook(row.group, row.name, k) for k in ("inspect", "train")}
         write(
             f"variants/{row.name}.html",
             "variant",
             row=row,
             claims={name: claims_about(row.name, studies[name]) for name in row.studies},
             studies=studies,
-            notebooks={k: read_notebook(file) for k, file in notebooks.items() if file.is_file()},
-            curves=curve(pd.read_csv(curves), row.name) if curves.is_file() else [],
+            notebooks={k: read_notebook(file) for k, file in executed.items() if file.is_file()},
         )
     for name, dataset in params.datasets.items():
         notebook = paths.notebook("datasets", name)
@@ -145,9 +143,7 @@ def front_page(
         edges={"claims": edges, "question": QUESTION, "source": SOURCE},
         counts=counted((claim.verdict for claim in claims), MARKS),
         published=published,
-        pictures={
-            name: picture(row for row in rows if name in row.studies) for name in studies
-        },
+        pictures={name: picture(rows_of(page, rows)) for name, page in studies.items()},
     )
 
 
@@ -178,4 +174,5 @@ def render(environment: Environment, template: str, place: str, **content: Any) 
 
 def _json(value: Any) -> Markup:
     """For a script element of type application/json."""
-    return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))

@@ -4,7 +4,7 @@ import math
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ class Claim:
     statement: str
     verdict: str
     summary: str
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,6 @@ class StudyPage:
     claims: list[Claim]
     recipe: str
     """The keys of its protocol that are on."""
-    differences: dict[str, dict[str, Any]]
     results: dict[str, VariantResult] = field(repr=False)
 
     @property
@@ -86,7 +84,7 @@ class StudyPage:
                 "median": number(rows[name]["test_accuracy"]),
                 "low": number(rows[name]["test_low"]),
                 "high": number(rows[name]["test_high"]),
-                "seeds": [rounded(v) for v in self.results[name].per_seed("test_accuracy")],
+                "seeds": self.results[name].per_seed("test_accuracy").round(6).tolist(),
                 "collapsed": self.results[name].collapsed.tolist(),
             }
             for name, label in self.study.labels.items()
@@ -94,8 +92,15 @@ class StudyPage:
         ]
 
     def curves(self) -> list[dict[str, Any]]:
-        labels = self.study.labels
-        return [p for name, r in self.results.items() for p in curve(r.curves, labels[name])]
+        """The median accuracy over the seeds after each epoch, by variant and split."""
+        splits = {"running_train_accuracy": "training", "val_accuracy": "validation"}
+        return [
+            {"label": self.study.labels[name], "split": split, "epoch": epoch, "value": value}
+            for name, result in self.results.items()
+            for key, split in splits.items()
+            if key in result.curves
+            for epoch, value in result.curves.groupby("epoch")[key].median().round(4).items()
+        ]
 
 
 def study_page(params: Params, paths: Paths, name: str) -> StudyPage:
@@ -103,7 +108,7 @@ def study_page(params: Params, paths: Paths, name: str) -> StudyPage:
     study = params.study(name)
     tables = load_tables(study, paths, name)
     rows = tables.claims.drop_duplicates("claim").to_dict("records")
-    recipe, differences = recipe_and_differences(params, study)
+    recipe, _ = recipe_and_differences(params, study)
     group, variants = study.group, study.variants if tables.was_run else ()
     return StudyPage(
         name=name,
@@ -111,7 +116,6 @@ def study_page(params: Params, paths: Paths, name: str) -> StudyPage:
         tables=tables,
         claims=claims_of(rows),
         recipe=as_yaml({key: value for key, value in recipe.items() if value}),
-        differences=differences,
         results={variant: load_result(paths, group, variant) for variant in variants},
     )
 
@@ -120,10 +124,7 @@ def claims_of(rows: Iterable[Mapping[Any, Any]]) -> list[Claim]:
     """The claims of rows of `claims_table`."""
     return [
         Claim(
-            row["statement"],
-            row["claim_verdict"].removesuffix(ON_THIS_SEED),
-            row["claim_summary"],
-            row["claim_sentence"],
+            row["statement"], row["claim_verdict"].removesuffix(ON_THIS_SEED), row["claim_summary"]
         )
         for row in rows
     ]
@@ -132,6 +133,12 @@ def claims_of(rows: Iterable[Mapping[Any, Any]]) -> list[Claim]:
 def variant_rows(params: Params, paths: Paths, studies: Mapping[str, StudyPage]) -> list[Row]:
     """All variants in the order of params.yaml."""
     return [_row(name, params, paths, studies) for name in params.variants]
+
+
+def rows_of(page: StudyPage, rows: Iterable[Row]) -> list[Row]:
+    """The variants of a study, in its order and with its labels."""
+    of_name = {row.name: row for row in rows}
+    return [replace(of_name[name], label=label) for name, label in page.study.labels.items()]
 
 
 def claims_about(variant: str, page: StudyPage) -> list[Claim]:
@@ -149,7 +156,7 @@ def _row(name: str, params: Params, paths: Paths, studies: Mapping[str, StudyPag
     pages = {study: page for study, page in studies.items() if name in page.study.variants}
     # A study that was run has intervals.
     order = sorted(pages.values(), key=lambda page: not page.tables.was_run)
-    numbers: dict[str, Any] = {}
+    numbers: dict[Any, Any] = {}
     if order and order[0].tables.was_run:
         (row,) = order[0].tables.variants.query("variant == @name").to_dict("records")
         numbers = row | {"low": row["test_low"], "high": row["test_high"]}
@@ -218,18 +225,6 @@ def published_points(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]
     ]
 
 
-def curve(curves: pd.DataFrame, label: str) -> list[dict[str, Any]]:
-    """The median accuracy over the seeds after each epoch, of all splits that were recorded."""
-    splits = {"running_train_accuracy": "training", "val_accuracy": "validation"}
-    medians = curves.groupby("epoch")[[key for key in splits if key in curves]].median()
-    return [
-        {"label": label, "split": splits[str(key)], "epoch": int(epoch), "value": rounded(value)}
-        for key, column in medians.items()
-        for epoch, value in column.items()
-        if number(value) is not None
-    ]
-
-
 def figures(folder: Path, cells: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The PNG files of a study, with the alternative texts that its notebook gives them."""
     outputs = [output for cell in cells for output in cell.get("outputs", ()) if "png" in output]
@@ -252,8 +247,4 @@ def counted(verdicts: Iterable[str], known: Iterable[str]) -> dict[str, int]:
 
 def number(value: Any) -> float | None:
     """A finite number, rounded for display; None for what is missing."""
-    return rounded(value) if value is not None and math.isfinite(value) else None
-
-
-def rounded(value: Any) -> float:
-    return round(float(value), 6)
+    return None if value is None or not math.isfinite(value) else round(float(value), 6)

@@ -123,7 +123,7 @@ function curves(data, width) {
   if (others.length) entries.push({ name: "validation, the others", line: "solid", fill: "var(--context)" });
   const lines = { x: "epoch", y: "value", fx, fy };
   return withLegend(entries, width, {
-    height: 40 + (labels.length > 1 ? 190 * rows : 300), marginTop: 30,
+    height: 40 + (190 * rows), marginTop: 30,
     fx: { axis: null }, fy: { axis: null, padding: 0.2 },
     x: { label: "epoch →", ticks: 5, tickFormat: d => Number.isInteger(d) ? `${d}` : "" }, y: { ...ticks, label: "↑ accuracy, %", ticks: 4, nice: true },
     marks: [
@@ -131,7 +131,7 @@ function curves(data, width) {
       ...splits.map(split => Plot.line(data.filter(d => d.split === split), {
         ...lines, stroke: colour(split === "validation" ? 1 : 0), strokeDasharray: split === "validation" ? "6,3" : undefined, strokeWidth: 2,
       })),
-      Plot.text(labels.length > 1 ? labels.map(label => ({ label })) : [], { fx, fy, text: "label", frameAnchor: "top-left", dy: -14, fontWeight: 600, lineWidth: 0.85 * width / columns / 12, textOverflow: "ellipsis" }),
+      Plot.text(labels.map(label => ({ label })), { fx, fy, text: "label", frameAnchor: "top-left", dy: -14, fontWeight: 600, lineWidth: 0.85 * width / columns / 12, textOverflow: "ellipsis" }),
       Plot.tip(data, Plot.pointer({ ...lines, maxRadius: 40, title: d => `${d.label}\n${d.split}, epoch ${d.epoch}\n${percent(d.value)}` })),
     ],
   });
