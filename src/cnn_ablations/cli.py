@@ -272,7 +272,7 @@ def site() -> None:
     from cnn_ablations.site.build import build_site
 
     paths, params = _project()
-    typer.echo(f"open {build_site(params, paths)}")
+    typer.echo(f"open {build_site(params, paths, paths.site)}")
 
 
 def _project() -> tuple[Paths, Params]:

@@ -14,6 +14,7 @@ from cnn_ablations.analysis.study import choices_text, published_text, tests_tex
 from cnn_ablations.analysis.tables import variants_markdown
 from cnn_ablations.analysis.wording import points
 from cnn_ablations.config.params import Params
+from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import write_atomically
 from cnn_ablations.paths import PACKAGE, Paths
 from cnn_ablations.site.content import (
@@ -43,25 +44,22 @@ MARKS = {
 """Of the verdicts, so that colour never stands alone."""
 
 
-def build_site(params: Params, paths: Paths) -> Path:
-    """Write `site/` from what git holds, and return its front page. Nothing is executed.
-
-    Files that did not change are left alone; pages of what is no longer there are removed.
+def build_site(params: Params, paths: Paths, folder: Path) -> Path:
+    """Write the pages into `folder` from what git holds, and return the front page. Nothing is
+    executed. Files that did not change are left alone, those of what is gone are removed.
 
     Raises ProjectError where results are damaged or the folder cannot be written.
     """
     files = pages(params, paths)
-    static = sorted((HERE / "static").iterdir())
-    for file in static:
-        files[f"static/{file.name}"] = file.read_bytes()
+    files |= {f"static/{file.name}": file.read_bytes() for file in (HERE / "static").iterdir()}
     for name, content in files.items():
-        path = paths.site / name
+        path = folder / name
         if not path.is_file() or path.read_bytes() != content:
             write_atomically(path, content)
-    for path in [p for p in paths.site.rglob("*") if p.is_file()]:
-        if path.relative_to(paths.site).as_posix() not in files:
+    for path in [p for p in folder.rglob("*") if p.is_file()]:
+        if path.relative_to(folder).as_posix() not in files:
             path.unlink()
-    return paths.site / "index.html"
+    return folder / "index.html"
 
 
 def pages(params: Params, paths: Paths) -> dict[str, bytes]:
@@ -119,30 +117,33 @@ def pages(params: Params, paths: Paths) -> dict[str, bytes]:
     if paths.notebook("convolution").is_file():
         cells = read_notebook(paths.notebook("convolution"))
         write("convolution.html", "notebook", title=QUESTION, back=None, cells=cells)
-    method = (paths.root / "docs" / "statistics.md").read_text(encoding="utf-8")
-    write("methods.html", "methods", text=method)
-    edges = claims_of(
-        edges_claim(pd.read_csv(paths.edges) if paths.edges.is_file() else None).to_dict("records")
-    )
-    files["index.html"] = front_page(environment, studies, rows, edges)
+    methods = paths.root / "docs" / "statistics.md"
+    if not methods.is_file():
+        raise ProjectError(f"{methods} is missing; `git restore {methods}` brings it back")
+    write("methods.html", "methods", text=methods.read_text(encoding="utf-8"))
+    edges = edges_claim(pd.read_csv(paths.edges) if paths.edges.is_file() else None)
+    by_hand = claims_of(edges.to_dict("records"))
+    files["index.html"] = front_page(environment, studies, rows, by_hand)
     return files
 
 
 def front_page(
-    environment: Environment, studies: Mapping[str, StudyPage], rows: list[Row], edges: list[Claim]
+    environment: Environment,
+    studies: Mapping[str, StudyPage],
+    rows: list[Row],
+    by_hand: list[Claim],
 ) -> bytes:
-    """The page to open. `edges` is the claim that no study tests."""
-    claims = [claim for page in studies.values() for claim in page.claims] + edges
-    published = published_points({name: p.tables.published for name, p in studies.items()})
+    """The page to open. `by_hand` is the claim that no study tests."""
+    claims = [claim for page in studies.values() for claim in page.claims] + by_hand
     return render(
         environment,
         "index",
         "index.html",
         studies=studies,
         rows=rows,
-        edges={"claims": edges, "question": QUESTION, "source": SOURCE},
+        by_hand={"claims": by_hand, "question": QUESTION, "source": SOURCE},
         counts=counted((claim.verdict for claim in claims), MARKS),
-        published=published,
+        published=published_points({name: p.tables.published for name, p in studies.items()}),
         pictures={name: picture(rows_of(page, rows)) for name, page in studies.items()},
     )
 

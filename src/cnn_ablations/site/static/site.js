@@ -144,6 +144,8 @@ function draw(figure) {
   const data = script ? figure.data ??= JSON.parse(script.textContent) : $$("#all tbody tr:not([hidden])");
   const width = Math.floor(drawing.clientWidth);
   const chart = KINDS[figure.dataset.kind](data, width);
+  // Plot names its groups, where HTML forbids it; the whole is one picture with one description.
+  $$("g[aria-label]", chart).forEach(g => { g.classList.add(g.ariaLabel.replace(" ", "-")); g.ariaLabel = null; });
   chart.setAttribute("role", "img");
   chart.setAttribute("aria-label", $("figcaption", figure).textContent.trim());
   drawing.replaceChildren(chart);

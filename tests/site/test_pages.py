@@ -1,0 +1,274 @@
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page
+
+from cnn_ablations.config.params import load_params
+from cnn_ablations.figures.style import COLOURS
+from cnn_ablations.paths import Paths
+from cnn_ablations.site.build import build_site, front_page, templates
+from cnn_ablations.site.content import study_page, variant_rows
+
+Open = Callable[..., Page]
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    "index.html",
+    "studies/quickstart.html",
+    "studies/quickstart-notebook.html",
+    "studies/r2-regularisation.html",
+    "studies/r2-precision.html",  # not run yet
+    "variants/quickstart-none.html",
+    "datasets/digits.html",
+    "convolution.html",
+    "methods.html",
+]
+SHOWN = "#all tbody tr:not([hidden])"
+LIMIT = 1_500_000
+"""Bytes."""
+
+
+def names(page: Page) -> list[str]:
+    return page.locator(f"{SHOWN} > th > a").all_inner_texts()
+
+
+def filtered(page: Page) -> None:
+    """Waits until a change of the filters shows."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+
+
+def choose(page: Page, key: str, value: str) -> None:
+    page.locator(f"select[name={key}]").select_option(value)
+    filtered(page)
+
+
+def dots(page: Page) -> Locator:
+    return page.locator("[data-kind=cost] svg .dot path")
+
+
+@pytest.mark.parametrize("place", PAGES)
+def test_axe_finds_nothing_serious_and_the_page_fits_a_phone(place: str, open_page: Open) -> None:
+    page = open_page(place)
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert serious(page) == []
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert serious(page, runOnly=["color-contrast", "scrollable-region-focusable"]) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def serious(page: Page, **options: list[str]) -> list[tuple[str, str]]:
+    """Which of axe's rules are broken, each with one of the places."""
+    options = {"resultTypes": ["violations"], "preload": False, **options}
+    found = Axe().run(page, options=options).response["violations"]
+    return [
+        (violation["id"], violation["nodes"][0]["html"][:200])
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+    ]
+
+
+def test_search_finds_a_variant_and_the_chart_follows(open_page: Open) -> None:
+    page = open_page("index.html")
+    everything = dots(page).count()
+    page.locator("input[name=search]").fill("batch_norm QUICKSTART")
+    filtered(page)
+    assert names(page) == ["quickstart-batchnorm"]
+    assert page.locator("#shown").inner_text().startswith("1 of ")
+    assert 1 == dots(page).count() < everything
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_function(
+        "n => document.querySelectorAll('[data-kind=cost] .dot path').length == n",
+        arg=everything,
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("study", "r4-l1"), ("dataset", "digits"), ("factor", "l2"), ("verdict", "contradicted")],
+)
+def test_a_filter_leaves_the_rows_that_have_the_value(
+    key: str, value: str, open_page: Open
+) -> None:
+    page = open_page("index.html")
+    before = len(names(page))
+    choose(page, key, value)
+    assert 0 < len(names(page)) < before
+    values = page.locator(SHOWN).evaluate_all("(rows, key) => rows.map(r => r.dataset[key])", key)
+    assert all(value in of_row.split("|") for of_row in values)
+
+
+def test_filters_hold_together(open_page: Open) -> None:
+    page = open_page("index.html")
+    choose(page, "dataset", "digits")
+    choose(page, "verdict", "contradicted")
+    assert names(page) == ["quickstart-none", "quickstart-l2"]
+
+
+def test_a_head_sorts_the_greatest_first_and_what_is_unknown_last(open_page: Open) -> None:
+    page = open_page("index.html")
+    head = page.get_by_role("button", name="test accuracy, %")
+    column = page.locator(f"{SHOWN} > td:nth-of-type(1)")
+
+    def shown() -> list[float | None]:
+        texts = [text.split()[0] for text in column.all_inner_texts()]
+        return [None if text == "–" else float(text) for text in texts]
+
+    for descending, order in ((True, "descending"), (False, "ascending")):
+        head.press("Enter")
+        known = [value for value in shown() if value is not None]
+        assert known == sorted(known, reverse=descending)
+        assert shown()[: len(known)] == known
+        assert page.locator(f"th[aria-sort={order}]").inner_text().startswith("test accuracy")
+
+
+def test_names_sort_by_the_alphabet_first(open_page: Open) -> None:
+    page = open_page("index.html")
+    page.get_by_role("button", name="variant", exact=True).click()
+    assert names(page) == sorted(names(page))
+
+
+def test_the_pointer_names_a_variant_with_its_figures_and_a_click_opens_it(open_page: Open) -> None:
+    page = open_page("index.html")
+    page.locator("input[name=search]").fill("quickstart-l2")
+    filtered(page)
+    dots(page).first.scroll_into_view_if_needed()
+    dots(page).first.hover()
+    tip = page.locator("[data-kind=cost] svg [aria-label=tip]")
+    text = tip.text_content() or ""
+    for part in ("quickstart-l2", "test accuracy 88.89 % (86.26 % to ", "38,282 parameters"):
+        assert part in text
+    dots(page).first.click()
+    page.wait_for_url("**/variants/quickstart-l2.html")
+
+
+def test_a_row_leads_to_the_notebooks_of_its_variant(open_page: Open) -> None:
+    page = open_page("index.html")
+    page.get_by_role("link", name="quickstart-l2", exact=True).click()
+    code = page.locator(".code").first
+    assert page.locator("#train h3").count() > 1
+    assert code.is_hidden()
+    page.get_by_label("Show the code").check()
+    assert code.is_visible()
+
+
+def test_a_table_is_copied_as_it_is_shown(open_page: Open) -> None:
+    page = open_page("studies/quickstart.html")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy as Markdown").first.click()
+    page.get_by_role("button", name="done").wait_for()
+    lines = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert lines[0].startswith("| variant | differs in | test accuracy, % |")
+    assert lines[1] == "| :-- | :-- | --: | --: | --: | --: |"
+    assert lines[3].startswith("| L2 0.01 quickstart-l2 | l2: 0.01 | 88.89 86.26 to 92.26 |")
+    page.get_by_role("button", name="Copy as CSV").first.click()
+    page.wait_for_function(
+        "document.querySelectorAll('.tools button:nth-child(2)')[0].textContent == 'done ✓'"
+    )
+    assert (
+        page.evaluate("navigator.clipboard.readText()")
+        .splitlines()[2]
+        .startswith('L2 0.01 quickstart-l2,l2: 0.01,88.89 86.26 to 92.26,"38,282"')
+    )
+
+
+def test_a_chart_is_saved_as_a_drawing_of_its_own(open_page: Open, tmp_path: Path) -> None:
+    page = open_page("studies/quickstart.html", scheme="dark")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as SVG").first.click()
+    assert download.value.suggested_filename == "quickstart-accuracy.svg"
+    download.value.save_as(tmp_path / "chart.svg")
+    content = (tmp_path / "chart.svg").read_text()
+    assert "batch norm" in "".join(ElementTree.fromstring(content).itertext())
+    assert "var(" not in re.sub(r"<style>.*?</style>", "", content, flags=re.DOTALL)
+    assert "rgb(0, 158, 115)" in content  # the light colour
+
+
+class Links(HTMLParser):
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.ids: set[str] = set()
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for key, value in attrs:
+            if value and key in ("href", "src"):
+                self.targets.append(value)
+            if value and key == "id":
+                self.ids.add(value)
+
+
+def test_all_links_resolve(site: Path) -> None:
+    pages = {file.resolve(): Links(file) for file in site.rglob("*.html")}
+    broken = []
+    for file, links in pages.items():
+        for target in links.targets:
+            if target.startswith(("data:", "https:")):
+                continue
+            place, _, fragment = target.partition("#")
+            there = (file.parent / unquote(place)).resolve() if place else file
+            if not there.is_file() or (fragment and fragment not in pages[there].ids):
+                broken.append(f"{file.relative_to(site.resolve())}: {target}")
+    assert len(pages) > 80
+    assert broken == []
+
+
+def test_every_trained_variant_has_a_page_with_both_notebooks(site: Path) -> None:
+    params, paths = load_params(ROOT / "params.yaml"), Paths(ROOT)
+    trained = [v for v in params.variants.values() if paths.metrics(v.group, v.name).is_file()]
+    for variant in trained:
+        assert {"inspect", "train"} <= Links(site / "variants" / f"{variant.name}.html").ids
+
+
+@pytest.mark.parametrize(("times", "seconds"), [(1, 1.0), (16, 2.0)])
+def test_the_front_page_is_soon_there(
+    times: int, seconds: float, site: Path, browser: Browser
+) -> None:
+    params, paths = load_params(ROOT / "params.yaml"), Paths(ROOT)
+    studies = {name: study_page(params, paths, name) for name in params.studies}
+    rows = variant_rows(params, paths, studies) * times
+    assert len(rows) > 1000 or times == 1
+    file = site / f"times-{times}.html"
+    file.write_bytes(front_page(templates(), studies, rows, []))
+    page = browser.new_page()
+    taken = []
+    for _ in range(5):  # the machine may be at work
+        page.goto(file.as_uri())
+        page.wait_for_function("document.querySelector('#shown').textContent")
+        page.evaluate("new Promise(requestAnimationFrame)")
+        taken.append(page.evaluate("performance.now()") / 1000)
+        if taken[-1] < seconds:
+            break
+    page.close()
+    file.unlink()
+    assert min(taken) < seconds
+
+
+def test_what_the_front_page_loads_is_small(site: Path) -> None:
+    files = [site / "index.html", *(site / "static").iterdir()]
+    assert sum(file.stat().st_size for file in files) < LIMIT
+
+
+def test_the_colours_are_those_of_the_figures(site: Path) -> None:
+    css = (site / "static" / "site.css").read_text()
+    light = re.findall(r"--c\d: light-dark\((#\w{6}),", css)
+    assert light == list(COLOURS)
+
+
+def test_built_again_only_what_changed_is_written_and_what_is_gone_is_removed(site: Path) -> None:
+    changed, gone, kept = (site / name for name in ("methods.html", "old/page.html", "index.html"))
+    changed.write_text("changed")
+    gone.parent.mkdir()
+    gone.write_text("gone")
+    before = kept.stat().st_mtime_ns
+    paths = Paths(ROOT)
+    assert build_site(load_params(paths.params), paths, site) == kept
+    assert changed.read_text() != "changed"
+    assert not gone.exists()
+    assert kept.stat().st_mtime_ns == before
