@@ -31,11 +31,17 @@ quickstart: setup ## Train four small networks on digits and compare them: minut
 	@echo
 	@cat reports/tables/quickstart/claims.md
 	@echo
-	@echo "Next: open reports/notebooks/studies/quickstart.ipynb (make lab), or run a study:"
-	@echo "  . .venv/bin/activate && dvc repro compare@r2-regularisation"
+	@cnn-ablations site
+	@echo "or run a study: . .venv/bin/activate && dvc repro compare@r2-regularisation"
+
+.PHONY: site
+site: setup ## Make pages of all results, site/index.html: seconds, nothing is executed
+	cnn-ablations site
 
 .PHONY: test
-test: setup ## Lint, check types, run the tests
+test: setup ## Lint, check types, run the tests (of the pages in Chromium)
+	@[ -n "$$(type -P chromium chromium-browser google-chrome chrome)" ] || { \
+		echo "the tests of the pages need Chromium: apt-get install chromium"; exit 1; }
 	ruff check .
 	ruff format --check .
 	mypy
