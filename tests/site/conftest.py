@@ -44,6 +44,7 @@ def open_page(site: Path, browser: Browser) -> Iterator[Open]:
     def open_page(place: str, *, width: int = 1280, scheme: str = "light") -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900})
         contexts.append(context)
+        context.set_default_timeout(300_000)  # milliseconds, for a machine at work
         page = context.new_page()
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         page.on("console", lambda message: wrong.append(message.text))

@@ -14,7 +14,7 @@ from cnn_ablations.analysis.claims import ON_THIS_SEED, VERDICTS
 from cnn_ablations.analysis.published import RUN_VERDICTS
 from cnn_ablations.analysis.report import StudyTables, load_tables
 from cnn_ablations.analysis.results import VariantResult, load_result
-from cnn_ablations.analysis.study import recipe_and_differences
+from cnn_ablations.analysis.study import in_use, recipe_and_differences
 from cnn_ablations.analysis.tables import as_yaml
 from cnn_ablations.analysis.wording import METRICS
 from cnn_ablations.config.params import Params
@@ -115,7 +115,7 @@ def study_page(params: Params, paths: Paths, name: str) -> StudyPage:
         study=study,
         tables=tables,
         claims=claims_of(rows),
-        recipe=as_yaml({key: value for key, value in recipe.items() if value}),
+        recipe=as_yaml(in_use(recipe)),
         results={variant: load_result(paths, group, variant) for variant in variants},
     )
 

@@ -21,7 +21,7 @@ _to_html = mistune.create_markdown(escape=False, plugins=["table"])
 
 @cache
 def markdown(text: str, shift: int = 0) -> Markup:
-    """Markdown as HTML, its headings `shift` levels further down, its tables ready to scroll."""
+    """Markdown as HTML, its headings `shift` levels further down, its tables and code ready to scroll."""
     return _tidied(str(_to_html(text)), shift)
 
 
@@ -63,12 +63,13 @@ def _output(output: dict[str, Any]) -> dict[str, Any]:
     if "text/markdown" in data:
         return {"html": markdown(data["text/markdown"], 1)}
     text = data.get("text/plain") or "".join(output.get("text", []))
-    return {"html": Markup("<pre>{}</pre>").format(text)}
+    return {"html": Markup('<pre tabindex="0">{}</pre>').format(text)}
 
 
 def _tidied(html: str, shift: int) -> Markup:
-    """Without pandas' own looks; wide tables scroll in a frame that the keyboard reaches."""
+    """Without pandas' own looks; what is wide scrolls where the keyboard reaches it."""
     html = re.sub(r"<style.*?</style>| border=\"1\"| valign=\"top\"", "", html, flags=re.DOTALL)
+    html = html.replace("<pre>", '<pre tabindex="0">')
     html = html.replace("<table", '<div class="table" tabindex="0"><table')
     html = html.replace("</table>", "</table></div>")
     return Markup(re.sub(r"(</?h)([1-5])\b", lambda m: f"{m[1]}{int(m[2]) + shift}", html))

@@ -145,7 +145,7 @@ function draw(figure) {
   const width = Math.floor(drawing.clientWidth);
   const chart = KINDS[figure.dataset.kind](data, width);
   // Plot names its groups, where HTML forbids it; the whole is one picture with one description.
-  $$("g[aria-label]", chart).forEach(g => { g.classList.add(g.ariaLabel.replace(" ", "-")); g.ariaLabel = null; });
+  $$("g[aria-label]", chart).forEach(g => { g.classList.add(g.ariaLabel.replaceAll(" ", "-")); g.ariaLabel = null; });
   chart.setAttribute("role", "img");
   chart.setAttribute("aria-label", $("figcaption", figure).textContent.trim());
   drawing.replaceChildren(chart);
@@ -238,7 +238,7 @@ function allVariants(table) {
   filter();
 }
 
-for (const frame of $$("main .table").filter(frame => !frame.closest(".notebook"))) {
+for (const frame of $$("main > .table:has(thead th:not(:empty))")) {
   const table = $("table", frame), copy = text => () => navigator.clipboard.writeText(text(table));
   frame.after(tools(button("Copy as Markdown", copy(asMarkdown)), button("Copy as CSV", copy(asCsv))));
 }
