@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Locator, Page
 
 from cnn_ablations.config.params import load_params
 from cnn_ablations.figures.style import COLOURS
@@ -150,6 +150,7 @@ def test_the_pointer_names_a_variant_with_its_figures_and_a_click_opens_it(open_
 def test_a_row_leads_to_the_notebooks_of_its_variant(open_page: Open) -> None:
     page = open_page("index.html")
     page.get_by_role("link", name="quickstart-l2", exact=True).click()
+    page.wait_for_url("**/variants/quickstart-l2.html")
     code = page.locator(".code").first
     assert page.locator("#train h3").count() > 1
     assert code.is_hidden()
@@ -228,26 +229,24 @@ def test_every_trained_variant_has_a_page_with_both_notebooks(site: Path) -> Non
 
 @pytest.mark.parametrize(("times", "seconds"), [(1, 1.0), (16, 2.0)])
 def test_the_front_page_is_soon_there(
-    times: int, seconds: float, site: Path, browser: Browser
+    times: int, seconds: float, site: Path, open_page: Open
 ) -> None:
     params, paths = load_params(ROOT / "params.yaml"), Paths(ROOT)
     studies = {name: study_page(params, paths, name) for name in params.studies}
     rows = variant_rows(params, paths, studies) * times
-    assert len(rows) > 1000 or times == 1
-    file = site / f"times-{times}.html"
-    file.write_bytes(front_page(templates(), studies, rows, []))
-    page = browser.new_page()
-    taken = []
-    for _ in range(5):  # the machine may be at work
-        page.goto(file.as_uri())
-        page.wait_for_function("document.querySelector('#shown').textContent")
-        page.evaluate("new Promise(requestAnimationFrame)")
-        taken.append(page.evaluate("performance.now()") / 1000)
-        if taken[-1] < seconds:
-            break
-    page.close()
-    file.unlink()
-    assert min(taken) < seconds
+    (site / "many.html").write_bytes(front_page(templates(), studies, rows, []))
+    page = open_page("many.html")
+    session = page.context.new_cdp_session(page)
+    # Of the page's thread: processor time, so that a machine at work changes no verdict.
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.reload()
+    page.wait_for_function("document.querySelector('#shown').textContent")
+    page.evaluate("new Promise(requestAnimationFrame)")
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    (taken,) = [metric["value"] for metric in metrics if metric["name"] == "ThreadTime"]
+    (site / "many.html").unlink()
+    assert len(names(page)) == len(rows) > 60 * times
+    assert 0 < taken < seconds
 
 
 def test_what_the_front_page_loads_is_small(site: Path) -> None:

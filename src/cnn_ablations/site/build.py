@@ -9,6 +9,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from cnn_ablations.analysis.claims import VERDICTS
 from cnn_ablations.analysis.edges import QUESTION, SOURCE, edges_claim
 from cnn_ablations.analysis.study import choices_text, published_text, tests_text
 from cnn_ablations.analysis.tables import variants_markdown
@@ -34,13 +35,7 @@ from cnn_ablations.site.content import (
 from cnn_ablations.site.notebook import markdown, read_notebook
 
 HERE = PACKAGE / "site"
-MARKS = {
-    "supported": "✓",
-    "contradicted": "✗",
-    "no difference that matters": "≈",
-    "undecided": "?",
-    "not run yet": "…",
-}
+MARKS = dict(zip(VERDICTS, "✓✗≈?…", strict=True))
 """Of the verdicts, so that colour never stands alone."""
 
 

@@ -21,7 +21,7 @@ _to_html = mistune.create_markdown(escape=False, plugins=["table"])
 
 @cache
 def markdown(text: str, shift: int = 0) -> Markup:
-    """Markdown as HTML, its headings `shift` levels further down, its tables and code ready to scroll."""
+    """Markdown as HTML, its headings `shift` levels further down; what is wide scrolls."""
     return _tidied(str(_to_html(text)), shift)
 
 

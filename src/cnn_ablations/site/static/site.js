@@ -157,7 +157,7 @@ function saveSvg(figure) {
   const svg = $(".drawing svg", figure), copy = svg.cloneNode(true), from = $$("*", svg);
   $$("*", copy).forEach((node, i) => {
     const style = getComputedStyle(from[i]);
-    for (const name of ["fill", "stroke"]) node.style[name] = style[name];
+    for (const name of ["fill", "stroke"]) node.setAttribute(name, style[name]);
   });
   copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
   copy.setAttribute("font-family", "DejaVu Sans, sans-serif");
