@@ -74,7 +74,7 @@ def test_refuses_a_damaged_gzip(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "images.gz"
     path.write_bytes(content)
     with pytest.raises(
-        ProjectError, match=r"cannot read .*images\.gz as a gzipped IDX file \(.+\)"
+        ProjectError, match=r"cannot read .*images\.gz as an IDX file \(.+\)"
     ):
         read_idx(path)
 

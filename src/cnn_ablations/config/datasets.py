@@ -10,6 +10,7 @@ from pydantic import (
     TypeAdapter,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from cnn_ablations.config.base import ClosedModel, nearest
@@ -20,6 +21,7 @@ Role = Literal["train_images", "train_labels", "test_images", "test_labels"]
 Order = Literal["planes", "pixels", "lines"]
 """In which the bytes of an image are taken to be: all of a colour, then the next, as CIFAR-10 has
 them; or the colours of each pixel side by side; or those of each line one after another."""
+LONGEST_SIDE = 4096
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -71,14 +73,74 @@ class Cifar10Dataset(_Dataset):
     format: Literal["cifar10"]
     urls: Annotated[list[str], Len(1)]
     """Folders that hold the archive, ending in '/', in the order in which they are tried."""
-    archive: FileName
+    archive: FileName | None = None
+    """Without one the addresses hold the members themselves."""
     members: Annotated[dict[FileName, Sha256], Len(7, 7)]
     """The seven files inside the archive: what is verified, since an archive can be packed anew."""
     order: Order = "planes"
     """Another than the archive's mixes up colours and places, on purpose."""
 
 
-Dataset = DigitsDataset | IdxDataset | Cifar10Dataset
+class TestSplit(ClosedModel):
+    """Draws the test images of a source that has none of its own: of each class the same share."""
+
+    test: Annotated[float, Field(gt=0, lt=1)]
+    random_state: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+class _OwnDataset(_Dataset):
+    source: Annotated[str, Field(min_length=1)]
+    """A path, from the checkout's folder if it is relative, or the address of a file."""
+    sha256: Sha256
+    split: TestSplit | None = None
+    """Only of a source that has no test images."""
+
+
+class FolderDataset(_OwnDataset):
+    """Images in a folder for each class, or a zip archive of them.
+
+    `sha256` is of the archive; of a folder, it is what `data.folder.content_hash` says.
+    """
+
+    format: Literal["folder"]
+    fit: Literal["resize", "pad", "crop"] = "resize"
+    """How images come to their size: stretched; whole, with black beside them; or cut around their
+    middle."""
+    skip: list[str] = []
+    """Files that cannot be read, by their path below the folder."""
+
+    @field_validator("image_shape")
+    @classmethod
+    def _grey_or_colour(cls, shape: list[int]) -> list[int]:
+        if shape[2] not in (1, 3) or max(shape) > LONGEST_SIDE:
+            raise ValueError(
+                f"must end in 1 (grey) or 3 (colour) and have sides of up to {LONGEST_SIDE:,} "
+                f"pixels, but it is {shape}"
+            )
+        return shape
+
+
+class NpzDataset(_OwnDataset):
+    """NumPy's arrays in one file: uint8 images (n, height, width[, channels]), labels (n,)."""
+
+    format: Literal["npz"]
+    arrays: dict[Role, str]
+    """What the file calls them: all four, or without those of the test images and with `split`."""
+
+    @model_validator(mode="after")
+    def _test_images_or_split(self) -> "NpzDataset":
+        given = {*self.arrays}
+        if given != {"train_images", "train_labels"} | (
+            set() if self.split else {"test_images", "test_labels"}
+        ):
+            raise ValueError(
+                "must have the arrays train_images and train_labels, and either those of test or "
+                f"split, but it has {', '.join(given)}{' and split' if self.split else ''}"
+            )
+        return self
+
+
+Dataset = DigitsDataset | IdxDataset | Cifar10Dataset | FolderDataset | NpzDataset
 dataset_adapter: TypeAdapter[Dataset] = TypeAdapter(
     Annotated[Dataset, Field(discriminator="format")]
 )

@@ -1,20 +1,23 @@
 """A new study: variants of a base that differ in some keys, and a claim for each of them."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from io import StringIO
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import MappingNode, SequenceNode
 
 from cnn_ablations.config.base import nearest
-from cnn_ablations.config.document import parsed, read_document
+from cnn_ablations.config.document import (
+    end_of,
+    flow,
+    inserted,
+    parsed,
+    read_document,
+    value_of,
+)
 from cnn_ablations.config.labels import dataset_name, noun
 from cnn_ablations.config.params import NAME, Params, load_params, parse_params
 from cnn_ablations.config.studies import Study
@@ -168,7 +171,7 @@ def _same(one: Variant, other: Variant) -> bool:
 
 def _slug(key: str, value: Any) -> str:
     """A key and its value as a part of names, which can have no dots and no commas."""
-    text = f"{key.replace('_', '-')}-{_flow(value).replace('.', '_')}".lower()
+    text = f"{key.replace('_', '-')}-{flow(value).replace('.', '_')}".lower()
     return re.sub("[^a-z0-9_]+", "-", text).strip("-")
 
 
@@ -186,12 +189,12 @@ def _study_text(
     asked = question or f"Does it help to change {' or '.join(nouns)}?"
     lines = [
         "studies:",
-        f"  {_flow(name)}:",
-        f"    title: {_flow(title[0].upper() + title[1:])}",
-        f"    group: {_flow(params.variant(base).group)}",
-        f"    question: {_flow(asked)}",
+        f"  {flow(name)}:",
+        f"    title: {flow(title[0].upper() + title[1:])}",
+        f"    group: {flow(params.variant(base).group)}",
+        f"    question: {flow(asked)}",
         "    variants:",
-        *(f"      - {_flow(variant)}" for variant in (base, *variants)),
+        *(f"      - {flow(variant)}" for variant in (base, *variants)),
         f"    margin: {MARGIN}",
         "    claims:",
     ]
@@ -200,16 +203,16 @@ def _study_text(
         test = {"quantity": "test_accuracy", "of": variant, "than": base}
         lines += [
             f"      {'-'.join(_slug(key, value) for key, value in changes.items())}-helps:",
-            f"        statement: {_flow(statement)}",
+            f"        statement: {flow(statement)}",
             "        tests:",
-            f"          - {_flow(test)}",
+            f"          - {flow(test)}",
         ]
     return "\n".join([*lines, ""])
 
 
 def _with_variants(text: str, new: Mapping[str, Any], params: Params, base: str) -> str:
     """params.yaml with variants below those of the base's group, and all else as it was."""
-    section = _value(text, "variants")
+    section = value_of(text, "variants")
     if not isinstance(section, MappingNode) or section.flow_style:
         raise ProjectError("variants must be lines of their own, not one line in braces")
     group = params.variant(base).group
@@ -217,16 +220,16 @@ def _with_variants(text: str, new: Mapping[str, Any], params: Params, base: str)
         entry for entry in section.value if params.variant(entry[0].value).group == group
     )
     indent = " " * key.start_mark.column
-    lines = [f"{indent}{_flow(name)}: {_flow(values)}" for name, values in new.items()]
+    lines = [f"{indent}{flow(name)}: {flow(values)}" for name, values in new.items()]
     document = parsed(text)
     expected = {**document, "variants": {**document["variants"], **new}}
-    after = max(key.end_mark.index, _end(value))
-    return _inserted("params.yaml", text, after, lines, expected)
+    after = max(key.end_mark.index, end_of(value))
+    return inserted("params.yaml", text, after, lines, expected)
 
 
 def _with_file(text: str, file: str) -> str:
     """dvc.yaml with the file of a study under `vars`, in the order of the alphabet."""
-    files = _value(text, "vars")
+    files = value_of(text, "vars")
     if not isinstance(files, SequenceNode) or files.flow_style or not files.value:
         raise ProjectError("dvc.yaml: vars must have a line for each study: '- studies/NAME.yaml'")
     document = parsed(text)
@@ -238,51 +241,4 @@ def _with_file(text: str, file: str) -> str:
     begin = text.rfind("\n", 0, node.start_mark.index) + 1
     line = text[begin : node.start_mark.index] + file
     expected = {**document, "vars": [*listed[:place], file, *listed[place:]]}
-    return _inserted("dvc.yaml", text, _end(node) if place else begin - 1, [line], expected)
-
-
-def _inserted(file: str, text: str, after: int, lines: Sequence[str], expected: Any) -> str:
-    """`text` with lines below the one in which what is before its character `after` ends.
-
-    Raises ProjectError where it does not come to say what is `expected`.
-    """
-    place = text.find("\n", len(text[:after].rstrip())) + 1
-    above, below = (text[:place], text[place:]) if place else (f"{text}\n", "")
-    end = "\r\n" if above.endswith("\r\n") else "\n"
-    changed = above + "".join(f"{line}{end}" for line in lines) + below
-    if parsed(changed) != expected:
-        raise ProjectError(f"{file} has no plain place for this line; add it: {lines[0].strip()}")
-    return changed
-
-
-def _end(node: Node) -> int:
-    """Where a value ends in its text, without the comments below it."""
-    parts: list[Node] = []
-    if isinstance(node, MappingNode) and not node.flow_style:
-        parts = [part for entry in node.value for part in entry]
-    elif isinstance(node, SequenceNode) and not node.flow_style:
-        parts = node.value
-    return max(map(_end, parts), default=node.end_mark.index)
-
-
-def _value(text: str, key: str) -> Node | None:
-    """The value of a key at the top of a document, with its place in the text."""
-    document = YAML(typ="safe", pure=True).compose(text)
-    entries = document.value if isinstance(document, MappingNode) else []
-    return next((value for name, value in entries if name.value == key), None)
-
-
-def _flow(value: Any) -> str:
-    """A value in one line of YAML, as params.yaml has it."""
-    if isinstance(value, Mapping):
-        entries = ", ".join(f"{_flow(key)}: {_flow(of)}" for key, of in value.items())
-        return f"{{ {entries} }}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_flow, value))}]"
-    if isinstance(value, float):
-        return f"{Decimal(repr(value)):f}"
-    yaml, text = YAML(typ="safe"), StringIO()
-    yaml.default_flow_style, yaml.width = True, 1_000_000
-    yaml.dump([value], text)
-    plain = text.getvalue().strip()[1:-1]
-    return json.dumps(value, ensure_ascii=False) if plain[:1] in ("'", '"') else plain
+    return inserted("dvc.yaml", text, end_of(node) if place else begin - 1, [line], expected)

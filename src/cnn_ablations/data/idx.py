@@ -24,15 +24,18 @@ _MOST_DIMENSIONS = 4
 
 
 def read_idx(path: Path) -> UInt8s:
-    """The array in a gzipped IDX file of unsigned bytes, read-only.
+    """The array in an IDX file of unsigned bytes, gzipped or not, read-only.
 
     Raises ProjectError where the file cannot be read or is anything else.
     """
     try:
-        with gzip.open(path) as stream:
-            return parse_idx(cast(BinaryIO, stream), path.name)
+        with path.open("rb") as file:
+            gzipped = file.read(2) != b"\0\0"  # with which an IDX file begins
+            file.seek(0)
+            with gzip.open(file) if gzipped else file as stream:
+                return parse_idx(cast(BinaryIO, stream), path.name)
     except (OSError, EOFError, zlib.error) as error:
-        raise ProjectError(f"cannot read {path} as a gzipped IDX file ({error})") from None
+        raise ProjectError(f"cannot read {path} as an IDX file ({error})") from None
 
 
 def parse_idx(stream: BinaryIO, source: str) -> UInt8s:
