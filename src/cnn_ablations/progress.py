@@ -1,4 +1,4 @@
-"""How far a training is: written by its process, shown to a person by another one."""
+"""How far a task is. Of a training: written by its process, shown to a person by another one."""
 
 import json
 import threading
@@ -60,6 +60,19 @@ def _follow(name: str, file: Path, console: "Console", done: threading.Event) ->
             elif text != shown_text and time.monotonic() - shown_at >= LINE_SECONDS:
                 console.print(text, highlight=False, soft_wrap=True)
                 shown_text, shown_at = text, time.monotonic()
+
+
+def tracked(
+    starts: Sequence[int], total: int, report: Callable[[str], None], done: str
+) -> Iterator[int]:
+    """Where parts of `total` things begin; now and then a line says how many are `done`."""
+    began = said = time.monotonic()
+    for start in starts:
+        if start and (now := time.monotonic()) - said >= LINE_SECONDS:
+            left = timedelta(seconds=round((now - began) * (total - start) / start))
+            report(f"{start:,} of {total:,} {done}, {left} left")
+            said = now
+        yield start
 
 
 def reporter(

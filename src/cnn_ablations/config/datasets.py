@@ -1,6 +1,6 @@
 """The `datasets` section of params.yaml: where images come from and what they must look like."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Len
 from pydantic import (
@@ -18,6 +18,7 @@ from cnn_ablations.config.base import ClosedModel, nearest
 FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 """A name without folders: it is joined to a folder of this project."""
 Role = Literal["train_images", "train_labels", "test_images", "test_labels"]
+Fit = Literal["resize", "pad", "crop"]
 Order = Literal["planes", "pixels", "lines"]
 """In which the bytes of an image are taken to be: all of a colour, then the next, as CIFAR-10 has
 them; or the colours of each pixel side by side; or those of each line one after another."""
@@ -102,12 +103,19 @@ class FolderDataset(_OwnDataset):
     `sha256` is of the archive; of a folder, it is what `data.folder.content_hash` says.
     """
 
+    file: ClassVar[str] = "images.zip"
+    """In data/raw: the archive, or what a folder is packed into."""
     format: Literal["folder"]
-    fit: Literal["resize", "pad", "crop"] = "resize"
+    fit: Fit = "resize"
     """How images come to their size: stretched; whole, with black beside them; or cut around their
     middle."""
     skip: list[str] = []
     """Files that cannot be read, by their path below the folder."""
+
+    @property
+    def packed(self) -> bool:
+        """Whether the source is an archive."""
+        return self.source.lower().endswith(".zip")
 
     @field_validator("image_shape")
     @classmethod
@@ -123,6 +131,8 @@ class FolderDataset(_OwnDataset):
 class NpzDataset(_OwnDataset):
     """NumPy's arrays in one file: uint8 images (n, height, width[, channels]), labels (n,)."""
 
+    file: ClassVar[str] = "arrays.npz"
+    """In data/raw."""
     format: Literal["npz"]
     arrays: dict[Role, str]
     """What the file calls them: all four, or without those of the test images and with `split`."""

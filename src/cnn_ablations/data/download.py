@@ -1,8 +1,10 @@
-"""Fill data/raw with verified files: from a mirror or the official addresses."""
+"""Fill data/raw with verified files: from a mirror, the official addresses, or a folder."""
 
+import hashlib
 import shutil
 import stat
 import sys
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,12 +13,22 @@ from typing import BinaryIO
 import pooch
 import requests
 
-from cnn_ablations.config.datasets import Cifar10Dataset, Dataset, DigitsDataset, IdxDataset
+from cnn_ablations.config.datasets import (
+    Cifar10Dataset,
+    Dataset,
+    DigitsDataset,
+    FolderDataset,
+    IdxDataset,
+    NpzDataset,
+)
 from cnn_ablations.data import digits
+from cnn_ablations.data.folder import content_hash, find_images, open_tree
+from cnn_ablations.data.images import Report
 from cnn_ablations.data.verify import check_sha256, verified_members
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import cannot_write, remove, sha256_of
 from cnn_ablations.paths import Paths
+from cnn_ablations.progress import tracked
 
 RETRIES = 2
 """Further attempts at an address that failed, after 1 and 2 seconds."""
@@ -47,9 +59,11 @@ def download(
             folder.mkdir(parents=True)
         if isinstance(dataset, DigitsDataset):
             (new / digits.FILE).write_bytes(digits.bundled_digits())
+        elif isinstance(dataset, FolderDataset) and not dataset.packed:
+            _pack(name, dataset, paths.root, new / dataset.file, report)
         else:
             addresses = [f"{mirror.rstrip('/')}/{name}"] if mirror else []
-            addresses += [url.rstrip("/") for url in dataset.urls]
+            addresses += [_folder(url, paths.root) for url in _addresses(dataset)]
             quarantine = paths.scratch("quarantine", name)
             for file, keep in _wanted(dataset, new):
                 _obtain(file, addresses, scratch, quarantine, keep, report)
@@ -70,22 +84,69 @@ Raises ProjectError where the file is not what it should be.
 """
 
 
-def _wanted(dataset: IdxDataset | Cifar10Dataset, new: Path) -> list[tuple[str, Keep]]:
+_Fetched = IdxDataset | Cifar10Dataset | FolderDataset | NpzDataset
+
+
+def _addresses(dataset: _Fetched) -> list[str]:
+    """The folders that hold the files, or addresses that end in '/'."""
+    if isinstance(dataset, FolderDataset | NpzDataset):
+        return [dataset.source.rpartition("/")[0] or "."]
+    return dataset.urls
+
+
+def _folder(address: str, root: Path) -> str:
+    return address.rstrip("/") if "://" in address else str(root / Path(address).expanduser())
+
+
+def _wanted(dataset: _Fetched, new: Path) -> list[tuple[str, Keep]]:
     """The files to download, and what to do with each."""
-    if isinstance(dataset, IdxDataset):
-        files = dataset.files.values()
-        return [(file.name, partial(_keep_file, file.sha256, new)) for file in files]
-    return [(dataset.archive, partial(_keep_members, dataset.members, new))]
+    if isinstance(dataset, FolderDataset | NpzDataset):
+        file = dataset.source.rpartition("/")[2]
+        return [(file, partial(_keep_file, dataset.sha256, new / dataset.file))]
+    if isinstance(dataset, Cifar10Dataset) and dataset.archive:
+        return [(dataset.archive, partial(_keep_members, dataset.members, new))]
+    if isinstance(dataset, Cifar10Dataset):
+        sha256 = dataset.members
+    else:
+        sha256 = {file.name: file.sha256 for file in dataset.files.values()}
+    return [(name, partial(_keep_file, of_file, new / name)) for name, of_file in sha256.items()]
 
 
 def _keep_file(sha256: str, new: Path, copy: Path) -> None:
     check_sha256(sha256_of(copy), sha256, copy.name)
-    shutil.move(copy, new / copy.name)
+    shutil.move(copy, new)
 
 
 def _keep_members(sha256: dict[str, str], new: Path, copy: Path) -> None:
     for member, content in verified_members(copy, sha256):
         (new / member).write_bytes(content)
+
+
+def _pack(name: str, dataset: FolderDataset, root: Path, new: Path, report: Report) -> None:
+    """Pack the images of a folder into one file: DVC takes long with many."""
+    source = root / Path(dataset.source).expanduser()
+    if not source.is_dir():
+        raise ProjectError(
+            f"params.yaml: datasets.{name}.source: there is no folder {source}; put it there, or "
+            "say where it is"
+        )
+    hashes = []
+    with open_tree(source) as tree, zipfile.ZipFile(new, "w") as archive:
+        found = find_images(tree, dataset.skip)
+        starts = range(len(found.images))
+        for place in tracked(starts, len(starts), report, "files packed"):
+            file = found.images[place].name
+            try:
+                content = tree.read(found.prefix + file)
+            except (OSError, ValueError) as error:
+                raise ProjectError(f"cannot read {source / found.prefix / file}: {error}") from None
+            archive.writestr(zipfile.ZipInfo(file), content)  # of 1980: the same bytes each time
+            hashes.append((file, hashlib.sha256(content).hexdigest()))
+    if (found_hash := content_hash(hashes)) != dataset.sha256:
+        raise ProjectError(
+            f"{source} holds other images than when it was added; bring them back, or, if this is "
+            f"meant, set datasets.{name}.sha256 in params.yaml to {found_hash}"
+        )
 
 
 def _obtain(

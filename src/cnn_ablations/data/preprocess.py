@@ -1,11 +1,19 @@
 """From data/raw to data/arrays: the files of each format as uint8 images and labels."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from cnn_ablations.config.datasets import Cifar10Dataset, Dataset, DigitsDataset, IdxDataset
+from cnn_ablations.config.datasets import (
+    Cifar10Dataset,
+    Dataset,
+    DigitsDataset,
+    FolderDataset,
+    IdxDataset,
+    NpzDataset,
+)
 from cnn_ablations.data import digits
 from cnn_ablations.data.arrays import UInt8s
 from cnn_ablations.data.cifar10 import (
@@ -15,7 +23,18 @@ from cnn_ablations.data.cifar10 import (
     read_label_names,
     rows_to_images,
 )
+from cnn_ablations.data.folder import (
+    Tree,
+    divided,
+    draw_test,
+    find_images,
+    folder_hash,
+    open_tree,
+    read_pieces,
+)
 from cnn_ablations.data.idx import read_idx
+from cnn_ablations.data.images import Report
+from cnn_ablations.data.npz import read_npz
 from cnn_ablations.data.verify import check_sha256
 from cnn_ablations.data.writer import Piece, write_pieces
 from cnn_ablations.errors import ProjectError
@@ -26,8 +45,8 @@ Parts = tuple[Iterable[Piece], Iterable[Piece]]
 """The training and the test images."""
 
 
-def preprocess(name: str, dataset: Dataset, paths: Paths) -> None:
-    """Write data/arrays/<name> from data/raw/<name>.
+def preprocess(name: str, dataset: Dataset, paths: Paths, report: Report = print) -> None:
+    """Write data/arrays/<name> from data/raw/<name>; `report` takes a line now and then.
 
     The raw files are verified once more before they are read. Pixels keep their values: 0 to 16 in
     the digits, whose last 360 images (a fifth) are the test split in the order of the file, 0 to
@@ -35,20 +54,27 @@ def preprocess(name: str, dataset: Dataset, paths: Paths) -> None:
     something else about the images.
     """
     raw = paths.raw(name)
-    if isinstance(dataset, DigitsDataset):
-        train, test = _read_digits(raw)
-    elif isinstance(dataset, IdxDataset):
-        train, test = _read_idx(raw, dataset)
-    else:
-        train, test = _read_cifar10(raw, dataset)
-    write_pieces(
-        paths.arrays(name),
-        _checked(name, dataset, "training", train),
-        _checked(name, dataset, "test", test),
-        image_shape=dataset.image_shape,
-        classes=dataset.classes,
-        pixel_max=digits.PIXEL_MAX if isinstance(dataset, DigitsDataset) else 255,
-    )
+    with ExitStack() as opened:
+        if isinstance(dataset, DigitsDataset):
+            train, test = _read_digits(raw)
+        elif isinstance(dataset, IdxDataset):
+            train, test = _read_idx(raw, dataset)
+        elif isinstance(dataset, Cifar10Dataset):
+            train, test = _read_cifar10(raw, dataset)
+        elif isinstance(dataset, NpzDataset):
+            train, test = _read_npz(raw, dataset)
+        else:
+            sha256 = dataset.sha256 if dataset.packed else None
+            tree = opened.enter_context(open_tree(_raw_file(raw / dataset.file, sha256)))
+            train, test = _read_folder(tree, name, dataset, report)
+        write_pieces(
+            paths.arrays(name),
+            _checked(name, dataset, "training", train),
+            _checked(name, dataset, "test", test),
+            image_shape=dataset.image_shape,
+            classes=dataset.classes,
+            pixel_max=digits.PIXEL_MAX if isinstance(dataset, DigitsDataset) else 255,
+        )
 
 
 def _read_digits(raw: Path) -> Parts:
@@ -89,6 +115,33 @@ def _read_cifar10(raw: Path, dataset: Cifar10Dataset) -> Parts:
         return Piece(images, labels, read_file_names(content, path.name))
 
     return map(read, train), map(read, [paths["test_batch"]])
+
+
+def _read_npz(raw: Path, dataset: NpzDataset) -> Parts:
+    arrays = read_npz(_raw_file(raw / dataset.file, dataset.sha256), dataset.arrays)
+    train = Piece(arrays["train_images"], arrays["train_labels"])
+    if dataset.split is None:
+        return [train], [Piece(arrays["test_images"], arrays["test_labels"])]
+    drawn = draw_test(train.labels, dataset.classes, dataset.split, f"datasets.{raw.name}")
+    of_train, of_test = ([Piece(train.images[part], train.labels[part])] for part in drawn)
+    return of_train, of_test
+
+
+def _read_folder(tree: Tree, name: str, dataset: FolderDataset, report: Report) -> Parts:
+    where = f"params.yaml: datasets.{name}"
+    found = find_images(tree, dataset.skip)
+    if not dataset.packed:
+        check_sha256(folder_hash(tree, found, report), dataset.sha256, str(tree.source))
+    if found.classes != dataset.classes:
+        other = min({*found.classes} ^ {*dataset.classes}, default="their order")
+        raise ProjectError(
+            f"{where}.classes must be the folders' names, numbers by their size; see to {other}"
+        )
+    train, test = (
+        read_pieces(tree, found.prefix, *part, dataset, report)
+        for part in divided(found, dataset.split, where)
+    )
+    return train, test
 
 
 def _content(path: Path) -> bytes:

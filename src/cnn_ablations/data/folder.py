@@ -1,0 +1,276 @@
+"""Folders of images, and zip archives of them: which files are images of which class.
+
+A class is a folder, with all that is below it. Above the classes there may be `train` and `test`.
+Images are in the order of their files' names, whatever their class: 9.png, 10.png.
+"""
+
+import hashlib
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn_ablations.config.datasets import FolderDataset, TestSplit
+from cnn_ablations.data.arrays import PARTS, Labels, Part, UInt8s, label_type
+from cnn_ablations.data.images import SUFFIXES, Report, in_chunks, read_image
+from cnn_ablations.data.writer import Piece
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import read_limited
+
+FILE_LIMIT = 2**28
+"""Bytes of an image's file."""
+CHUNK = 2**25
+"""Bytes of pixels that are decoded before they are written."""
+FILES = 256
+"""Read at a time where nothing is kept of them."""
+_NOT_TEXT = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class Tree(NamedTuple):
+    """The files of a folder or of a zip archive."""
+
+    source: Path
+    names: list[str]
+    """With '/' between folders; a folder's own name ends in one."""
+    read: Callable[[str], bytes]
+    """The content of a file. Raises OSError or ValueError."""
+
+
+class ImageFile(NamedTuple):
+    name: str
+    """Below the folder that holds all classes, or `train` and `test`."""
+    part: Part | None
+    """None where the source has no `train` and `test`."""
+    label: str
+
+
+class Found(NamedTuple):
+    """What a tree holds."""
+
+    prefix: str
+    """What comes before the name of each image: the folders that hold all of them."""
+    images: list[ImageFile]
+    classes: list[str]
+    foreign: list[str]
+    """Files that are no images by their suffix, or that are in no class."""
+    empty: list[str]
+    """Classes without images."""
+
+
+@contextmanager
+def open_tree(source: Path) -> Iterator[Tree]:
+    """The files below a folder or in a zip archive, but for hidden ones.
+
+    Raises ProjectError where it is neither, cannot be read, or has a name that is no text.
+    """
+    if source.is_dir():
+        names = list(_names_below(source))
+        yield Tree(source, _visible(names), lambda name: read_limited(source / name, FILE_LIMIT))
+        return
+    try:
+        archive = zipfile.ZipFile(source)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ProjectError(
+            f"{source} is neither a folder nor a zip archive ({error}); of another archive, unpack "
+            "it and name the folder"
+        ) from None
+
+    def unpack(name: str) -> bytes:
+        if archive.getinfo(name).file_size > FILE_LIMIT:
+            raise ValueError(f"it is larger than {FILE_LIMIT:,} bytes")
+        try:
+            return archive.read(name)
+        except Exception as error:  # damaged, encrypted, packed in an unknown way
+            raise ValueError(str(error)) from None
+
+    with archive:
+        yield Tree(source, _visible(archive.namelist()), unpack)
+
+
+def _names_below(source: Path) -> Iterator[str]:
+    def refuse(error: OSError) -> NoReturn:
+        raise ProjectError(f"cannot read {error.filename}: {error.strerror}")
+
+    for folder, folders, files in os.walk(source, onerror=refuse):
+        place = Path(folder).relative_to(source)
+        yield from ((place / name).as_posix() for name in files)
+        yield from (f"{(place / name).as_posix()}/" for name in folders)
+
+
+def _visible(names: Iterable[str]) -> list[str]:
+    hidden = re.compile(r"(?:^|/)(?:\.|__MACOSX/)")
+    visible = [name for name in names if not hidden.search(name)]
+    for name in visible:
+        if _NOT_TEXT.search(name):
+            raise ProjectError(f"the name {name!a} is not plain text in UTF-8; rename it")
+    return visible
+
+
+def find_images(tree: Tree, skip: Sequence[str] = ()) -> Found:
+    """The images of a tree and their classes, without the names in `skip`.
+
+    Raises ProjectError where there are no two classes, where the names of two classes differ only
+    in case, and where a class has test images only.
+    """
+    prefix = _outer_folders(tree.names)
+    names = [n.removeprefix(prefix) for n in tree.names if n.startswith(prefix) and n != prefix]
+    tops = {name.partition("/")[0] for name in names if "/" in name}
+    parts = {top: part for top in tops for part in PARTS if top.lower() == part}
+    depth = int({*parts.values()} == {*PARTS})
+    images, foreign, skipped = [], [], {*skip}
+    spelt: dict[str, str] = {}
+    for name in names:
+        *above, file = name.split("/")
+        if len(above) <= depth or (depth and above[0] not in parts):
+            foreign += [name] if file else []
+            continue
+        label = above[depth]
+        if (other := spelt.setdefault(label.casefold(), label)) != label:
+            raise ProjectError(
+                f"{tree.source}: the names of the classes '{other}' and '{label}' differ only in "
+                "case; rename one, or put their images into one folder"
+            )
+        if file and not _is_image(name):
+            foreign.append(name)
+        elif file and name not in skipped:
+            images.append(ImageFile(name, parts[above[0]] if depth else None, label))
+    images.sort(key=lambda image: (_natural(PurePosixPath(image.name).name), image.name))
+    train = {image.label for image in images if image.part != "test"}
+    test = {image.label for image in images if image.part == "test"}
+    if len(train) < 2:
+        raise ProjectError(
+            f"{tree.source} must have a folder of images for each of at least two classes, but it "
+            f"has {f'one only, {min(train)!r}' if train else 'none'}"
+        )
+    for label in sorted(test - train):
+        raise ProjectError(
+            f"{tree.source}: the class '{label}' has images in test and none in train, so no "
+            "network can learn it; move some there, or its folder away"
+        )
+    classes = sorted(sorted(train), key=_natural)
+    return Found(prefix, images, classes, foreign, sorted({*spelt.values()} - train))
+
+
+def _outer_folders(names: Iterable[str]) -> str:
+    """The folders that all images are in, but for that of their class."""
+    images = [name for name in names if _is_image(name)]
+    prefix = ""
+    while len(tops := {name[len(prefix) :].partition("/")[0] for name in images}) == 1 and all(
+        name.count("/", len(prefix)) > 1 for name in images
+    ):
+        prefix += f"{tops.pop()}/"
+    return prefix
+
+
+def _is_image(name: str) -> bool:
+    return not name.endswith("/") and PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _natural(name: str) -> list[str | int]:
+    """What sorts 10 after 9: texts and numbers, in turn."""
+    pieces = re.split(r"(\d{1,99})", name)
+    return [int(piece) if number % 2 else piece for number, piece in enumerate(pieces)]
+
+
+def divided(
+    found: Found, split: TestSplit | None, where: str
+) -> list[tuple[list[ImageFile], Labels]]:
+    """The training and the test images, each with labels (n,); where the source has no such parts,
+    as drawn.
+
+    Raises ProjectError, which begins with `where`, where `split` does not go with the source.
+    """
+    number = {label: position for position, label in enumerate(found.classes)}
+    labels: Labels = np.array(
+        [number[image.label] for image in found.images], label_type(len(found.classes))
+    )
+    parted = found.images[0].part is not None
+    if parted and split:
+        raise ProjectError(f"{where}.split: the source has folders train and test, so remove it")
+    if not parted and not split:
+        raise ProjectError(f"{where}.split is missing, and the source has no test images")
+    if split:
+        parts = draw_test(labels, found.classes, split, where)
+    else:
+        of_test = np.array([image.part == "test" for image in found.images])
+        parts = np.flatnonzero(~of_test), np.flatnonzero(of_test)
+    return [([found.images[place] for place in part], labels[part]) for part in parts]
+
+
+def draw_test(
+    labels: Labels, classes: Sequence[str], split: TestSplit, where: str
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of the training and of the test images, each in ascending order.
+
+    Raises ProjectError, which begins with `where`, where there are too few images for it.
+    """
+    from sklearn.model_selection import train_test_split
+
+    for label, count in enumerate(np.bincount(labels, minlength=len(classes))[: len(classes)]):
+        if count == 1:
+            raise ProjectError(
+                f"{where}: the class '{classes[label]}' has a single image, but there must be one "
+                "to train on and one to test on; add images, or move the class away"
+            )
+    try:
+        train, test = train_test_split(
+            np.arange(len(labels)),
+            test_size=split.test,
+            random_state=split.random_state,
+            stratify=labels,
+        )
+    except ValueError as error:
+        raise ProjectError(f"{where}.split cannot be drawn: {error}") from None
+    return np.sort(train), np.sort(test)
+
+
+def content_hash(hashes: Iterable[tuple[str, str]]) -> str:
+    """A hash of images' names and hashes: of the sorted lines that `sha256sum` prints for them."""
+    lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(hashes))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def folder_hash(tree: Tree, found: Found, report: Report) -> str:
+    """The hash of the images that were found. Raises OSError or ValueError."""
+
+    def hashed(image: ImageFile) -> tuple[str, str]:
+        return image.name, hashlib.sha256(tree.read(found.prefix + image.name)).hexdigest()
+
+    chunks = in_chunks(hashed, found.images, FILES, report, "files verified")
+    return content_hash(pair for chunk in chunks for pair in chunk)
+
+
+def read_pieces(
+    tree: Tree,
+    prefix: str,
+    images: Sequence[ImageFile],
+    labels: Labels,
+    dataset: FolderDataset,
+    report: Report,
+) -> Iterator[Piece]:
+    """The pixels of images (n,) with labels (n,), some at a time.
+
+    Raises ProjectError with the name of a file that cannot be read.
+    """
+
+    def read(image: ImageFile) -> UInt8s:
+        try:
+            return read_image(tree.read(prefix + image.name), dataset.image_shape, dataset.fit)
+        except (OSError, ValueError) as error:
+            raise ProjectError(
+                f"{tree.source}: '{image.name}' cannot be read as an image: {error}; mend it, or "
+                "name it under skip of the data set in params.yaml"
+            ) from None
+
+    size = max(1, CHUNK // int(np.prod(dataset.image_shape)))
+    place = 0
+    for pixels in in_chunks(read, images, size, report, "images read"):
+        part = slice(place, place + len(pixels))
+        yield Piece(np.stack(pixels), labels[part], [image.name for image in images[part]])
+        place = part.stop
