@@ -4,7 +4,7 @@ import atexit
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 study = typer.Typer(no_args_is_help=True)
 app.add_typer(study, name="study", help="Begin a study.")
+dataset = typer.Typer(no_args_is_help=True)
+app.add_typer(dataset, name="dataset", help="Add a data set.")
 
 DatasetName = Annotated[str, typer.Argument(help="A data set of params.yaml.")]
 VariantName = Annotated[str, typer.Argument(help="A variant of params.yaml.")]
@@ -85,7 +87,7 @@ def preprocess(name: DatasetName) -> None:
     from cnn_ablations.data.preprocess import preprocess as to_arrays
 
     paths, params = _project()
-    to_arrays(name, params.dataset(name), paths)
+    to_arrays(name, params.dataset(name), paths, _say)
 
 
 @app.command()
@@ -128,6 +130,42 @@ def compare(name: StudyName) -> None:
 
     paths, params = _project()
     _execute("study", paths.notebook("studies", name), study_parameters(params, name), paths)
+
+
+@dataset.command("add")
+def add_dataset(
+    name: Annotated[str, typer.Argument(help="Of the data set.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH",
+            help="A folder with a folder of images for each class, a zip archive of one, a .npz "
+            "file, or the address of such a file; a folder of IDX files or of CIFAR-10's batches.",
+        ),
+    ],
+    size: Annotated[
+        str, typer.Option(metavar="SIDE|HEIGHTxWIDTH", help="Pixels of images in the arrays.")
+    ] = "",
+) -> None:
+    """Look at images of your own, say what is odd, and write their entry into params.yaml."""
+    from tempfile import TemporaryDirectory
+
+    from cnn_ablations.data.download import fetch
+    from cnn_ablations.data.new_dataset import new_dataset
+    from cnn_ablations.files import write_atomically
+
+    paths = find_project()
+    with TemporaryDirectory() as folder:
+        copy = partial(fetch, folder=Path(folder))
+        new = new_dataset(paths.root, name, source, size, copy, _say)
+    write_atomically(paths.params, new.params.encode())
+    for line in new.lines:
+        typer.echo(line)
+    typer.echo(
+        f"wrote the data set '{name}' into params.yaml: see to its title, citation and size there\n"
+        f"next: `dvc repro explore@{name}` looks at its arrays; a variant of it is the base of "
+        "`cnn-ablations study new`"
+    )
 
 
 @study.command("new")

@@ -100,22 +100,17 @@ class _OwnDataset(_Dataset):
 class FolderDataset(_OwnDataset):
     """Images in a folder for each class, or a zip archive of them.
 
-    `sha256` is of the archive; of a folder, it is what `data.folder.content_hash` says.
+    `sha256` is that of `data.folder.content_hash`, the same for a folder and for an archive of it.
     """
 
     file: ClassVar[str] = "images.zip"
-    """In data/raw: the archive, or what a folder is packed into."""
+    """In data/raw: what the images are packed into."""
     format: Literal["folder"]
     fit: Fit = "resize"
     """How images come to their size: stretched; whole, with black beside them; or cut around their
     middle."""
     skip: list[str] = []
     """Files that cannot be read, by their path below the folder."""
-
-    @property
-    def packed(self) -> bool:
-        """Whether the source is an archive."""
-        return self.source.lower().endswith(".zip")
 
     @field_validator("image_shape")
     @classmethod

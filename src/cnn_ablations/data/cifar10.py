@@ -15,6 +15,7 @@ from cnn_ablations.config.datasets import Order
 from cnn_ablations.data.arrays import UInt8s
 from cnn_ablations.errors import ProjectError
 
+MEMBERS = ("batches.meta", *(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 SIDE = 32
 ROW = 3 * SIDE * SIDE
 """Bytes of one image: its red, then its green, then its blue pixels."""

@@ -1,13 +1,12 @@
 """Fill data/raw with verified files: from a mirror, the official addresses, or a folder."""
 
-import hashlib
 import shutil
 import stat
 import sys
 import zipfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import pooch
@@ -22,13 +21,12 @@ from cnn_ablations.config.datasets import (
     NpzDataset,
 )
 from cnn_ablations.data import digits
-from cnn_ablations.data.folder import content_hash, find_images, open_tree
+from cnn_ablations.data.folder import find_images, hash_of_images, open_tree
 from cnn_ablations.data.images import Report
 from cnn_ablations.data.verify import check_sha256, verified_members
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import cannot_write, remove, sha256_of
 from cnn_ablations.paths import Paths
-from cnn_ablations.progress import tracked
 
 RETRIES = 2
 """Further attempts at an address that failed, after 1 and 2 seconds."""
@@ -59,13 +57,16 @@ def download(
             folder.mkdir(parents=True)
         if isinstance(dataset, DigitsDataset):
             (new / digits.FILE).write_bytes(digits.bundled_digits())
-        elif isinstance(dataset, FolderDataset) and not dataset.packed:
-            _pack(name, dataset, paths.root, new / dataset.file, report)
+        elif isinstance(dataset, FolderDataset) and "://" not in dataset.source:
+            source = paths.root / Path(dataset.source).expanduser()
+            if not source.exists():
+                raise ProjectError(f"{source}, the source of {name} in params.yaml, is not there")
+            _pack(dataset, new, report, source)
         else:
             addresses = [f"{mirror.rstrip('/')}/{name}"] if mirror else []
             addresses += [_folder(url, paths.root) for url in _addresses(dataset)]
             quarantine = paths.scratch("quarantine", name)
-            for file, keep in _wanted(dataset, new):
+            for file, keep in _wanted(dataset, new, report):
                 _obtain(file, addresses, scratch, quarantine, keep, report)
         if raw.exists():
             shutil.rmtree(raw)
@@ -98,11 +99,13 @@ def _folder(address: str, root: Path) -> str:
     return address.rstrip("/") if "://" in address else str(root / Path(address).expanduser())
 
 
-def _wanted(dataset: _Fetched, new: Path) -> list[tuple[str, Keep]]:
+def _wanted(dataset: _Fetched, new: Path, report: Report) -> list[tuple[str, Keep]]:
     """The files to download, and what to do with each."""
-    if isinstance(dataset, FolderDataset | NpzDataset):
-        file = dataset.source.rpartition("/")[2]
-        return [(file, partial(_keep_file, dataset.sha256, new / dataset.file))]
+    if isinstance(dataset, FolderDataset):
+        return [(PurePosixPath(dataset.source).name, partial(_pack, dataset, new, report))]
+    if isinstance(dataset, NpzDataset):
+        keep = partial(_keep_file, dataset.sha256, new / dataset.file)
+        return [(PurePosixPath(dataset.source).name, keep)]
     if isinstance(dataset, Cifar10Dataset) and dataset.archive:
         return [(dataset.archive, partial(_keep_members, dataset.members, new))]
     if isinstance(dataset, Cifar10Dataset):
@@ -122,31 +125,19 @@ def _keep_members(sha256: dict[str, str], new: Path, copy: Path) -> None:
         (new / member).write_bytes(content)
 
 
-def _pack(name: str, dataset: FolderDataset, root: Path, new: Path, report: Report) -> None:
-    """Pack the images of a folder into one file: DVC takes long with many."""
-    source = root / Path(dataset.source).expanduser()
-    if not source.is_dir():
-        raise ProjectError(
-            f"params.yaml: datasets.{name}.source: there is no folder {source}; put it there, or "
-            "say where it is"
-        )
-    hashes = []
-    with open_tree(source) as tree, zipfile.ZipFile(new, "w") as archive:
+def _pack(dataset: FolderDataset, new: Path, report: Report, source: Path) -> None:
+    """Pack the images of a folder or an archive into one file: DVC takes long with many."""
+    with open_tree(source) as tree, zipfile.ZipFile(new / dataset.file, "w") as packed:
         found = find_images(tree, dataset.skip)
-        starts = range(len(found.images))
-        for place in tracked(starts, len(starts), report, "files packed"):
-            file = found.images[place].name
-            try:
-                content = tree.read(found.prefix + file)
-            except (OSError, ValueError) as error:
-                raise ProjectError(f"cannot read {source / found.prefix / file}: {error}") from None
-            archive.writestr(zipfile.ZipInfo(file), content)  # of 1980: the same bytes each time
-            hashes.append((file, hashlib.sha256(content).hexdigest()))
-    if (found_hash := content_hash(hashes)) != dataset.sha256:
-        raise ProjectError(
-            f"{source} holds other images than when it was added; bring them back, or, if this is "
-            f"meant, set datasets.{name}.sha256 in params.yaml to {found_hash}"
-        )
+
+        def keep(name: str, content: bytes) -> None:
+            packed.writestr(zipfile.ZipInfo(name), content)  # of 1980: always the same bytes
+
+        if (sha256 := hash_of_images(tree, found, report, keep)) != dataset.sha256:
+            raise ProjectError(
+                f"{source} does not hold the images that params.yaml describes; bring them back, "
+                f"or, if they are meant to be others, set sha256 of the data set to {sha256}"
+            )
 
 
 def _obtain(
@@ -178,6 +169,15 @@ def _obtain(
         f"no address gave a good {file} ({'; '.join(failures)}); check the network, or set "
         f"CNN_ABLATIONS_MIRROR to a folder or URL that holds {scratch.name}/{file}"
     )
+
+
+def fetch(address: str, folder: Path) -> Path:
+    """Copy the file at an address into `folder`. Raises ProjectError with the reason."""
+    start, _, file = address.rpartition("/")
+    try:
+        return _fetch(start, file, folder)
+    except ProjectError as error:
+        raise ProjectError(f"{address}: {error}") from None
 
 
 def _fetch(address: str, file: str, folder: Path) -> Path:

@@ -5,13 +5,12 @@ Images are in the order of their files' names, whatever their class: 9.png, 10.p
 """
 
 import hashlib
-import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from cnn_ablations.data.images import SUFFIXES, Report, in_chunks, read_image
 from cnn_ablations.data.writer import Piece
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import read_limited
+from cnn_ablations.progress import tracked
 
 FILE_LIMIT = 2**28
 """Bytes of an image's file."""
@@ -39,7 +39,7 @@ class Tree(NamedTuple):
     names: list[str]
     """With '/' between folders; a folder's own name ends in one."""
     read: Callable[[str], bytes]
-    """The content of a file. Raises OSError or ValueError."""
+    """The content of a file. Raises ProjectError where it cannot be read."""
 
 
 class ImageFile(NamedTuple):
@@ -69,38 +69,32 @@ def open_tree(source: Path) -> Iterator[Tree]:
 
     Raises ProjectError where it is neither, cannot be read, or has a name that is no text.
     """
-    if source.is_dir():
-        names = list(_names_below(source))
-        yield Tree(source, _visible(names), lambda name: read_limited(source / name, FILE_LIMIT))
-        return
-    try:
-        archive = zipfile.ZipFile(source)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ProjectError(
-            f"{source} is neither a folder nor a zip archive ({error}); of another archive, unpack "
-            "it and name the folder"
-        ) from None
+    with ExitStack() as opened:
+        if source.is_dir():
+            # The names of images would cost a look each to tell that they are no folders.
+            below = ((path, path.relative_to(source).as_posix()) for path in source.rglob("*"))
+            names = [n if is_image(n) or not path.is_dir() else f"{n}/" for path, n in below]
+        else:
+            try:
+                archive = opened.enter_context(zipfile.ZipFile(source))
+            except (OSError, ValueError, zipfile.BadZipFile) as error:
+                raise ProjectError(
+                    f"{source} is neither a folder nor a zip archive ({error}); unpack another "
+                    "archive and name the folder"
+                ) from None
+            names = archive.namelist()
 
-    def unpack(name: str) -> bytes:
-        if archive.getinfo(name).file_size > FILE_LIMIT:
-            raise ValueError(f"it is larger than {FILE_LIMIT:,} bytes")
-        try:
-            return archive.read(name)
-        except Exception as error:  # damaged, encrypted, packed in an unknown way
-            raise ValueError(str(error)) from None
+        def read(name: str) -> bytes:
+            try:
+                if source.is_dir():
+                    return read_limited(source / name, FILE_LIMIT)
+                if archive.getinfo(name).file_size > FILE_LIMIT:
+                    raise ValueError(f"it is larger than {FILE_LIMIT:,} bytes")
+                return archive.read(name)
+            except Exception as error:  # of an archive: damaged, encrypted, packed in another way
+                raise ProjectError(f"{source}: '{name}' cannot be read: {error}") from None
 
-    with archive:
-        yield Tree(source, _visible(archive.namelist()), unpack)
-
-
-def _names_below(source: Path) -> Iterator[str]:
-    def refuse(error: OSError) -> NoReturn:
-        raise ProjectError(f"cannot read {error.filename}: {error.strerror}")
-
-    for folder, folders, files in os.walk(source, onerror=refuse):
-        place = Path(folder).relative_to(source)
-        yield from ((place / name).as_posix() for name in files)
-        yield from (f"{(place / name).as_posix()}/" for name in folders)
+        yield Tree(source, _visible(names), read)
 
 
 def _visible(names: Iterable[str]) -> list[str]:
@@ -136,7 +130,7 @@ def find_images(tree: Tree, skip: Sequence[str] = ()) -> Found:
                 f"{tree.source}: the names of the classes '{other}' and '{label}' differ only in "
                 "case; rename one, or put their images into one folder"
             )
-        if file and not _is_image(name):
+        if file and not is_image(name):
             foreign.append(name)
         elif file and name not in skipped:
             images.append(ImageFile(name, parts[above[0]] if depth else None, label))
@@ -159,7 +153,7 @@ def find_images(tree: Tree, skip: Sequence[str] = ()) -> Found:
 
 def _outer_folders(names: Iterable[str]) -> str:
     """The folders that all images are in, but for that of their class."""
-    images = [name for name in names if _is_image(name)]
+    images = [name for name in names if is_image(name)]
     prefix = ""
     while len(tops := {name[len(prefix) :].partition("/")[0] for name in images}) == 1 and all(
         name.count("/", len(prefix)) > 1 for name in images
@@ -168,7 +162,8 @@ def _outer_folders(names: Iterable[str]) -> str:
     return prefix
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether it is one by its suffix."""
     return not name.endswith("/") and PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
@@ -236,14 +231,20 @@ def content_hash(hashes: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def folder_hash(tree: Tree, found: Found, report: Report) -> str:
-    """The hash of the images that were found. Raises OSError or ValueError."""
-
-    def hashed(image: ImageFile) -> tuple[str, str]:
-        return image.name, hashlib.sha256(tree.read(found.prefix + image.name)).hexdigest()
-
-    chunks = in_chunks(hashed, found.images, FILES, report, "files verified")
-    return content_hash(pair for chunk in chunks for pair in chunk)
+def hash_of_images(
+    tree: Tree,
+    found: Found,
+    report: Report,
+    keep: Callable[[str, bytes], object] = lambda name, content: None,
+) -> str:
+    """The content hash of the images that were found; `keep` takes the name and content of each."""
+    hashes = []
+    for place in tracked(range(len(found.images)), len(found.images), report, "files verified"):
+        name = found.images[place].name
+        content = tree.read(found.prefix + name)
+        keep(name, content)
+        hashes.append((name, hashlib.sha256(content).hexdigest()))
+    return content_hash(hashes)
 
 
 def read_pieces(
@@ -260,9 +261,10 @@ def read_pieces(
     """
 
     def read(image: ImageFile) -> UInt8s:
+        content = tree.read(prefix + image.name)
         try:
-            return read_image(tree.read(prefix + image.name), dataset.image_shape, dataset.fit)
-        except (OSError, ValueError) as error:
+            return read_image(content, dataset.image_shape, dataset.fit)
+        except ValueError as error:
             raise ProjectError(
                 f"{tree.source}: '{image.name}' cannot be read as an image: {error}; mend it, or "
                 "name it under skip of the data set in params.yaml"

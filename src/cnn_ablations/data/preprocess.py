@@ -28,7 +28,7 @@ from cnn_ablations.data.folder import (
     divided,
     draw_test,
     find_images,
-    folder_hash,
+    hash_of_images,
     open_tree,
     read_pieces,
 )
@@ -64,8 +64,7 @@ def preprocess(name: str, dataset: Dataset, paths: Paths, report: Report = print
         elif isinstance(dataset, NpzDataset):
             train, test = _read_npz(raw, dataset)
         else:
-            sha256 = dataset.sha256 if dataset.packed else None
-            tree = opened.enter_context(open_tree(_raw_file(raw / dataset.file, sha256)))
+            tree = opened.enter_context(open_tree(_raw_file(raw / dataset.file)))
             train, test = _read_folder(tree, name, dataset, report)
         write_pieces(
             paths.arrays(name),
@@ -130,8 +129,9 @@ def _read_npz(raw: Path, dataset: NpzDataset) -> Parts:
 def _read_folder(tree: Tree, name: str, dataset: FolderDataset, report: Report) -> Parts:
     where = f"params.yaml: datasets.{name}"
     found = find_images(tree, dataset.skip)
-    if not dataset.packed:
-        check_sha256(folder_hash(tree, found, report), dataset.sha256, str(tree.source))
+    check_sha256(
+        hash_of_images(tree, found, report), dataset.sha256, f"{tree.source}, its content,"
+    )
     if found.classes != dataset.classes:
         other = min({*found.classes} ^ {*dataset.classes}, default="their order")
         raise ProjectError(

@@ -1,0 +1,279 @@
+"""A new data set: a look at its source, and its entry in params.yaml."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from statistics import median_low
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from ruamel.yaml.nodes import MappingNode
+
+from cnn_ablations.config.base import validated
+from cnn_ablations.config.datasets import Role, TestSplit, dataset_adapter
+from cnn_ablations.config.document import end_of, flow, inserted, parsed, value_of
+from cnn_ablations.config.params import NAME, load_params
+from cnn_ablations.data.cifar10 import MEMBERS, read_label_names
+from cnn_ablations.data.folder import (
+    FILES,
+    ImageFile,
+    Tree,
+    content_hash,
+    divided,
+    draw_test,
+    find_images,
+    open_tree,
+)
+from cnn_ablations.data.idx import read_idx
+from cnn_ablations.data.images import Look, Report, in_chunks, look_at
+from cnn_ablations.data.npz import array_names, read_npz
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import sha256_of
+
+Entry = dict[str, Any]
+SPLIT = TestSplit(test=0.2)
+LONGEST_SIDE = 96
+"""Pixels of images in the arrays, unless somebody says so: a CPU trains on these in minutes."""
+MOST_SKIPPED = 100
+"""Files that params.yaml names because they cannot be read; more are no accident."""
+ROLES: tuple[Role, ...] = ("train_images", "train_labels", "test_images", "test_labels")
+ARRAYS = (("x_train", "y_train", "x_test", "y_test"), ROLES, ("images", "labels"))
+"""What files call their arrays."""
+
+
+class NewDataset(NamedTuple):
+    """What `dataset add` writes and says."""
+
+    params: str
+    """The new text of params.yaml."""
+    lines: list[str]
+    """What was seen."""
+
+
+def new_dataset(
+    root: Path,
+    name: str,
+    source: str,
+    size: str,
+    fetch: Callable[[str], Path],
+    report: Report,
+) -> NewDataset:
+    """The data set `name` of a folder or zip archive of images, of a file of arrays, or of a folder
+    with IDX files or CIFAR-10's batches.
+
+    Args:
+        root: of the checkout.
+        name: of the data set.
+        source: a path, or the address of a file.
+        size: of the images of a folder, SIDE or HEIGHTxWIDTH; "" for what suits them.
+        fetch: gives a copy of the file at an address.
+        report: takes a line now and then.
+
+    Raises ProjectError where something of it cannot be; nothing is written.
+    """
+    known = load_params(root / "params.yaml").datasets
+    if not NAME.fullmatch(name) or name in known:
+        raise ProjectError(
+            f"'{name}' cannot be the name of a new data set: names are lower-case letters, digits, "
+            "'-' and '_', at most 60 of them, begin with a letter or a digit, and are not one of "
+            f"{', '.join(known)}"
+        )
+    path = fetch(source) if "://" in source else Path(source).expanduser().resolve()
+    if not path.exists():
+        raise ProjectError(f"there is no file or folder {path}")
+    if "://" not in source:
+        source = str(path.relative_to(root) if path.is_relative_to(root) else path)
+    if path.suffix.lower() == ".npz":
+        entry, lines = _file_of_arrays(path, source)
+    elif (path / "batches.meta").is_file():
+        entry, lines = _batches(path, source)
+    elif path.is_dir() and any("-idx" in file.name for file in path.iterdir()):
+        entry, lines = _idx_files(path, source)
+    else:
+        with open_tree(path) as tree:
+            entry, lines = _images(tree, source, size, report)
+    entry = {"title": name, "citation": f"own images ({PurePosixPath(source).name})", **entry}
+    validated(dataset_adapter.validate_python, entry, f"datasets.{name}")
+    text = (root / "params.yaml").read_bytes().decode()
+    return NewDataset(_with_dataset(text, name, entry), lines)
+
+
+def _with_dataset(text: str, name: str, entry: Entry) -> str:
+    """params.yaml with a data set below the others, and all else as it was."""
+    section = value_of(text, "datasets")
+    if not isinstance(section, MappingNode) or section.flow_style or not section.value:
+        raise ProjectError("params.yaml: datasets must be lines of their own, not one in braces")
+    key, value = section.value[-1]
+    indent = " " * key.start_mark.column
+    document = parsed(text)
+    expected = {**document, "datasets": {**document["datasets"], name: entry}}
+    lines = [f"{indent}{name}:", *(f"{indent}  {k}: {flow(v)}" for k, v in entry.items())]
+    after = max(key.end_mark.index, end_of(value))
+    return inserted("params.yaml", text, after, lines, expected)
+
+
+def _images(tree: Tree, source: str, size: str, report: Report) -> tuple[Entry, list[str]]:
+    found = find_images(tree)
+    looks: dict[str, Look] = {}
+    sha256: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
+
+    def look(image: ImageFile) -> tuple[str, str, Look | str]:
+        try:
+            content = tree.read(found.prefix + image.name)
+            return image.name, hashlib.sha256(content).hexdigest(), look_at(content, image.name)
+        except (ProjectError, ValueError) as error:
+            return image.name, "", str(error)
+
+    for chunk in in_chunks(look, found.images, FILES, report, "images looked at"):
+        for file, of_file, seen in chunk:
+            if isinstance(seen, str):
+                unreadable[file] = f"'{file}': {seen}"
+            else:
+                sha256[file], looks[file] = of_file, seen
+    if len(unreadable) > MOST_SKIPPED:
+        raise ProjectError(
+            f"{tree.source}: {len(unreadable):,} files cannot be read as images, such as "
+            f"{min(unreadable.values())}; mend them, or move them away"
+        )
+    found = find_images(tree, [*unreadable])
+    split = None if found.images[0].part else SPLIT
+    parts = divided(found, split, str(tree.source))
+    grey = all(look.grey for look in looks.values())
+    height, width = _size(size, {(look.height, look.width) for look in looks.values()})
+    entry = {
+        "format": "folder",
+        "image_shape": [height, width, 1 if grey else 3],
+        "classes": found.classes,
+        "source": source,
+        "sha256": content_hash(sha256.items()),
+        "fit": "resize",
+        **({"split": split.model_dump()} if split else {}),
+        **({"skip": sorted(unreadable)} if unreadable else {}),
+    }
+    forms = Counter(look.form for look in looks.values()).most_common()
+    areas = sorted((look.height * look.width, look.height, look.width) for look in looks.values())
+    (_, *least), (_, *most) = areas[0], areas[-1]
+    left_out = {
+        "files that cannot be read": [*unreadable.values()],
+        "files that are no images of a class": found.foreign,
+        "folders without images to train on": found.empty,
+    }
+    lines = [
+        *_counts(found.classes, parts[0][1], parts[1][1]),
+        f"files: {', '.join(f'{count:,} {form}' for form, count in forms)}; from {least[0]}×"
+        f"{least[1]} to {most[0]}×{most[1]} pixels (height×width)",
+        f"arrays: {height}×{width} pixels, {'grey' if grey else 'in colour'}",
+        *(f"left out: {_such_as(what, names)}" for what, names in left_out.items() if names),
+        *(f"odd: {line}" for line in _odd(looks, sha256, parts)),
+    ]
+    return entry, lines
+
+
+def _size(size: str, shapes: set[tuple[int, int]]) -> tuple[int, int]:
+    """Height and width in the arrays, given those of the files."""
+    if size:
+        sides = size.lower().split("x")
+        if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
+            raise ProjectError(f"--size {size}: must be SIDE or HEIGHTxWIDTH, such as 96 or 96x128")
+        return int(sides[0]), int(sides[-1])
+    if len(shapes) == 1 and max(min(shapes)) <= LONGEST_SIDE:
+        return min(shapes)
+    side = min(LONGEST_SIDE, median_low(map(min, shapes)))
+    return side, side
+
+
+def _odd(
+    looks: Mapping[str, Look],
+    sha256: Mapping[str, str],
+    parts: Sequence[tuple[list[ImageFile], object]],
+) -> Iterator[str]:
+    """What may surprise about images that can be read."""
+    examples, same = defaultdict(list), defaultdict(list)
+    for file, look in looks.items():
+        same[sha256[file]].append(file)
+        for what in look.odd:
+            examples[what].append(file)
+    yield from (_such_as(what, files) for what, files in examples.items())
+    where = {image.name: (part, image.label) for part, (of, _) in enumerate(parts) for image in of}
+    if twice := [files for files in same.values() if len(files) > 1]:
+        places = [[*zip(*(where[file] for file in files), strict=True)] for files in twice]
+        in_both, of_two = (sum(len({*place[kind]}) > 1 for place in places) for kind in (0, 1))
+        yield (
+            f"{_such_as('pictures that are there more than once', twice[0], len(twice))}; "
+            f"{in_both:,} of them to train on and to test on, {of_two:,} in two classes"
+        )
+
+
+def _counts(
+    classes: Sequence[str], train_labels: NDArray[Any], test_labels: NDArray[Any]
+) -> Iterator[str]:
+    """How many images there are of each class, given the labels (n,) of either part."""
+    train, test = (np.bincount(of, minlength=len(classes)) for of in (train_labels, test_labels))
+    rare, common = int(train.argmin()), int(train.argmax())
+    yield f"images: {train.sum():,} to train on, {test.sum():,} to test on"
+    yield (
+        f"classes: {len(classes):,}, with {train[rare]:,} ('{classes[rare]}') to {train[common]:,} "
+        f"('{classes[common]}') images to train on"
+    )
+    if train[common] >= 10 * train[rare]:
+        yield "odd: classes are so unequal that accuracy misleads: mind balanced accuracy first"
+    if untested := [label for label, count in zip(classes, test, strict=True) if not count]:
+        yield f"odd: {_such_as('classes without an image to test on', untested)}"
+
+
+def _such_as(what: str, names: Sequence[str], count: int = 0) -> str:
+    return f"{count or len(names):,} {what}, such as {', '.join(names[:2])}"
+
+
+def _file_of_arrays(path: Path, source: str) -> tuple[Entry, list[str]]:
+    there = array_names(path)
+    known = next((names for names in ARRAYS if {*names} <= {*there}), None)
+    if known is None:
+        raise ProjectError(
+            f"{path} must hold x_train, y_train, x_test and y_test, or images and labels, but it "
+            f"holds {', '.join(there)}; see 'Add a data set' in CONTRIBUTING.md for other names"
+        )
+    names = dict(zip(ROLES, known, strict=False))
+    arrays = read_npz(path, names)
+    entry, lines = _of_arrays(arrays)
+    split = {} if "test_images" in names else {"split": SPLIT.model_dump()}
+    file = {"source": source, "sha256": sha256_of(path), "arrays": names}
+    return {"format": "npz", **entry, **file, **split}, lines
+
+
+def _idx_files(path: Path, source: str) -> tuple[Entry, list[str]]:
+    arrays, files = {}, {}
+    for file in sorted(path.glob("*-idx*")):
+        part = "train" if "train" in file.name else "test"
+        role = f"{part}_{'images' if 'images' in file.name else 'labels'}"
+        arrays[role] = read_idx(file)
+        files[role] = {"name": file.name, "sha256": sha256_of(file)}
+    if len(files) < 4:
+        raise ProjectError(f"{path} must hold images and labels of train and of test as IDX files")
+    entry, lines = _of_arrays(arrays)
+    return {"format": "idx", **entry, "urls": [f"{source}/"], "files": files}, lines
+
+
+def _of_arrays(arrays: Mapping[Any, NDArray[Any]]) -> tuple[Entry, list[str]]:
+    labels = arrays["train_labels"]
+    classes = [str(label) for label in range(int(labels.max()) + 1)]
+    shape = [int(side) for side in (*arrays["train_images"].shape[1:], 1)][:3]
+    if "test_labels" in arrays:
+        parts = labels, arrays["test_labels"]
+    else:
+        train, test = draw_test(labels, classes, SPLIT, "the file")
+        parts = labels[train], labels[test]
+    return {"image_shape": shape, "classes": classes}, [*_counts(classes, *parts)]
+
+
+def _batches(path: Path, source: str) -> tuple[Entry, list[str]]:
+    if missing := [name for name in MEMBERS if not (path / name).is_file()]:
+        raise ProjectError(f"{path} has batches.meta, but lacks {', '.join(missing)}")
+    classes = read_label_names((path / "batches.meta").read_bytes(), "batches.meta")
+    members = {name: sha256_of(path / name) for name in MEMBERS}
+    urls = [f"{source}/"]
+    entry = {"format": "cifar10", "image_shape": [32, 32, 3], "classes": classes, "urls": urls}
+    return {**entry, "members": members}, [f"classes: {', '.join(classes)}"]
