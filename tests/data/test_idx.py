@@ -73,9 +73,7 @@ def test_gives_an_array_or_a_project_error(content: bytes) -> None:
 def test_refuses_a_damaged_gzip(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "images.gz"
     path.write_bytes(content)
-    with pytest.raises(
-        ProjectError, match=r"cannot read .*images\.gz as an IDX file \(.+\)"
-    ):
+    with pytest.raises(ProjectError, match=r"cannot read .*images\.gz as an IDX file \(.+\)"):
         read_idx(path)
 
 

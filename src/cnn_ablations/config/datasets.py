@@ -82,7 +82,7 @@ class Cifar10Dataset(_Dataset):
     """Another than the archive's mixes up colours and places, on purpose."""
 
 
-class TestSplit(ClosedModel):
+class DrawnSplit(ClosedModel):
     """Draws the test images of a source that has none of its own: of each class the same share."""
 
     test: Annotated[float, Field(gt=0, lt=1)]
@@ -93,7 +93,7 @@ class _OwnDataset(_Dataset):
     source: Annotated[str, Field(min_length=1)]
     """A path, from the checkout's folder if it is relative, or the address of a file."""
     sha256: Sha256
-    split: TestSplit | None = None
+    split: DrawnSplit | None = None
     """Only of a source that has no test images."""
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_ablations.config.datasets import FolderDataset, TestSplit
+from cnn_ablations.config.datasets import DrawnSplit, FolderDataset
 from cnn_ablations.data.arrays import PARTS, Labels, Part, UInt8s, label_type
 from cnn_ablations.data.images import SUFFIXES, Report, in_chunks, read_image
 from cnn_ablations.data.writer import Piece
@@ -174,7 +174,7 @@ def _natural(name: str) -> list[str | int]:
 
 
 def divided(
-    found: Found, split: TestSplit | None, where: str
+    found: Found, split: DrawnSplit | None, where: str
 ) -> list[tuple[list[ImageFile], Labels]]:
     """The training and the test images, each with labels (n,); where the source has no such parts,
     as drawn.
@@ -199,7 +199,7 @@ def divided(
 
 
 def draw_test(
-    labels: Labels, classes: Sequence[str], split: TestSplit, where: str
+    labels: Labels, classes: Sequence[str], split: DrawnSplit, where: str
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Indices of the training and of the test images, each in ascending order.
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import ceil
 from pathlib import Path, PurePosixPath
 from statistics import median_low
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from ruamel.yaml.nodes import MappingNode
 
 from cnn_ablations.config.base import validated
-from cnn_ablations.config.datasets import Role, TestSplit, dataset_adapter
+from cnn_ablations.config.datasets import DrawnSplit, Role, dataset_adapter
 from cnn_ablations.config.document import end_of, flow, inserted, parsed, value_of
 from cnn_ablations.config.params import NAME, load_params
 from cnn_ablations.data.cifar10 import MEMBERS, read_label_names
@@ -33,7 +34,6 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import sha256_of
 
 Entry = dict[str, Any]
-SPLIT = TestSplit(test=0.2)
 LONGEST_SIDE = 96
 """Pixels of images in the arrays, unless somebody says so: a CPU trains on these in minutes."""
 MOST_SKIPPED = 100
@@ -139,7 +139,8 @@ def _images(tree: Tree, source: str, size: str, report: Report) -> tuple[Entry, 
             f"{min(unreadable.values())}; mend them, or move them away"
         )
     found = find_images(tree, [*unreadable])
-    split = None if found.images[0].part else SPLIT
+    drawn = found.images[0].part is None
+    split = _split(len(found.images), len(found.classes)) if drawn else None
     parts = divided(found, split, str(tree.source))
     grey = all(look.grey for look in looks.values())
     height, width = _size(size, {(look.height, look.width) for look in looks.values()})
@@ -170,6 +171,11 @@ def _images(tree: Tree, source: str, size: str, report: Report) -> tuple[Entry, 
         *(f"odd: {line}" for line in _odd(looks, sha256, parts)),
     ]
     return entry, lines
+
+
+def _split(images: int, classes: int) -> DrawnSplit:
+    """A fifth to test on, or more where that is not one for each class."""
+    return DrawnSplit(test=max(0.2, ceil(100 * classes / images) / 100))
 
 
 def _size(size: str, shapes: set[tuple[int, int]]) -> tuple[int, int]:
@@ -239,9 +245,8 @@ def _file_of_arrays(path: Path, source: str) -> tuple[Entry, list[str]]:
     names = dict(zip(ROLES, known, strict=False))
     arrays = read_npz(path, names)
     entry, lines = _of_arrays(arrays)
-    split = {} if "test_images" in names else {"split": SPLIT.model_dump()}
     file = {"source": source, "sha256": sha256_of(path), "arrays": names}
-    return {"format": "npz", **entry, **file, **split}, lines
+    return {"format": "npz", **entry, **file}, lines
 
 
 def _idx_files(path: Path, source: str) -> tuple[Entry, list[str]]:
@@ -259,14 +264,16 @@ def _idx_files(path: Path, source: str) -> tuple[Entry, list[str]]:
 
 def _of_arrays(arrays: Mapping[Any, NDArray[Any]]) -> tuple[Entry, list[str]]:
     labels = arrays["train_labels"]
-    classes = [str(label) for label in range(int(labels.max()) + 1)]
-    shape = [int(side) for side in (*arrays["train_images"].shape[1:], 1)][:3]
+    entry: Entry = {
+        "image_shape": [int(side) for side in (*arrays["train_images"].shape[1:], 1)][:3],
+        "classes": [str(label) for label in range(int(labels.max()) + 1)],
+    }
     if "test_labels" in arrays:
-        parts = labels, arrays["test_labels"]
-    else:
-        train, test = draw_test(labels, classes, SPLIT, "the file")
-        parts = labels[train], labels[test]
-    return {"image_shape": shape, "classes": classes}, [*_counts(classes, *parts)]
+        return entry, [*_counts(entry["classes"], labels, arrays["test_labels"])]
+    split = _split(len(labels), len(entry["classes"]))
+    train, test = draw_test(labels, entry["classes"], split, "the file")
+    lines = [*_counts(entry["classes"], labels[train], labels[test])]
+    return {**entry, "split": split.model_dump()}, lines
 
 
 def _batches(path: Path, source: str) -> tuple[Entry, list[str]]:

@@ -129,9 +129,11 @@ def _read_npz(raw: Path, dataset: NpzDataset) -> Parts:
 def _read_folder(tree: Tree, name: str, dataset: FolderDataset, report: Report) -> Parts:
     where = f"params.yaml: datasets.{name}"
     found = find_images(tree, dataset.skip)
-    check_sha256(
-        hash_of_images(tree, found, report), dataset.sha256, f"{tree.source}, its content,"
-    )
+    if hash_of_images(tree, found, report) != dataset.sha256:
+        raise ProjectError(
+            f"{tree.source} does not hold the images that params.yaml describes; run "
+            f"`dvc repro download@{name}`"
+        )
     if found.classes != dataset.classes:
         other = min({*found.classes} ^ {*dataset.classes}, default="their order")
         raise ProjectError(
