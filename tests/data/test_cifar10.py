@@ -50,6 +50,7 @@ def test_a_batch_of_the_tests_is_what_python_reads_too(python_2_pickle: Pickle) 
 def test_reads_what_python_reads_in_the_real_files(real_params: Params) -> None:
     dataset = real_params.dataset("cifar10")
     assert isinstance(dataset, Cifar10Dataset)
+    assert dataset.archive
     archive = Path(os.environ["CNN_ABLATIONS_MIRROR"]) / "cifar10" / dataset.archive
     for name, content in verified_members(archive, dataset.members):
         expected = pickle.loads(content, encoding="latin-1")

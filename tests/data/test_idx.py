@@ -3,6 +3,7 @@ import gzip
 import io
 import struct
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,12 @@ def test_reads_what_the_format_describes(array: UInt8s) -> None:
     np.testing.assert_array_equal(read, array)
 
 
-def test_reads_a_gzipped_file(tmp_path: Path) -> None:
-    path = tmp_path / "labels.gz"
-    path.write_bytes(gzip.compress(header(3) + b"\7\0\2"))
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_reads_a_file_that_is_gzipped_or_not(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "labels"
+    path.write_bytes(pack(header(3) + b"\7\0\2"))
     assert read_idx(path).tolist() == [7, 0, 2]
 
 
