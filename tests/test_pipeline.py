@@ -19,12 +19,12 @@ PACKAGE = "src/cnn_ablations"
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_bytes())
 STAGES: dict[str, Any] = PIPELINE["stages"]
 
-# What a stage's work begins in: a module of the package or a notebook.
-ENTRIES = {
+# What a stage's work begins in: a module of the package, or notebooks.
+ENTRIES: dict[str, str | tuple[str, ...] | None] = {
     "check": "config/params.py",
     "download": None,  # whatever the code does, what comes out has the hashes of params.yaml
     "preprocess": "data/preprocess.py",
-    "explore": "notebooks/dataset.ipynb",
+    "explore": ("notebooks/dataset.ipynb", "notebooks/own-data.ipynb"),
     "train": "notebooks/train.ipynb",
     "inspect": "notebooks/inspect.ipynb",
     "compare": "notebooks/study.ipynb",
@@ -62,12 +62,15 @@ def listed(stage: str, kind: str) -> dict[str, dict[str, Any]]:
     return dict(next(iter(e.items())) if isinstance(e, dict) else (e, {}) for e in entries)
 
 
+def begins_in(stage: str) -> set[str]:
+    entry = ENTRIES[stage] or ()
+    return {entry} if isinstance(entry, str) else {*entry}
+
+
 def decided_by(stage: str, imports: Imports) -> set[str]:
-    entry = ENTRIES[stage]
-    if entry is None:
-        return set()
-    folder = ROOT if entry.startswith("notebooks/") else ROOT / PACKAGE
-    return imports([folder / entry], without=(SERVICE | CARRIED.get(stage, set())) - {entry})
+    entries = begins_in(stage)
+    files = [(ROOT if e.startswith("notebooks/") else ROOT / PACKAGE) / e for e in entries]
+    return imports(files, without=(SERVICE | CARRIED.get(stage, set())) - entries)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -92,8 +95,7 @@ def test_a_stage_depends_on_the_code_that_decides_its_outputs_and_no_more(
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_its_notebook_and_on_no_other(stage: str) -> None:
     notebooks = {path for path in listed(stage, "deps") if path.startswith("notebooks/")}
-    entry = ENTRIES[stage] or ""
-    assert notebooks == ({entry} if entry.startswith("notebooks/") else set())
+    assert notebooks == {entry for entry in begins_in(stage) if entry.startswith("notebooks/")}
 
 
 def test_a_figure_never_makes_a_training_stale(imports: Imports) -> None:

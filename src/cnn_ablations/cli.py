@@ -94,8 +94,10 @@ def preprocess(name: DatasetName) -> None:
 def explore(name: DatasetName) -> None:
     """Execute the notebook that looks at a data set."""
     paths, params = _project()
-    parameters = {"name": name, "dataset": params.dataset(name).model_dump()}
-    _execute("dataset", paths.notebook("datasets", name), parameters, paths)
+    entry = params.dataset(name).model_dump()
+    parameters = {"name": name, "dataset": entry}
+    template = "own-data" if entry["format"] in ("folder", "npz") else "dataset"
+    _execute(template, paths.notebook("datasets", name), parameters, paths)
 
 
 @app.command()

@@ -5,6 +5,7 @@ seconds to start.
 import gzip
 import hashlib
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -14,17 +15,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from IPython.display import Markdown
 from matplotlib.figure import Figure
+from PIL import Image
 from typer.testing import CliRunner
 
 from cnn_ablations.analysis.inspection import how_to_use
 from cnn_ablations.analysis.run import load_run
 from cnn_ablations.cli import app
 from cnn_ablations.config.datasets import dataset_adapter
+from cnn_ablations.config.params import load_params
 from cnn_ablations.config.variants import Variant, resolve_variant
 from cnn_ablations.data import digits
-from cnn_ablations.data.arrays import UInt8s, load_arrays
+from cnn_ablations.data.arrays import PARTS, UInt8s, load_arrays, load_file_names
+from cnn_ablations.data.download import download
+from cnn_ablations.data.new_dataset import new_dataset
 from cnn_ablations.data.preprocess import preprocess
 from cnn_ablations.data.writer import write_arrays
 from cnn_ablations.errors import ProjectError
@@ -150,6 +156,59 @@ def test_the_way_from_the_files_to_the_arrays_is_shown_and_checked(
     write_arrays(paths.arrays("d"), **tampered, classes=arrays.classes, pixel_max=arrays.pixel_max)
     with pytest.raises(ProjectError, match=r"data/arrays/d .*\(test_images differ\).*preprocess@d"):
         execute("dataset", name="d", dataset=entry)
+
+
+def own_images(root: Path, classes: int) -> str:
+    """Three images of each class in a folder, and one of them in another class as well."""
+    for label in range(classes):
+        (folder := root / "own" / f"class_{label}").mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(random_bytes(5, 6, 3)).save(folder / f"{number}.png")
+    shutil.copy(root / "own" / "class_0" / "0.png", root / "own" / "class_1" / "copy.png")
+    (root / "own" / "class_1" / "empty.png").touch()
+    return "own"
+
+
+def own_arrays(root: Path, classes: int) -> str:
+    labels = np.arange(classes).repeat(3)
+    images = random_bytes(len(labels), 5, 6, 3)
+    images[3] = images[0]
+    np.savez(root / "own.npz", images=images, labels=labels)
+    return "own.npz"
+
+
+@pytest.mark.parametrize("classes", [2, 37, 200])
+@pytest.mark.parametrize("make", [own_images, own_arrays])
+def test_own_images_are_shown_whatever_the_number_of_classes(
+    paths: Paths,
+    execute: Execute,
+    tiny_document: dict[str, Any],
+    make: Callable[[Path, int], str],
+    classes: int,
+) -> None:
+    paths.params.write_text(yaml.safe_dump(tiny_document))
+    source = str(paths.root / make(paths.root, classes))
+    paths.params.write_text(new_dataset(paths.root, "d", source, "", Path, print).params)
+    dataset = load_params(paths.params).dataset("d")
+    download("d", dataset, paths, None, print)
+    preprocess("d", dataset, paths)
+    names = execute("own-data", name="d", dataset=dataset.model_dump())
+    assert len(names["arrays"].classes) == classes
+    assert len(names["captions"]) == min(classes, 20)
+    assert names["text"].startswith("**1 pictures** are there more than once, ")
+    assert "**1** in more than one class" in names["text"]
+    if make is own_images:
+        assert "`class_0/0.png (" in names["text"]
+        assert "`class_1/copy.png (" in names["text"]
+    arrays = load_arrays(paths.arrays("d"))
+    other: dict[str, Any] = {kind: np.array(getattr(arrays, kind)) for kind in arrays.sha256}
+    other["train_images"][0] ^= 255
+    files: dict[str, Any] = {
+        f"{part}_files": load_file_names(paths.arrays("d"), part) or () for part in PARTS
+    }
+    write_arrays(paths.arrays("d"), **other, **files, classes=arrays.classes, pixel_max=255)
+    with pytest.raises(ProjectError, match=r"is not what the files hold .*--force preprocess@d`"):
+        execute("own-data", name="d")
 
 
 def test_files_are_verified_before_they_are_read(

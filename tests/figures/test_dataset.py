@@ -24,6 +24,16 @@ def test_bars_are_shares_of_their_split(texts: Texts) -> None:
     assert "test, 4 images" in written
 
 
+def test_many_classes_are_sorted_by_size_instead_of_named(texts: Texts) -> None:
+    train = np.arange(200)
+    figure = class_balance({"train": train, "test": train[::-1]}, [f"c{n}" for n in train])
+    steps = {str(line.get_label()): line.get_ydata() for line in figure.axes[0].lines}
+    np.testing.assert_array_equal(steps["training, 19,900 images"], train[::-1])
+    np.testing.assert_array_equal(steps["test, 19,900 images"], train)
+    assert figure.get_figheight() < 5
+    assert "c0" not in texts(figure)
+
+
 def test_bars_of_a_split_have_their_own_hatch() -> None:
     figure = class_balance({"train": np.array([1]), "test": np.array([1])}, ["x"])
     assert len({bar.get_hatch() for bar in figure.axes[0].patches}) == 2

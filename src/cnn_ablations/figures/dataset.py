@@ -22,11 +22,13 @@ from cnn_ablations.figures.style import (
 )
 
 Counts = NDArray[np.int64]
+NAMED = 60
+"""Classes that a figure names."""
 CHANNELS = {"red": COLOURS[1], "green": COLOURS[2], "blue": COLOURS[0]}
 
 
 def class_balance(counts: Mapping[str, Counts], classes: Sequence[str]) -> Figure:
-    """The share of each class in each split.
+    """The share of each class in each split; of many classes by size, without their names.
 
     Args:
         counts: images of each class, (classes,), by split.
@@ -37,6 +39,8 @@ def class_balance(counts: Mapping[str, Counts], classes: Sequence[str]) -> Figur
         for split, of_split in counts.items()
     )
     alt = f"The share of each of {len(classes)} classes; a class has {ranges}."
+    if len(classes) > NAMED:
+        return _class_sizes(counts, alt)
     figure = new_figure(WIDTH, 0.9 + 0.34 * len(classes), alt)
     axes = figure.subplots()
     thickness = 0.8 / len(counts)
@@ -64,6 +68,27 @@ def class_balance(counts: Mapping[str, Counts], classes: Sequence[str]) -> Figur
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.set_xlabel("share of the split's images (number at the bar)")
     figure.legend(handles=legend, loc="outside upper center", ncols=3)
+    return figure
+
+
+def _class_sizes(counts: Mapping[str, Counts], alt: str) -> Figure:
+    figure = new_figure(WIDTH, 4.0, alt)
+    axes = figure.subplots()
+    order = np.argsort(-next(iter(counts.values())), kind="stable")
+    for split, of_split in counts.items():
+        place = SPLITS[split]
+        axes.step(
+            np.arange(1, len(order) + 1),
+            of_split[order],
+            where="mid",
+            color=COLOURS[place],
+            linestyle=LINES[place],
+            label=f"{SPLIT_NAMES[split]}, {of_split.sum():,} images",
+        )
+    axes.set(xlabel="class, from the most common in training to the rarest", ylabel="images")
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y")
+    axes.legend()
     return figure
 
 
