@@ -16,6 +16,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 from cnn_ablations.cli import app
@@ -90,6 +91,28 @@ def test_a_new_study_is_written_and_passes_the_check(project: Paths) -> None:
     ]
     (project.root / "dvc.yaml").write_text("vars:\n  - studies/mine.yaml\n")
     assert "3 variants with 6 seeds, 1 studies" in run(project.root, "check").stdout
+
+
+def test_a_folder_becomes_a_data_set_and_then_arrays(project: Paths, tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        (folder := tmp_path / "pets" / label).mkdir(parents=True)
+        for number in range(3):
+            Image.new("L", (4, 4), number).save(folder / f"{number}.png")
+    assert_refused(run(project.root, "dataset", "add", "pets", "../pets/cat"), "pets/cat", "none")
+    done = run(project.root, "dataset", "add", "pets", "../pets", "--size", "2x3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[:4] == [
+        "images: 4 to train on, 2 to test on",
+        "classes: 2, with 2 ('cat') to 2 ('cat') images to train on",
+        "files: 6 PNG; from 4×4 to 4×4 pixels (height×width)",
+        "arrays: 2×3 pixels, grey",
+    ]
+    assert "next: `dvc repro explore@pets`" in done.stdout
+    assert "2 data sets" in run(project.root, "check").stdout
+    assert run(project.root, "download", "pets").returncode == 0
+    assert run(project.root, "preprocess", "pets").returncode == 0
+    assert (project.arrays("pets") / "train_files.json").is_file()
+    assert_refused(run(project.root, "dataset", "add", "pets", "../pets"), "'pets' cannot be the")
 
 
 def test_a_valid_project_is_summed_up(project: Paths) -> None:

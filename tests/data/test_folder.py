@@ -379,7 +379,9 @@ def test_names_in_other_scripts_are_kept(paths: Paths, tmp_path: Path) -> None:
     for label in ("猫", "собака", "گربه‌ها"):
         for number in range(3):
             save(tmp_path / "own" / label / f"écran {number}.png", noise(4, 4))
-    arrays = added(paths, tmp_path / "own")
+    lines = add(paths, tmp_path / "own")
+    assert "odd: 1 classes whose names figures show as boxes, such as 猫" in lines
+    arrays = made(paths)
     assert arrays.classes == sorted(["猫", "собака", "گربه‌ها"])
     assert "猫/écran 0.png" in pixels_by_file(paths, arrays)
 

@@ -3,12 +3,12 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import ceil
 from pathlib import Path, PurePosixPath
 from statistics import median_low
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.font_manager import findfont, get_font
 from numpy.typing import NDArray
 from ruamel.yaml.nodes import MappingNode
 
@@ -175,7 +175,7 @@ def _images(tree: Tree, source: str, size: str, report: Report) -> tuple[Entry, 
 
 def _split(images: int, classes: int) -> DrawnSplit:
     """A fifth to test on, or more where that is not one for each class."""
-    return DrawnSplit(test=max(0.2, ceil(100 * classes / images) / 100))
+    return DrawnSplit(test=max(0.2, int(1e6 * classes / images) / 1e6))  # rounded up by the draw
 
 
 def _size(size: str, shapes: set[tuple[int, int]]) -> tuple[int, int]:
@@ -226,6 +226,9 @@ def _counts(
     )
     if train[common] >= 10 * train[rare]:
         yield "odd: classes are so unequal that accuracy misleads: mind balanced accuracy first"
+    font = get_font(findfont("DejaVu Sans"))  # that of all figures
+    if strange := [c for c in classes if not all(font.get_char_index(ord(sign)) for sign in c)]:
+        yield f"odd: {_such_as('classes whose names figures show as boxes', strange)}"
     if untested := [label for label, count in zip(classes, test, strict=True) if not count]:
         yield f"odd: {_such_as('classes without an image to test on', untested)}"
 
