@@ -159,10 +159,9 @@ def add_dataset(
     paths = find_project()
     with TemporaryDirectory() as folder:
         copy = partial(fetch, folder=Path(folder))
-        new = new_dataset(paths.root, name, source, size, copy, _say)
-    write_atomically(paths.params, new.params.encode())
-    for line in new.lines:
-        typer.echo(line)
+        params, lines = new_dataset(paths.root, name, source, size, copy, _say)
+    write_atomically(paths.params, params.encode())
+    typer.echo("\n".join(lines))
     typer.echo(
         f"wrote the data set '{name}' into params.yaml: see to its title, citation and size there\n"
         f"next: `dvc repro explore@{name}` looks at its arrays; a variant of it is the base of "

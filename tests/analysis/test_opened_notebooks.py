@@ -188,7 +188,7 @@ def test_own_images_are_shown_whatever_the_number_of_classes(
 ) -> None:
     paths.params.write_text(yaml.safe_dump(tiny_document))
     source = str(paths.root / make(paths.root, classes))
-    paths.params.write_text(new_dataset(paths.root, "d", source, "", Path, print).params)
+    paths.params.write_text(new_dataset(paths.root, "d", source, "", Path, print)[0])
     dataset = load_params(paths.params).dataset("d")
     download("d", dataset, paths, None, print)
     preprocess("d", dataset, paths)

@@ -62,11 +62,11 @@ def encoded(image: Any, form: str, **options: Any) -> bytes:
 
 def add(paths: Paths, source: Path | str, size: str = "", **changes: Any) -> list[str]:
     """Add the data set `own`, with changes to its entry. What was said about it."""
-    new = new_dataset.new_dataset(paths.root, "own", str(source), size, Path, print)
-    document = yaml.safe_load(new.params)
+    text, lines = new_dataset.new_dataset(paths.root, "own", str(source), size, Path, print)
+    document = yaml.safe_load(text)
     document["datasets"]["own"] |= changes
     paths.params.write_text(yaml.safe_dump(document, sort_keys=False))
-    return new.lines
+    return lines
 
 
 def entry(paths: Paths) -> FolderDataset:
@@ -498,7 +498,7 @@ def test_the_text_around_a_new_entry_stays_as_it_was(
 ) -> None:
     text = checkout.params.read_text()
     paths.params.write_text(text)
-    new = new_dataset.new_dataset(paths.root, "own", str(source), "", Path, print).params
+    new = new_dataset.new_dataset(paths.root, "own", str(source), "", Path, print)[0]
     place = new.index("  own:\n")
     end = new.index("\nprotocols:")
     assert new[:place] + new[end:] == text[:place] + text[place:]

@@ -39,12 +39,12 @@ def paths(project: Paths) -> Paths:
 
 def added(paths: Paths, source: str, copies: Path | None = None) -> tuple[Arrays, list[str]]:
     get = partial(fetch, folder=copies or paths.root)
-    new = new_dataset(paths.root, "own", source, "", get, print)
-    paths.params.write_text(new.params)
+    text, lines = new_dataset(paths.root, "own", source, "", get, print)
+    paths.params.write_text(text)
     dataset = load_params(paths.params).dataset("own")
     download("own", dataset, paths, None, print)
     preprocess("own", dataset, paths)
-    return load_arrays(paths.arrays("own")), new.lines
+    return load_arrays(paths.arrays("own")), lines
 
 
 def assert_as_given(arrays: Arrays) -> None:

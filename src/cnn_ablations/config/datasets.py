@@ -96,6 +96,11 @@ class _OwnDataset(_Dataset):
     split: DrawnSplit | None = None
     """Only of a source that has no test images."""
 
+    @property
+    def urls(self) -> list[str]:
+        """Where the source is."""
+        return [self.source.rpartition("/")[0] or "."]
+
 
 class FolderDataset(_OwnDataset):
     """Images in a folder for each class, or a zip archive of them.
@@ -134,13 +139,9 @@ class NpzDataset(_OwnDataset):
 
     @model_validator(mode="after")
     def _test_images_or_split(self) -> "NpzDataset":
-        given = {*self.arrays}
-        if given != {"train_images", "train_labels"} | (
-            set() if self.split else {"test_images", "test_labels"}
-        ):
+        if len(self.arrays) != (2 if self.split else 4) or "train_images" not in self.arrays:
             raise ValueError(
-                "must have the arrays train_images and train_labels, and either those of test or "
-                f"split, but it has {', '.join(given)}{' and split' if self.split else ''}"
+                "must have the four arrays of train and test, or those of train and split"
             )
         return self
 

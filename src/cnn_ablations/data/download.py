@@ -64,7 +64,10 @@ def download(
             _pack(dataset, new, report, source)
         else:
             addresses = [f"{mirror.rstrip('/')}/{name}"] if mirror else []
-            addresses += [_folder(url, paths.root) for url in _addresses(dataset)]
+            addresses += [
+                url.rstrip("/") if "://" in url else str(paths.root / Path(url).expanduser())
+                for url in dataset.urls
+            ]
             quarantine = paths.scratch("quarantine", name)
             for file, keep in _wanted(dataset, new, report):
                 _obtain(file, addresses, scratch, quarantine, keep, report)
@@ -85,33 +88,21 @@ Raises ProjectError where the file is not what it should be.
 """
 
 
-_Fetched = IdxDataset | Cifar10Dataset | FolderDataset | NpzDataset
-
-
-def _addresses(dataset: _Fetched) -> list[str]:
-    """The folders that hold the files, or addresses that end in '/'."""
-    if isinstance(dataset, FolderDataset | NpzDataset):
-        return [dataset.source.rpartition("/")[0] or "."]
-    return dataset.urls
-
-
-def _folder(address: str, root: Path) -> str:
-    return address.rstrip("/") if "://" in address else str(root / Path(address).expanduser())
-
-
-def _wanted(dataset: _Fetched, new: Path, report: Report) -> list[tuple[str, Keep]]:
+def _wanted(
+    dataset: IdxDataset | Cifar10Dataset | FolderDataset | NpzDataset, new: Path, report: Report
+) -> list[tuple[str, Keep]]:
     """The files to download, and what to do with each."""
     if isinstance(dataset, FolderDataset):
         return [(PurePosixPath(dataset.source).name, partial(_pack, dataset, new, report))]
     if isinstance(dataset, NpzDataset):
         keep = partial(_keep_file, dataset.sha256, new / dataset.file)
         return [(PurePosixPath(dataset.source).name, keep)]
-    if isinstance(dataset, Cifar10Dataset) and dataset.archive:
-        return [(dataset.archive, partial(_keep_members, dataset.members, new))]
-    if isinstance(dataset, Cifar10Dataset):
-        sha256 = dataset.members
-    else:
+    if isinstance(dataset, IdxDataset):
         sha256 = {file.name: file.sha256 for file in dataset.files.values()}
+    elif dataset.archive:
+        return [(dataset.archive, partial(_keep_members, dataset.members, new))]
+    else:
+        sha256 = dataset.members
     return [(name, partial(_keep_file, of_file, new / name)) for name, of_file in sha256.items()]
 
 

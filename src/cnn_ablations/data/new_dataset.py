@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from statistics import median_low
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.font_manager import findfont, get_font
@@ -43,15 +43,6 @@ ARRAYS = (("x_train", "y_train", "x_test", "y_test"), ROLES, ("images", "labels"
 """What files call their arrays."""
 
 
-class NewDataset(NamedTuple):
-    """What `dataset add` writes and says."""
-
-    params: str
-    """The new text of params.yaml."""
-    lines: list[str]
-    """What was seen."""
-
-
 def new_dataset(
     root: Path,
     name: str,
@@ -59,9 +50,10 @@ def new_dataset(
     size: str,
     fetch: Callable[[str], Path],
     report: Report,
-) -> NewDataset:
-    """The data set `name` of a folder or zip archive of images, of a file of arrays, or of a folder
-    with IDX files or CIFAR-10's batches.
+) -> tuple[str, list[str]]:
+    """The text of params.yaml with the data set `name`, and lines on what was seen in its source:
+    a folder or zip archive of images, a file of arrays, a folder of IDX files or of CIFAR-10's
+    batches.
 
     Args:
         root: of the checkout.
@@ -97,7 +89,7 @@ def new_dataset(
     entry = {"title": name, "citation": f"own images ({PurePosixPath(source).name})", **entry}
     validated(dataset_adapter.validate_python, entry, f"datasets.{name}")
     text = (root / "params.yaml").read_bytes().decode()
-    return NewDataset(_with_dataset(text, name, entry), lines)
+    return _with_dataset(text, name, entry), lines
 
 
 def _with_dataset(text: str, name: str, entry: Entry) -> str:
