@@ -297,6 +297,56 @@ def diff(
 
 
 @app.command()
+def predict(
+    name: VariantName,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files of pictures.")],
+) -> None:
+    """Say what a variant's networks take pictures for, how surely, and how many of them agree.
+
+    A picture is made grey and resized as the data set needs, and that is said. It is never
+    inverted: MNIST, Fashion-MNIST and the digits are light on black. The probability is that of
+    the seed in the middle by test accuracy.
+    """
+    from cnn_ablations.prediction import open_run, predictions, read_picture
+
+    paths, params = _project()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # of TensorFlow's log, only errors
+    run = open_run(params.variant(name), paths)
+    pictures = [read_picture(image, run.arrays) for image in images]
+    for image, picture, said in zip(images, pictures, predictions(run, pictures), strict=True):
+        typer.echo(f"{image}{f' ({picture.changes})' if picture.changes else ''}: {said}")
+
+
+@app.command()
+def export(
+    name: VariantName,
+    to: Annotated[
+        Path,
+        typer.Option(metavar="FILE.keras|FOLDER", help="A folder gets TensorFlow's SavedModel."),
+    ],
+    seed: Annotated[
+        int | None, typer.Option(show_default="the one in the middle by test accuracy")
+    ] = None,
+) -> None:
+    """Write a trained network for use without this project, and a model card beside it.
+
+    It takes uint8 pixels as the data set has them and gives probabilities.
+    """
+    from cnn_ablations.export import export as exported
+    from cnn_ablations.prediction import open_run
+
+    paths, params = _project()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # of TensorFlow's log, only errors
+    run = open_run(params.variant(name), paths)
+    seed = run.result.typical_seed if seed is None else seed
+    card, difference = exported(run, params.dataset(run.variant.dataset), seed, to)
+    typer.echo(
+        f"wrote {to}, the network of seed {seed}, and {card}; its probabilities differ by at most "
+        f"{difference:.1g} from those after the training"
+    )
+
+
+@app.command()
 def report() -> None:
     """Compile all studies: reports/comparison, reports/claims and the tables of README.md."""
     from cnn_ablations.analysis.report import write_report

@@ -1,0 +1,161 @@
+"""What the networks of a trained variant say to pictures from disk."""
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn_ablations.analysis.run import Run, load_run, open_network
+from cnn_ablations.config.variants import Variant
+from cnn_ablations.data.arrays import Arrays, UInt8s
+from cnn_ablations.data.splits import Subset
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+from cnn_ablations.training.evaluation import BATCH, evaluate
+
+Probabilities = NDArray[np.float32]
+FORMATS = ["BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"]
+ANOTHER_NETWORK = 0.01
+"""Probabilities that differ by more than this on average are those of another network."""
+
+
+class Picture(NamedTuple):
+    """A picture's file as the networks see it."""
+
+    pixels: UInt8s
+    """(height, width, channels), as the data set has them."""
+    changes: str
+    """What was done to it, such as `resized from 500×400`; may be empty."""
+
+
+def open_run(variant: Variant, paths: Paths) -> Run:
+    """A trained variant with the weights of its networks.
+
+    Raises ProjectError where they are not there, which git does not hold, or as `load_run` does.
+    """
+    if not paths.run(variant.group, variant.name).is_dir():
+        raise ProjectError(
+            f"the networks of {variant.name} are not in this checkout, since git does not hold "
+            f"them; `dvc repro train@{variant.name}` trains them again"
+        )
+    return load_run(variant, paths)
+
+
+def read_picture(path: Path, arrays: Arrays) -> Picture:
+    """A picture in grey or RGB, in the size and the range of pixels that the data set has.
+
+    Nothing is inverted. Raises ProjectError where the file cannot be read as a picture.
+    """
+    from PIL import Image, ImageOps
+
+    height, width, channels = arrays.image_shape
+    if channels not in (1, 3):
+        raise ProjectError(f"the data set's images have {channels} channels, as no picture has")
+    mode, changes = ("L", "RGB")[channels > 1], []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Pillow warns of files that unpack to gigabytes
+            with Image.open(path, formats=FORMATS) as file:
+                picture = ImageOps.exif_transpose(file)
+                if picture.mode[0] in "IF":
+                    raise ValueError("its pixels have more than 8 bits; save it with 8")
+                if picture.has_transparency_data:
+                    seen = picture.convert("RGBA")
+                    white = Image.new("RGBA", seen.size, "white")
+                    picture = Image.alpha_composite(white, seen)
+                    changes.append("put on white")
+                if channels == 1 and picture.mode not in ("1", "L", "LA"):
+                    changes.append("made grey")
+                picture = picture.convert(mode)
+    except Exception as error:  # a broken file can fail in any way
+        what = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        raise ProjectError(
+            f"{path} cannot be read as a picture: {' '.join(str(what).split())}"
+        ) from None
+    if picture.size != (width, height):
+        changes.append(f"resized from {picture.width}×{picture.height}")
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(picture, np.uint8).reshape(arrays.image_shape)
+    if arrays.pixel_max != 255:
+        changes.append(f"pixels brought to 0..{arrays.pixel_max}")
+        pixels = np.rint(pixels * (arrays.pixel_max / 255)).astype(np.uint8)
+    return Picture(pixels, ", ".join(changes))
+
+
+def probabilities(run: Run, seed: int, images: UInt8s) -> Probabilities:
+    """What the network of one seed says to images (n, height, width, channels): (n, classes).
+
+    They are evaluated among test images, in batches of the same size as those were after the
+    training: the same image gives the same bits, and a network that changed since is found out.
+
+    Raises ProjectError where the network is missing, or does not answer as it did.
+    """
+    network, test = open_network(run, seed), run.subsets["test"]
+    kept = kept_probabilities(run, seed)
+    size = min(BATCH, len(kept))
+    most, answers = max(size - 1, 1), []
+    for start in range(0, len(images), most):
+        asked = images[start : start + most]
+        others = np.asarray(test.images[: size - len(asked)])
+        batch = Subset(
+            np.concatenate([asked, others]), np.zeros(size, test.labels.dtype), test.part
+        )
+        found = evaluate(network, batch, run.variant.evaluate_mirrored).probabilities
+        answers.append(found[: len(asked)])
+        difference = np.abs(found[len(asked) :] - kept[: len(others)])
+        if len(others) and difference.mean() > ANOTHER_NETWORK:
+            raise ProjectError(
+                f"the network of seed {seed} of {run.variant.name} does not answer the test "
+                "images as it did after its training, so params.yaml or the code is another now; "
+                f"run `dvc repro train@{run.variant.name}`"
+            )
+    return np.concatenate(answers)
+
+
+def predictions(run: Run, pictures: Sequence[Picture]) -> list[str]:
+    """A `verdict` on each picture, of all networks of a variant. Raises as `probabilities` does."""
+    images = np.stack([picture.pixels for picture in pictures])
+    found = {seed: probabilities(run, seed, images) for seed in run.variant.seeds}
+    return [
+        verdict({seed: of_seed[n] for seed, of_seed in found.items()}, run)
+        for n in range(len(images))
+    ]
+
+
+def kept_probabilities(run: Run, seed: int) -> Probabilities:
+    """What a network said to the test images (n, classes) when its training was done.
+
+    Raises ProjectError where they are missing or damaged.
+    """
+    path = run.folder / f"seed-{seed}" / "test_probabilities.npy"
+    try:
+        kept: Probabilities = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise ProjectError(
+            f"{path} is missing or damaged; run `dvc repro train@{run.variant.name}`"
+        ) from None
+    return kept
+
+
+def verdict(of_seeds: Mapping[int, Probabilities], run: Run) -> str:
+    """What the typical network takes an image for, and how many of all agree.
+
+    `of_seeds` has the probabilities (classes,) of each seed. Those that diverged do not vote.
+    """
+    seed, classes = run.result.typical_seed, run.arrays.classes
+    answers = {k: int(p.argmax()) for k, p in of_seeds.items() if np.isfinite(p).all()}
+    if seed not in answers:
+        return f"no answer, since the network of seed {seed} diverged"
+    answer, votes = answers[seed], [*answers.values()]
+    sure = np.format_float_positional(of_seeds[seed][answer])  # as many digits as it has
+    text = (
+        f"{classes[answer]}, probability {sure}; "
+        f"{votes.count(answer)} of {len(of_seeds)} seeds agree"
+    )
+    others = Counter(vote for vote in votes if vote != answer).most_common()
+    said = ", ".join(f"{classes[label]} ({count})" for label, count in others)
+    return f"{text}; others: {said}" if said else text
