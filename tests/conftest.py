@@ -153,6 +153,33 @@ def git() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
+def trained_project(
+    tiny_document: dict[str, Any],
+    make_project: Callable[[Path], Paths],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Paths:
+    """A project with three trained variants, to read from: `tiny-net`, `tiny-plain`, which computes
+    the same bits everywhere, and `tiny-res`, which looks at mirror images too.
+    """
+    from cnn_ablations.training.variant import train_variant
+
+    document = copy.deepcopy(tiny_document)
+    tiny = {"protocol": "tiny", "dataset": "digits"}
+    residual = {"model": "res_net", "stages": 2, "blocks": 1, "width": 4, "activation": "gelu"}
+    document["variants"] |= {
+        "tiny-plain": {**tiny, "seeds": [0, 1, 2]},
+        "tiny-res": {**tiny, **residual, "evaluate_mirrored": True, "seeds": [3]},
+    }
+    paths = make_project(tmp_path_factory.mktemp("trained") / "project")
+    paths.params.write_text(yaml.safe_dump(document))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for variant in load_params(paths.params).variants.values():
+            train_variant(variant, paths)
+    return paths
+
+
+@pytest.fixture(scope="session")
 def python_2_pickle() -> Callable[[Any], bytes]:
     """Pickles strings, numbers, lists, dictionaries and arrays as Python 2 pickled CIFAR-10."""
     return lambda value: b"\x80\x02" + python_2_opcodes(value) + b"."

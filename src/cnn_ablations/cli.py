@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cnn_ablations.config.params import Params, load_params
 from cnn_ablations.paths import Paths, find_project
-from cnn_ablations.processes import alone
+from cnn_ablations.processes import alone, stderr_to
 
 app = typer.Typer(
     name="cnn-ablations",
@@ -307,13 +307,29 @@ def predict(
     inverted: MNIST, Fashion-MNIST and the digits are light on black. The probability is that of
     the seed in the middle by test accuracy.
     """
-    from cnn_ablations.prediction import open_run, predictions, read_picture
+    import numpy as np
+    from rich.progress import track
+
+    from cnn_ablations.prediction import open_run, probabilities, read_picture, verdict
 
     paths, params = _project()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # of TensorFlow's log, only errors
     run = open_run(params.variant(name), paths)
     pictures = [read_picture(image, run.arrays) for image in images]
-    for image, picture, said in zip(images, pictures, predictions(run, pictures), strict=True):
+    pixels = np.stack([picture.pixels for picture in pictures])
+    console = _console()
+    with stderr_to(Path(os.devnull)):
+        found = {
+            seed: probabilities(run, seed, pixels)
+            for seed in track(
+                run.variant.seeds,
+                "networks asked",
+                console=console,
+                transient=True,
+                disable=not console.is_terminal,
+            )
+        }
+    for number, (image, picture) in enumerate(zip(images, pictures, strict=True)):
+        said = verdict({seed: of_all[number] for seed, of_all in found.items()}, run)
         typer.echo(f"{image}{f' ({picture.changes})' if picture.changes else ''}: {said}")
 
 
@@ -336,10 +352,10 @@ def export(
     from cnn_ablations.prediction import open_run
 
     paths, params = _project()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # of TensorFlow's log, only errors
     run = open_run(params.variant(name), paths)
     seed = run.result.typical_seed if seed is None else seed
-    card, difference = exported(run, params.dataset(run.variant.dataset), seed, to)
+    with stderr_to(Path(os.devnull)):
+        card, difference = exported(run, params.dataset(run.variant.dataset), seed, to)
     typer.echo(
         f"wrote {to}, the network of seed {seed}, and {card}; its probabilities differ by at most "
         f"{difference:.1g} from those after the training"

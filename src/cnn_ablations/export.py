@@ -46,7 +46,7 @@ def export(run: Run, dataset: Dataset, seed: int, to: Path) -> tuple[Path, float
         ProjectError: where `to` is there already or is neither, the network has a layer that Keras
             does not know, answers otherwise once it is read back, or something cannot be written.
     """
-    if to.suffix not in ("", ".keras"):
+    if not to.name or to.suffix not in ("", ".keras"):
         raise ProjectError(f"--to {to}: name a file that ends in .keras, or a folder without a dot")
     beside = to.with_name(f"{to.stem}.md")
     for path in (to, beside):
@@ -54,6 +54,11 @@ def export(run: Run, dataset: Dataset, seed: int, to: Path) -> tuple[Path, float
             raise ProjectError(f"{path} is already there; remove it, or give --to another name")
     model = standalone(open_network(run, seed), mirrored=run.variant.evaluate_mirrored)
     kept = kept_probabilities(run, seed)[:BATCH]
+    if not np.isfinite(kept).all():
+        raise ProjectError(
+            f"{run.variant.name}: the network of seed {seed} diverged, so there is nothing to "
+            "export; name another with --seed"
+        )
     images = np.asarray(run.subsets["test"].images[:BATCH])
     building = to.with_name(f".{to.stem}.tmp")
     try:
@@ -61,7 +66,7 @@ def export(run: Run, dataset: Dataset, seed: int, to: Path) -> tuple[Path, float
         building.mkdir(parents=True)
         found = _written_and_asked(model, building / to.name, images)
         difference = float(np.abs(found - kept).max())
-        if not difference <= TOLERANCE:  # nor where there are NaN
+        if not difference <= TOLERANCE:  # nor where it is NaN
             raise ProjectError(
                 f"{run.variant.name}: the exported network of seed {seed} differs by "
                 f"{difference:.2g} from the probabilities after its training, so it was not kept; "
@@ -118,14 +123,13 @@ def standalone(network: "keras.Model", *, mirrored: bool = False) -> "keras.Mode
     for layer in copy.layers:
         if layer.weights:
             layer.set_weights(network.get_layer(layer.name).get_weights())
-    images = keras.Input(network.input_shape[1:], dtype="uint8", name="images")
-    logits = copy(images)
+    logits = copy.output
     if mirrored:
-        logits = layers.Average(dtype="float64")([logits, copy(ops.flip(images, 2))])
+        logits = layers.Average(dtype="float64")([logits, copy(ops.flip(copy.input, 2))])
     # In float64 as in `evaluate`, so that no bit gets lost.
     x = layers.Softmax(dtype="float64", name="softmax")(logits)
     x = layers.Activation("linear", dtype="float32", name="probabilities")(x)
-    return keras.Model(images, x, name=network.name)
+    return keras.Model(copy.input, x, name=network.name)
 
 
 def foreign(config: Any) -> Iterator[str]:
@@ -149,7 +153,8 @@ def _written_and_asked(model: "keras.Model", path: Path, images: UInt8s) -> Prob
         found = keras.models.load_model(path).predict_on_batch(images)
     else:
         model.export(path, verbose=False)
-        found = tf.saved_model.load(path).serve(images)
+        opened = tf.saved_model.load(path)
+        found = opened.serve(images)
     return np.asarray(found, np.float32)
 
 
@@ -171,7 +176,7 @@ def card(run: Run, dataset: Dataset, seed: int, name: str, difference: float) ->
         "network scales them",
         "output": f"float32, (images, {len(arrays.classes)}): a probability for each class",
         "test accuracy": f"{own} of {tests:,} test images",
-        "of such networks": _of_such_networks(result),
+        "its variant": _of_the_variant(result),
         "by seed": f"{seeds}; this is seed {seed}",
     }
     table = "\n".join(f"| {key} | {text} |" for key, text in rows.items())
@@ -218,7 +223,7 @@ trained on: other cameras, other sizes or other handwriting can make it much low
 """
 
 
-def _of_such_networks(result: VariantResult) -> str:
+def _of_the_variant(result: VariantResult) -> str:
     """The mean accuracy of all seeds, and how sure it is."""
     right = result.correct("test")
     sample = Sample(result.seeds, right.mean(axis=1), result.collapsed, {"test": right})

@@ -13,6 +13,7 @@ from typing import Any
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import write_atomically
 from cnn_ablations.paths import Paths
+from cnn_ablations.processes import stderr_to
 
 # What an executed notebook must not depend on: hash order, log noise, the date, core counts.
 KERNEL_ENVIRONMENT = {
@@ -87,7 +88,7 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
             "IPYTHONDIR": str(paths.scratch("ipython")),  # without a user's startup files
             "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's Python before a user's kernel
         }
-        with _environment(variables), _stderr_to(log):
+        with _environment(variables), stderr_to(log):
             papermill.execute_notebook(
                 str(source),
                 str(working_copy),
@@ -169,20 +170,3 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-@contextmanager
-def _stderr_to(path: Path) -> Iterator[None]:
-    """Send what this process and its children write to file descriptor 2 into a file.
-
-    A kernel inherits the descriptor, and TensorFlow greets its reader there, whatever the log
-    level.
-    """
-    terminal = os.dup(2)
-    try:
-        with path.open("wb") as file:
-            os.dup2(file.fileno(), 2)
-            yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)

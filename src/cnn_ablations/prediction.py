@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cnn_ablations.analysis.run import Run, load_run, open_network
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays, UInt8s
-from cnn_ablations.data.splits import Subset
+from cnn_ablations.data.splits import Images, Subset
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 from cnn_ablations.training.evaluation import BATCH, evaluate
@@ -96,34 +96,22 @@ def probabilities(run: Run, seed: int, images: UInt8s) -> Probabilities:
     """
     network, test = open_network(run, seed), run.subsets["test"]
     kept = kept_probabilities(run, seed)
-    size = min(BATCH, len(kept))
-    most, answers = max(size - 1, 1), []
-    for start in range(0, len(images), most):
-        asked = images[start : start + most]
-        others = np.asarray(test.images[: size - len(asked)])
-        batch = Subset(
-            np.concatenate([asked, others]), np.zeros(size, test.labels.dtype), test.part
-        )
+    size, answers = min(BATCH, len(kept)), []
+    for start in range(0, len(images), max(size - 1, 1)):
+        asked = images[start : start + max(size - 1, 1)]
+        pixels = np.concatenate([asked, test.images[: size - len(asked)]])
+        labels = np.zeros(size, test.labels.dtype)  # which only the loss depends on
+        batch = Subset(Images(pixels, np.arange(size)), labels, test.part)
         found = evaluate(network, batch, run.variant.evaluate_mirrored).probabilities
         answers.append(found[: len(asked)])
-        difference = np.abs(found[len(asked) :] - kept[: len(others)])
-        if len(others) and difference.mean() > ANOTHER_NETWORK:
+        before = kept[: size - len(asked)]
+        if len(before) and np.abs(found[len(asked) :] - before).mean() > ANOTHER_NETWORK:
             raise ProjectError(
                 f"the network of seed {seed} of {run.variant.name} does not answer the test "
                 "images as it did after its training, so params.yaml or the code is another now; "
                 f"run `dvc repro train@{run.variant.name}`"
             )
     return np.concatenate(answers)
-
-
-def predictions(run: Run, pictures: Sequence[Picture]) -> list[str]:
-    """A `verdict` on each picture, of all networks of a variant. Raises as `probabilities` does."""
-    images = np.stack([picture.pixels for picture in pictures])
-    found = {seed: probabilities(run, seed, images) for seed in run.variant.seeds}
-    return [
-        verdict({seed: of_seed[n] for seed, of_seed in found.items()}, run)
-        for n in range(len(images))
-    ]
 
 
 def kept_probabilities(run: Run, seed: int) -> Probabilities:
@@ -151,7 +139,7 @@ def verdict(of_seeds: Mapping[int, Probabilities], run: Run) -> str:
     if seed not in answers:
         return f"no answer, since the network of seed {seed} diverged"
     answer, votes = answers[seed], [*answers.values()]
-    sure = np.format_float_positional(of_seeds[seed][answer])  # as many digits as it has
+    sure = np.format_float_positional(of_seeds[seed][answer], trim="0")  # as many digits as it has
     text = (
         f"{classes[answer]}, probability {sure}; "
         f"{votes.count(answer)} of {len(of_seeds)} seeds agree"

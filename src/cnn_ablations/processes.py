@@ -100,6 +100,23 @@ def alone(lock: Path, busy: str, say: Callable[[str], None]) -> Iterator[None]:
         held.release()
 
 
+@contextmanager
+def stderr_to(path: Path) -> Iterator[None]:
+    """Send what this process and its children write to file descriptor 2 into a file.
+
+    A kernel inherits the descriptor, and TensorFlow greets its reader there, whatever the log
+    level.
+    """
+    terminal = os.dup(2)
+    try:
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), 2)
+            yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
 if __name__ == "__main__":
     die_with_parent()
     os.execvp(sys.argv[1], sys.argv[1:])

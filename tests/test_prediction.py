@@ -1,0 +1,216 @@
+"""Pictures from disk, and what trained networks say to them."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn_ablations.analysis.run import Run
+from cnn_ablations.config.params import load_params
+from cnn_ablations.data.arrays import Arrays, UInt8s
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.paths import Paths
+from cnn_ablations.prediction import (
+    Probabilities,
+    open_run,
+    probabilities,
+    read_picture,
+    verdict,
+)
+
+# Keras's own conversion of TensorFlow's variables to arrays.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+COMMAND = str(Path(sys.executable).with_name("cnn-ablations"))
+RNG = np.random.default_rng(0)
+NAMES = ["tiny-net", "tiny-plain", "tiny-res"]
+
+
+@pytest.fixture
+def opened(trained_project: Paths) -> Callable[[str], Run]:
+    params = load_params(trained_project.params)
+    return lambda name: open_run(params.variant(name), trained_project)
+
+
+def arrays(*shape: int, pixel_max: int = 255) -> Arrays:
+    images = np.zeros((1, *shape), np.uint8)
+    labels = np.zeros(1, np.uint8)
+    return Arrays(images, labels, images, labels, ["a", "b"], pixel_max, {})
+
+
+def kept(run: Run, seed: int) -> Probabilities:
+    array: Probabilities = np.load(run.folder / f"seed-{seed}" / "test_probabilities.npy")
+    return array
+
+
+def as_png(run: Run, number: int, folder: Path) -> Path:
+    """A test image as people see it: its white is 255."""
+    path = folder / f"{number}.png"
+    image = np.rint(run.subsets["test"].images[number][..., 0] * (255 / run.arrays.pixel_max))
+    Image.fromarray(image.astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_test_image_from_disk_gets_the_probabilities_of_the_run_to_the_bit(
+    opened: Callable[[str], Run], tmp_path: Path, name: str
+) -> None:
+    run, numbers = opened(name), [41, 7, 99]
+    pictures = [read_picture(as_png(run, number, tmp_path), run.arrays) for number in numbers]
+    for seed in run.variant.seeds:
+        found = probabilities(run, seed, np.stack([picture.pixels for picture in pictures]))
+        np.testing.assert_array_equal(found, kept(run, seed)[numbers])
+
+
+def test_more_pictures_than_a_batch_holds_are_asked_in_several(
+    opened: Callable[[str], Run],
+) -> None:
+    run = opened("tiny-plain")
+    numbers = np.arange(230) % 100
+    found = probabilities(run, 1, run.subsets["test"].images[numbers])
+    np.testing.assert_array_equal(found, kept(run, 1)[numbers])
+
+
+def test_the_command_prints_the_probability_of_the_run_to_the_last_digit(
+    opened: Callable[[str], Run], trained_project: Paths, tmp_path: Path
+) -> None:
+    run = opened("tiny-plain")
+    as_png(run, 5, tmp_path)
+    Image.fromarray(RNG.integers(0, 256, (9, 20, 3), np.uint8)).save(tmp_path / "own.jpg")
+    (trained_project.root / "inside").mkdir(exist_ok=True)
+    command = [COMMAND, "predict", "tiny-plain", str(tmp_path / "5.png"), str(tmp_path / "own.jpg")]
+    done = subprocess.run(
+        command, cwd=trained_project.root / "inside", capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = done.stdout.splitlines()
+    answer = kept(run, run.result.typical_seed)[5]
+    seeds = [kept(run, seed)[5].argmax() for seed in (0, 1, 2)].count(answer.argmax())
+    start = f"{tmp_path}/5.png (pixels brought to 0..16): {answer.argmax()}, probability "
+    assert first.startswith(start)
+    printed = first.removeprefix(start).partition(";")[0]
+    assert np.float32(printed) == answer.max()
+    assert f"; {seeds} of 3 seeds agree" in first
+    assert "own.jpg (made grey, resized from 20×9, pixels brought to 0..16): " in second
+
+
+def test_the_networks_of_a_fresh_clone_are_missed_in_one_sentence(
+    trained_project: Paths, tmp_path: Path
+) -> None:
+    variant = load_params(trained_project.params).variant("tiny-net")
+    with pytest.raises(ProjectError, match=r"^the networks of tiny-net .*`dvc repro train@tiny-n"):
+        open_run(variant, Paths(tmp_path))
+
+
+def test_a_network_that_no_longer_answers_as_after_its_training_is_found_out(
+    opened: Callable[[str], Run],
+) -> None:
+    run = opened("tiny-plain")
+    changed = replace(run, variant=run.variant.model_copy(update={"pixels": "raw"}))
+    with pytest.raises(ProjectError, match=r"params.yaml or the code is another now"):
+        probabilities(changed, 0, run.subsets["test"].images[:1])
+
+
+def test_probabilities_that_are_missing_say_how_to_get_them(
+    opened: Callable[[str], Run], tmp_path: Path
+) -> None:
+    run = replace(opened("tiny-plain"), folder=tmp_path)
+    with pytest.raises(ProjectError, match=r"missing; run `dvc repro train@tiny-plain`"):
+        probabilities(run, 0, run.subsets["test"].images[:1])
+
+
+GREY = RNG.integers(0, 256, (4, 6), np.uint8)
+COLOUR = RNG.integers(0, 256, (4, 6, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "wanted", "changes"),
+    [
+        (GREY, GREY[..., None], ""),
+        (COLOUR, COLOUR, ""),
+        (GREY, np.dstack([GREY] * 3), ""),
+        (np.dstack([GREY] * 3), GREY[..., None], "made grey"),
+        (np.full((8, 12), 200, np.uint8), np.full((4, 6, 1), 200), "resized from 12×8"),
+        (np.zeros((4, 6, 4), np.uint8), np.full((4, 6, 3), 255), "put on white"),
+    ],
+    ids=["grey", "colour", "grey for colour", "colour for grey", "large", "transparent"],
+)
+def test_a_picture_becomes_what_the_data_set_has_and_says_what_changed(
+    tmp_path: Path, pixels: UInt8s, wanted: UInt8s, changes: str
+) -> None:
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    picture = read_picture(tmp_path / "a.png", arrays(*wanted.shape))
+    assert picture.changes == changes
+    assert picture.pixels.dtype == np.uint8
+    np.testing.assert_array_equal(picture.pixels, wanted)
+
+
+def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 255]], np.uint8))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.png", exif=exif)
+    picture = read_picture(tmp_path / "a.png", arrays(2, 1, 1))
+    assert picture.pixels.ravel().tolist() == [0, 255]
+    assert picture.changes == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("text.png", b"not an image", "cannot identify"),
+        ("empty.png", b"", "cannot identify"),
+        ("missing.png", None, "there is no such file"),
+        (".", None, "Is a directory"),
+    ],
+)
+def test_what_is_no_picture_is_refused_by_its_name(
+    tmp_path: Path, name: str, content: bytes | None, words: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ProjectError, match=f"^{re.escape(str(tmp_path / name))} .*{words}"):
+        read_picture(tmp_path / name, arrays(4, 4, 1))
+
+
+def test_a_truncated_picture_and_one_of_16_bits_are_refused(tmp_path: Path) -> None:
+    noise = Image.fromarray(RNG.integers(0, 256, (60, 60), np.uint8))
+    noise.save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:900])
+    with pytest.raises(ProjectError, match=r"a.png cannot be read as a picture: .*truncated"):
+        read_picture(tmp_path / "a.png", arrays(4, 4, 1))
+    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(tmp_path / "b.png")
+    with pytest.raises(ProjectError, match=r"b.png cannot be read .*; save it with 8"):
+        read_picture(tmp_path / "b.png", arrays(4, 4, 1))
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(np.zeros((100, 100), np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9_000)
+    with pytest.raises(ProjectError, match=r"a.png .*decompression bomb"):
+        read_picture(tmp_path / "a.png", arrays(4, 4, 1))
+
+
+def test_images_of_two_channels_have_no_pictures(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="2 channels"):
+        read_picture(tmp_path / "a.png", arrays(4, 4, 2))
+
+
+def test_seeds_that_disagree_or_diverged_are_told(opened: Callable[[str], Run]) -> None:
+    run = opened("tiny-plain")
+    typical = run.result.typical_seed
+    others = [seed for seed in run.variant.seeds if seed != typical]
+    row = {label: np.eye(10, dtype=np.float32)[label] for label in range(10)}
+    of_seeds = {typical: row[4], others[0]: row[4], others[1]: row[9]}
+    assert verdict(of_seeds, run) == "4, probability 1.0; 2 of 3 seeds agree; others: 9 (1)"
+    diverged = np.full(10, np.nan, np.float32)
+    of_seeds = {typical: row[4], others[0]: row[4], others[1]: diverged}
+    assert verdict(of_seeds, run) == "4, probability 1.0; 2 of 3 seeds agree"
+    of_seeds = {typical: diverged, others[0]: row[4], others[1]: row[4]}
+    assert verdict(of_seeds, run) == f"no answer, since the network of seed {typical} diverged"
