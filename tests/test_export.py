@@ -1,0 +1,205 @@
+"""Trained networks for use without this project, and what is said of them."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cnn_ablations.analysis.run import Run
+from cnn_ablations.cli import app
+from cnn_ablations.config.datasets import Dataset
+from cnn_ablations.config.params import load_params
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.export import card, export, standalone
+from cnn_ablations.paths import Paths
+from cnn_ablations.prediction import open_run
+
+# Keras's own conversion of TensorFlow's variables to arrays.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+LOADED = """
+import sys
+sys.modules["cnn_ablations"] = None  # importing it fails
+import keras, numpy as np, tensorflow as tf
+images = np.load("images.npy")
+for name in sys.argv[1:]:
+    if name.endswith(".keras"):
+        network = keras.models.load_model(name)
+        assert {type(layer).__module__.split(".")[0] for layer in network.layers} == {"keras"}
+        assert network.input.dtype == "uint8"
+        found = network.predict(images, batch_size=len(images), verbose=0)
+    else:
+        network = tf.saved_model.load(name)
+        found = network.serve(images).numpy()
+    np.save(name + ".npy", found)
+"""
+
+
+@pytest.fixture
+def opened(trained_project: Paths) -> Callable[[str], Run]:
+    params = load_params(trained_project.params)
+    return lambda name: open_run(params.variant(name), trained_project)
+
+
+@pytest.fixture
+def digits(trained_project: Paths) -> Dataset:
+    return load_params(trained_project.params).dataset("digits")
+
+
+def test_plain_keras_without_this_project_gives_the_same_probabilities(
+    opened: Callable[[str], Run], digits: Dataset, tmp_path: Path
+) -> None:
+    tolerances = {"tiny-plain": 0.0, "tiny-net": 1e-6, "tiny-res": 1e-6}
+    places = {}
+    for name in tolerances:
+        run = opened(name)
+        seed = run.variant.seeds[-1]
+        kept = np.load(run.folder / f"seed-{seed}" / "test_probabilities.npy")
+        for to in (f"{name}.keras", name):
+            beside, difference = export(run, digits, seed, tmp_path / "new" / to)
+            assert difference <= tolerances[name]
+            places[to] = (kept, tolerances[name])
+            beside.unlink()  # the folder's has the same name
+    run = opened("tiny-net")
+    np.save(tmp_path / "new" / "images.npy", run.subsets["test"].images[:])
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOADED, *places], cwd=tmp_path / "new", check=True
+    )
+    for to, (kept, tolerance) in places.items():
+        found = np.load(tmp_path / "new" / f"{to}.npy")
+        assert found.dtype == np.float32
+        assert np.abs(found - kept).max() <= tolerance, to
+
+
+def test_the_command_exports_the_network_in_the_middle_and_says_what_it_wrote(
+    opened: Callable[[str], Run],
+    trained_project: Paths,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(trained_project.root)
+    asked = []
+
+    def exported(run: Run, dataset: Dataset, seed: int, to: Path) -> tuple[Path, float]:
+        asked.append((run.variant.name, dataset.title, seed, to))
+        return to.with_suffix(".md"), 2.4e-7
+
+    monkeypatch.setattr("cnn_ablations.export.export", exported)
+    to = tmp_path / "a.keras"
+    for more in ([], ["--seed", "2"]):
+        done = CliRunner().invoke(app, ["export", "tiny-plain", "--to", str(to), *more])
+        assert done.exit_code == 0, done.output
+    middle = opened("tiny-plain").result.typical_seed
+    title = "Optical recognition of handwritten digits"
+    assert asked == [("tiny-plain", title, seed, to) for seed in (middle, 2)]
+    assert done.output == (
+        f"wrote {to}, the network of seed 2, and {tmp_path}/a.md; its probabilities differ by at "
+        "most 2e-07 from those after the training\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.onnx", ".", "/"])
+def test_only_a_keras_file_or_a_folder_is_written(
+    opened: Callable[[str], Run], digits: Dataset, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ProjectError, match=r"name a file that ends in \.keras, or a folder"):
+        export(opened("tiny-plain"), digits, 0, Path(name))
+
+
+@pytest.mark.parametrize("there", ["a.keras", "a.md"])
+def test_nothing_that_is_there_is_replaced(
+    opened: Callable[[str], Run], digits: Dataset, tmp_path: Path, there: str
+) -> None:
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(ProjectError, match=f"{there} is already there"):
+        export(opened("tiny-plain"), digits, 0, tmp_path / "a.keras")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_network_that_answers_otherwise_than_after_its_training_is_not_kept(
+    opened: Callable[[str], Run], digits: Dataset, tmp_path: Path
+) -> None:
+    run = opened("tiny-plain")
+    changed = replace(run, variant=run.variant.model_copy(update={"pixels": "raw"}))
+    with pytest.raises(ProjectError, match=r"seed 0 differs by .*not kept; `dvc repro train@tiny"):
+        export(changed, digits, 0, tmp_path / "a.keras")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_diverged_is_not_exported(
+    opened: Callable[[str], Run], digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "cnn_ablations.export.kept_probabilities", lambda run, seed: np.full((100, 10), np.nan)
+    )
+    with pytest.raises(ProjectError, match=r"seed 0 diverged, so there is nothing to export"):
+        export(opened("tiny-plain"), digits, 0, tmp_path / "a.keras")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_named(
+    opened: Callable[[str], Run], digits: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProjectError, match=r"cannot write .*file/a.keras"):
+        export(opened("tiny-plain"), digits, 0, tmp_path / "file" / "a.keras")
+
+
+def test_a_layer_of_a_models_own_is_named(keras: ModuleType) -> None:
+    class Own(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def call(self, x: object) -> object:
+            return x
+
+    inputs = keras.Input((2, 2, 1), dtype="uint8")
+    x = keras.layers.Flatten()(Own()(keras.layers.Rescaling(1.0)(inputs)))
+    with pytest.raises(ProjectError, match="mine: plain Keras knows no Own"):
+        standalone(keras.Model(inputs, x, name="mine"))
+
+
+def test_an_activation_of_a_models_own_is_named(keras: ModuleType) -> None:
+    def own(x: object) -> object:
+        return x
+
+    inputs = keras.Input((4,), dtype="uint8")
+    x = keras.layers.Dense(3, activation=own)(keras.layers.Rescaling(1.0)(inputs))
+    with pytest.raises(ProjectError, match="mine: plain Keras knows no own"):
+        standalone(keras.Model(inputs, x, name="mine"))
+
+
+def test_the_card_says_what_the_network_is_made_of_and_how_good_it_is(
+    opened: Callable[[str], Run], digits: Dataset
+) -> None:
+    run = opened("tiny-plain")
+    right = run.result.correct("test").mean(axis=1)
+    text = card(run, digits, 2, "a.keras", 3.2e-7)
+    for words in (
+        "# tiny-plain, seed 2\n",
+        "uint8, (images, 8, 8, 1), pixels of 0..16 as they are",
+        f"| {100 * right[2]:.2f} % of 100 test images |",
+        f"{100 * right.mean():.2f} % on average, 95 % interval ",
+        f"0: {100 * right[0]:.2f} %, ",
+        "light on black",
+        'keras.models.load_model("a.keras")',
+        "at most 3e-07",
+        "## What it must not be used for",
+        "- 9: 9\n",
+    ):
+        assert words in text
+    assert 'tf.saved_model.load("a")' in card(run, digits, 2, "a", 0.0)
+
+
+def test_the_card_tells_no_black_where_there_is_little_and_no_seeds_where_there_is_one(
+    opened: Callable[[str], Run], digits: Dataset
+) -> None:
+    run = opened("tiny-res")
+    images = np.maximum(run.subsets["test"].images[:], 1)
+    light = replace(run.subsets["test"], images=images)
+    text = card(replace(run, subsets=run.subsets | {"test": light}), digits, 3, "a", 0.0)
+    assert "light on black" not in text
+    assert "over other images |" in text
