@@ -144,6 +144,8 @@ def test_outside_a_project_the_way_out_is_named(tmp_path: Path) -> None:
         ["inspect", "tiny-net"],
         ["compare", "study"],
         ["convolution"],
+        ["predict", "tiny-net", "a.png"],
+        ["export", "tiny-net", "--to", "a"],
         ["report"],
         ["repro"],
         ["plan"],

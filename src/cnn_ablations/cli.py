@@ -307,12 +307,12 @@ def predict(
     inverted: MNIST, Fashion-MNIST and the digits are light on black. The probability is that of
     the seed in the middle by test accuracy.
     """
+    paths, params = _project()
     import numpy as np
     from rich.progress import track
 
     from cnn_ablations.prediction import open_run, probabilities, read_picture, verdict
 
-    paths, params = _project()
     run = open_run(params.variant(name), paths)
     pictures = [read_picture(image, run.arrays) for image in images]
     pixels = np.stack([picture.pixels for picture in pictures])
@@ -348,10 +348,10 @@ def export(
 
     It takes uint8 pixels as the data set has them and gives probabilities.
     """
+    paths, params = _project()
     from cnn_ablations.export import export as exported
     from cnn_ablations.prediction import open_run
 
-    paths, params = _project()
     run = open_run(params.variant(name), paths)
     seed = run.result.typical_seed if seed is None else seed
     with stderr_to(Path(os.devnull)):
