@@ -62,7 +62,7 @@ def test_axe_finds_nothing_serious_and_the_page_fits_a_phone(place: str, open_pa
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def serious(page: Page, **options: list[str]) -> list[tuple[str, str]]:
+def serious(page: Page, **options: object) -> list[tuple[str, str]]:
     """Which of axe's rules are broken, each with one of the places."""
     options = {"resultTypes": ["violations"], "preload": False, **options}
     found = Axe().run(page, options=options).response["violations"]
