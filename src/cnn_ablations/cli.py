@@ -32,6 +32,9 @@ DatasetName = Annotated[str, typer.Argument(help="A data set of params.yaml.")]
 VariantName = Annotated[str, typer.Argument(help="A variant of params.yaml.")]
 StudyName = Annotated[str, typer.Argument(help="A study, by the name of its file in studies.")]
 
+TRAINING_BYTES = 2 * 10**9
+"""What a training has in memory, but for the largest batches."""
+
 Targets = Annotated[
     list[str] | None,
     typer.Argument(
@@ -41,7 +44,17 @@ Targets = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        min=1, show_default="as many as cores", help="Trainings at a time, on a core each."
+        min=1,
+        max=1024,
+        show_default="as many as cores and memory allow",
+        help="Trainings at a time, on a core each.",
+    ),
+]
+AllowMissing = Annotated[
+    bool,
+    typer.Option(
+        "--allow-missing",
+        help="Pass over stages of which only data are missing, as `dvc repro` does.",
     ),
 ]
 
@@ -217,6 +230,7 @@ def repro(
         str | None,
         typer.Option(metavar="ADDRESS", help="A Dask scheduler, whose workers do the trainings."),
     ] = None,
+    allow_missing: AllowMissing = False,
 ) -> None:
     """Run all that is out of date, as `dvc repro` does, with trainings side by side.
 
@@ -226,18 +240,27 @@ def repro(
     from cnn_ablations.scheduling.runner import repro as run
 
     done = run(
-        targets or [], params, paths, _console(), workers=workers or _cores(), scheduler=scheduler
+        targets or [],
+        params,
+        paths,
+        _console(),
+        workers=workers or _workers(),
+        scheduler=scheduler,
+        allow_missing=allow_missing,
     )
     raise typer.Exit(not done)
 
 
 @app.command()
-def plan(targets: Targets = None, workers: Workers = None) -> None:
+def plan(
+    targets: Targets = None, workers: Workers = None, allow_missing: AllowMissing = False
+) -> None:
     """Say what `repro` would train and why, and about how long that takes."""
     paths, params = _project()
     from cnn_ablations.scheduling.plan import plan_of
 
-    typer.echo(plan_of(targets or [], params, paths, workers or _cores()))
+    count = workers or _workers()
+    typer.echo(plan_of(targets or [], params, paths, count, allow_missing=allow_missing))
 
 
 @app.command()
@@ -401,9 +424,12 @@ def _execute(
     _say(f"wrote {name}")
 
 
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _workers() -> int:
+    """As many as this process may use cores, and as fit into the memory it may use."""
+    from dask.system import CPU_COUNT
+    from distributed.system import MEMORY_LIMIT
+
+    return max(1, min(CPU_COUNT, MEMORY_LIMIT // TRAINING_BYTES))
 
 
 @cache

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -66,14 +67,17 @@ def start(
         )
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process and its group as Ctrl-C would, or by force where that takes too long."""
+def stop(*processes: subprocess.Popen[bytes]) -> None:
+    """End processes and their groups as Ctrl-C would, or by force where that takes too long."""
     for signum, seconds in ((signal.SIGINT, GRACE_SECONDS), (signal.SIGKILL, None)):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signum)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-            return
+        running = [process for process in processes if process.poll() is None]
+        for process in running:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signum)
+        end = time.monotonic() + (seconds or 0)
+        for process in running:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, end - time.monotonic()) if seconds else None)
 
 
 @contextmanager

@@ -78,7 +78,15 @@ def tracked(
 def reporter(
     variant: Variant, seed: int, path: Path, ahead: Sequence[Path] = ()
 ) -> Callable[[int, dict[str, float]], None]:
-    """Keeps a file that says how far the variant is, for whoever waits for it.
+    """Keeps a file that says how far the variant is, for whoever waits for it: see `estimator`."""
+    progress = estimator(variant, seed, ahead)
+    return lambda epoch, row: write_atomically(path, json_bytes(progress(epoch, row)))
+
+
+def estimator(
+    variant: Variant, seed: int, ahead: Sequence[Path] = ()
+) -> Callable[[int, dict[str, float]], dict[str, Any]]:
+    """Says after each epoch how far a training is, and what is left.
 
     Of the seeds after this one, whose scratch folders are `ahead`, those without a result count
     as left to do. The first epoch compiles the network: the others tell how long one takes.
@@ -86,13 +94,13 @@ def reporter(
     number = variant.seeds.index(seed) + 1
     times = [time.monotonic()]
 
-    def report(epoch: int, row: dict[str, float]) -> None:
+    def progress(epoch: int, row: dict[str, float]) -> dict[str, Any]:
         times.append(time.monotonic())
         first = min(1, len(times) - 2)
         epoch_seconds = (times[-1] - times[first]) / (len(times) - 1 - first)
         seeds_left = sum(not (folder / "result").is_dir() for folder in ahead)
         epochs_left = variant.epochs - epoch + seeds_left * variant.epochs
-        line = {
+        return {
             "seed": seed,
             "number": number,
             "seeds": len(variant.seeds),
@@ -101,6 +109,5 @@ def reporter(
             "accuracy": row.get("val_accuracy", row["running_train_accuracy"]),
             "seconds_left": round(epochs_left * epoch_seconds),
         }
-        write_atomically(path, json_bytes(line))
 
-    return report
+    return progress

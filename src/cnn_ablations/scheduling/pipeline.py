@@ -41,34 +41,48 @@ class Stale:
         return self.name.partition("@")[2]
 
 
-def stale_stages(paths: Paths, targets: Sequence[str]) -> list[Stale]:
-    """The stages that are out of date among `targets` and all that they need.
+def stale_stages(
+    paths: Paths, targets: Sequence[str], *, allow_missing: bool = False
+) -> dict[str, Stale]:
+    """The stages that are out of date among `targets` and all that they need, by name.
 
     Targets are those of `dvc repro`; without any, the whole pipeline is meant. A stage whose
-    dependencies are made anew, and come out otherwise, is not among them yet.
+    dependencies are made anew, and come out otherwise, is not among them yet. With `allow_missing`
+    nor is one of which data are missing and nothing else changed, as for `dvc repro`.
 
     Raises ProjectError where DVC knows no such target, or is busy.
     """
     with _repository(paths) as repo:
         status = repo.status(targets=list(targets) or None, with_deps=True)
-    return [Stale(name, changes) for name, changes in status.items()]
+    return {
+        name: Stale(name, changes)
+        for name, changes in status.items()
+        if not (allow_missing and all(map(_is_missing, changes)))
+    }
 
 
-def needed_stages(paths: Paths, targets: Sequence[str], without: Iterable[str] = ()) -> list[str]:
-    """`targets` and all that they need, in the order in which DVC runs them.
-
-    Left out are the stages `without` and those that need one of them. Raises ProjectError.
+def needed_stages(paths: Paths, targets: Sequence[str]) -> dict[str, list[str]]:
+    """`targets` and all that they need, in the order in which DVC runs them, each with the stages
+    that it needs itself. Raises ProjectError.
     """
     from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
     with _repository(paths) as repo:
         graph = get_active_graph(repo.index.graph)
         order = plan_repro(graph, collect_stages(repo, list(targets) or ["dvc.yaml"]))
-        lost = set(without)
-        for stage in order:  # what a stage needs comes before it
-            if any(needed.addressing in lost for needed in graph.successors(stage)):
-                lost.add(stage.addressing)
-        return [stage.addressing for stage in order if stage.addressing not in lost]
+        return {
+            stage.addressing: [need.addressing for need in graph.successors(stage)]
+            for stage in order
+        }
+
+
+def behind(needed: Mapping[str, Sequence[str]], stages: Iterable[str]) -> list[str]:
+    """Those of the `needed` that are among `stages` or need one of them, in the same order."""
+    found = set(stages)
+    for name, needs in needed.items():  # what a stage needs comes before it
+        if found & set(needs):
+            found.add(name)
+    return [name for name in needed if name in found]
 
 
 def sort_lock(paths: Paths, before: Sequence[str], order: Sequence[str]) -> None:
@@ -90,19 +104,6 @@ def sort_lock(paths: Paths, before: Sequence[str], order: Sequence[str]) -> None
             if name in entries:
                 lock["stages"][name] = entries[name]
         write_atomically(file, dumps_yaml(lock).encode())
-
-
-def put_into_cache(paths: Paths, stages: Iterable[str]) -> None:
-    """Let other checkouts that share DVC's cache take results from there: those of `stages`, if
-    they are up to date.
-
-    DVC keeps no run of a stage that has outputs outside its cache, such as those that git holds,
-    though its run cache can hold and restore them.
-    """
-    with _repository(paths) as repo, repo.lock:
-        for stage in repo.index.stages:
-            if stage.addressing in stages and not stage.changed():
-                repo.stage_cache.save(stage)
 
 
 def reasons(stage: Stale, lock: Mapping[str, Any], params: Params, paths: Paths) -> list[str]:
@@ -147,6 +148,13 @@ def locked_stages(paths: Paths) -> dict[str, Any]:
         raise
     except (ProjectError, ValidationError):
         raise ProjectError(f"{lock} cannot be read; `git restore dvc.lock` mends it") from None
+
+
+def _is_missing(change: Any) -> bool:
+    """Whether a change of DVC's account is data that are missing, and nothing else."""
+    return isinstance(change, dict) and {
+        how if isinstance(how, str) else "" for paths in change.values() for how in paths.values()
+    } <= {"deleted", "not in cache"}
 
 
 class _Lock(BaseModel):

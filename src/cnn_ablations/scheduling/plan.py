@@ -9,30 +9,34 @@ from cnn_ablations.scheduling.display import counted, duration
 from cnn_ablations.scheduling.pipeline import (
     DATA_STAGES,
     VARIANT_STAGES,
+    behind,
     locked_stages,
     needed_stages,
     stale_stages,
 )
-from cnn_ablations.scheduling.prediction import Job, jobs_of, makespan, predicted
+from cnn_ablations.scheduling.prediction import STAGE_SECONDS, Job, jobs_of, makespan, predicted
+
+ROWS = 20
+"""Variants that fit a screen."""
 
 
-def plan_of(targets: Sequence[str], params: Params, paths: Paths, workers: int) -> str:
+def plan_of(
+    targets: Sequence[str], params: Params, paths: Paths, workers: int, *, allow_missing: bool
+) -> str:
     """What is out of date among `targets` and all that they need, why, and for how long.
 
     Raises ProjectError where DVC cannot tell.
     """
     lock = locked_stages(paths)  # which says more of a damaged file than DVC does
     write_inputs(params, paths)  # as `check` would, so that DVC sees what they change
-    stale = stale_stages(paths, targets)
+    stale = stale_stages(paths, targets, allow_missing=allow_missing)
     if not stale:
         return "everything is up to date"
+    jobs = predicted(jobs_of(stale, params, paths, lock), params, paths)
     needed = needed_stages(paths, targets)
-    jobs = predicted(jobs_of(stale, needed, params, paths, lock), params, paths)
-    data = sorted(
-        (stage.name for stage in stale if stage.verb in DATA_STAGES),
-        key=lambda name: (DATA_STAGES.index(name.partition("@")[0]), name),
-    )
-    others = [s.name for s in stale if s.verb not in (*DATA_STAGES, *VARIANT_STAGES)]
+    data = [name for name in needed if name in stale and stale[name].verb in DATA_STAGES]
+    stages = behind(needed, set(stale) - set(data))
+    others = [name for name in stages if name.partition("@")[0] not in VARIANT_STAGES]
     lines = []
     if data:
         lines.append(
@@ -40,17 +44,24 @@ def plan_of(targets: Sequence[str], params: Params, paths: Paths, workers: int) 
             "come out otherwise)"
         )
     if jobs:
-        lines += [*_table(jobs), _summary(jobs, workers)]
+        lines += _table(jobs[:ROWS])
+        lines += [f"and {counted(len(jobs) - ROWS, 'variant')} more"] * (len(jobs) > ROWS)
     if others:
         lines.append(f"then: {', '.join(others)}")
+    trained = [job.seed_seconds or 0.0 for job in jobs for _ in job.seeds]
+    seconds = [*trained, *[STAGE_SECONDS] * len(stages)]
+    lines.append(
+        f"{counted(len(jobs), 'variant')}, {counted(len(trained), 'seed')} to train: about "
+        f"{duration(sum(seconds))} one after another, {duration(makespan(seconds, workers))} "
+        f"with {counted(workers, 'worker')}"
+    )
     return "\n".join(lines)
 
 
 def _table(jobs: Sequence[Job]) -> list[str]:
-    heading = ("variant", "seeds", "MFLOPs", "minutes", "by", "why")
-    rows = [heading, *map(_row, jobs)]
+    rows = [("variant", "seeds", "minutes", "by", "why"), *map(_row, jobs)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    pads = (str.ljust, str.rjust, str.rjust, str.rjust, str.ljust, str.ljust)
+    pads = (str.ljust, str.rjust, str.rjust, str.ljust, str.ljust)
     return [
         "  ".join(
             pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)
@@ -63,18 +74,7 @@ def _row(job: Job) -> tuple[str, ...]:
     return (
         job.variant.name,
         f"{len(job.seeds)} of {len(job.variant.seeds)}",
-        "" if job.flops is None else f"{job.flops / 1e6:,.2f}",
-        f"{(job.seconds or 0) / 60:,.1f}",
-        job.basis if job.seeds else "",
+        f"{job.seconds / 60:,.1f}",
+        job.basis,
         "; ".join(job.reasons),
-    )
-
-
-def _summary(jobs: Sequence[Job], workers: int) -> str:
-    seconds = [piece for job in jobs for piece in job.pieces or ()]
-    seeds = sum(len(job.seeds) for job in jobs)
-    return (
-        f"{counted(len(jobs), 'variant')}, {counted(seeds, 'seed')} to train: "
-        f"{duration(sum(seconds))} one after another, {duration(makespan(seconds, workers))} "
-        f"with {counted(workers, 'worker')}"
     )

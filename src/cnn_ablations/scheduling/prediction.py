@@ -1,19 +1,17 @@
-"""How long trainings will take, from what trainings took, and in which order to start them."""
+"""What is to be trained, and how long that takes."""
 
 import heapq
 import math
 import multiprocessing
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
 from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cnn_ablations.analysis.results import load_metrics
 from cnn_ablations.analysis.timings import load_timings
@@ -25,198 +23,120 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.notebooks import KERNEL_ENVIRONMENT
 from cnn_ablations.paths import Paths
 from cnn_ablations.scheduling.pipeline import VARIANT_STAGES, Stale, reasons, trained_as
-from cnn_ablations.training.backend import circumstances
 from cnn_ablations.training.fingerprint import LABELS
 from cnn_ablations.training.variant import seed_folder
 
 STAGE_SECONDS = 20.0
 """About what a stage takes besides training: DVC, a kernel, TensorFlow, figures."""
-GUESSED_RATES = np.array([5e-11, 5e-3])
-"""Seconds for the training that goes with a forward operation, and for a step of the optimiser,
-where nothing was ever recorded; a measurement then says how far they are off."""
 GUESSED_IMAGES = 50_000
-MEASURED_IMAGES = 100
-MEASURED_STEPS = 3
+EFFICIENCY = 0.2
+"""Forward operations in the time of a training, as a share of those of a large product: about
+a third is forward, and small layers take longer."""
+PRODUCT = 1000
+"""Rows and columns of that product."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to do for one variant, on one worker."""
+    """What is to do for a variant with a stage out of date."""
 
     variant: Variant
-    stages: tuple[str, ...]
-    """Of `train` and `inspect`, in this order."""
     reasons: list[str]
     seeds: list[int]
-    """Those to train; a seed whose result is in scratch is not trained again."""
-    flops: int | None
-    """Forward, for one image; None where this variant is not on record."""
-    seed_seconds: float | None
+    """Those to train: a seed whose result is in scratch is not trained again."""
+    seed_seconds: float | None = None
     """Predicted for the training of one seed."""
-    basis: str
-    """What the prediction rests on: "recorded", "recorded elsewhere" (on another processor),
-    "FLOPs", "measured", or "nothing"."""
+    basis: str = ""
+    """What the prediction rests on: "recorded" or "FLOPs"."""
 
     @property
-    def seconds(self) -> float | None:
-        """Predicted for the whole job."""
-        if self.seeds and self.seed_seconds is None:
-            return None
-        return len(self.seeds) * (self.seed_seconds or 0.0) + len(self.stages) * STAGE_SECONDS
-
-    @property
-    def pieces(self) -> list[float] | None:
-        """The same seconds in parts that different workers can do: idle ones take over seeds."""
-        if self.seconds is None:
-            return None
-        shared = (len(self.seeds) - 1) * [self.seed_seconds or 0.0]
-        if not worth_a_process(self.seed_seconds):
-            shared = []
-        return [self.seconds - sum(shared), *shared]
-
-    def ahead(self, progress: Mapping[str, Any]) -> list[int]:
-        """The seeds that its stage has not begun to train, by its progress file's content."""
-        if not progress:
-            return self.seeds[1:]
-        return [seed for seed in self.variant.seeds[progress["number"] :] if seed in self.seeds]
-
-
-def worth_a_process(seed_seconds: float | None) -> bool:
-    """Whether a seed trains so long that another process may be started for it."""
-    return seed_seconds is None or seed_seconds >= STAGE_SECONDS
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What is on record of a variant as params.yaml has it today."""
-
-    flops: int
-    seed_seconds: float
-    """Median over seeds, training and evaluation."""
-    elsewhere: bool
-    """Whether that was on another processor than this machine's."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """What the network of a variant costs."""
-
-    flops: int
-    """Forward, for one image."""
-    image_seconds: float | None = None
-    """To train on one image, on this machine; None where that was not measured."""
+    def seconds(self) -> float:
+        """Predicted for all seeds."""
+        return len(self.seeds) * (self.seed_seconds or 0.0)
 
 
 def jobs_of(
-    stale: Iterable[Stale],
-    needed: Collection[str],
-    params: Params,
-    paths: Paths,
-    lock: Mapping[str, Any],
+    stale: Mapping[str, Stale], params: Params, paths: Paths, lock: Mapping[str, Any]
 ) -> list[Job]:
     """What is to do for each variant with a stage out of date, with what records say about it.
 
-    A variant that is trained anew is inspected anew, where that is among the stages `needed`.
+    `lock` has the stages of dvc.lock.
     """
-    by_variant: dict[str, dict[str, Stale]] = {}
-    for stage in stale:
-        if stage.verb in VARIANT_STAGES:
-            by_variant.setdefault(stage.entry, {})[stage.verb] = stage
-    arrays = {
-        name: _arrays(name, paths) for name in {params.variants[v].dataset for v in by_variant}
-    }
     jobs = []
-    for name, stages in by_variant.items():
-        variant = params.variants[name]
-        first = stages.get("train") or stages["inspect"]
-        record = recorded(variant, paths)
-        jobs.append(
-            Job(
-                variant=variant,
-                stages=tuple(
-                    verb
-                    for verb in VARIANT_STAGES
-                    if verb in stages or ("train" in stages and f"{verb}@{name}" in needed)
-                ),
-                reasons=reasons(first, lock, params, paths),
-                seeds=_untrained(variant, arrays[variant.dataset], paths)
-                if "train" in stages
-                else [],
-                flops=record.flops if record else None,
-                seed_seconds=record.seed_seconds if record else None,
-                basis=_basis(record),
-            )
-        )
+    entries = {stage.entry for stage in stale.values() if stage.verb in VARIANT_STAGES}
+    variants = [variant for name, variant in params.variants.items() if name in entries]
+    arrays = {name: _arrays(name, paths) for name in {v.dataset for v in variants}}
+    for variant in variants:
+        name = variant.name
+        training = stale.get(f"train@{name}")
+        why = reasons(training or stale[f"inspect@{name}"], lock, params, paths)
+        seeds = _untrained(variant, arrays[variant.dataset], paths) if training else []
+        seconds = recorded(variant, paths) if seeds else None
+        jobs.append(Job(variant, why, seeds, seconds, "recorded" if seconds else ""))
     return jobs
 
 
 def predicted(jobs: Iterable[Job], params: Params, paths: Paths) -> list[Job]:
-    """The jobs, longest first, with a prediction for each.
+    """The jobs, longest seeds first, with a prediction for each that has seeds.
 
-    Where a variant has no recorded times, those of the others say what an operation and what a
-    step of the optimiser take, and those of its group how far the group is from that. Networks
-    whose operations are not on record are built to count them, and of a group without any
-    recorded times the largest is trained for some steps, which takes seconds.
+    A variant without recorded times takes as long for an operation as the others of its group, or
+    as all that are on record; where there are none, this machine's rate is measured.
     """
     jobs = list(jobs)
-    images = {name: _dataset_images(name, paths) for name in params.datasets}
-    on_record = {
-        variant.name: (work(variant, record.flops, images[variant.dataset]), record.seed_seconds)
-        for variant in params.variants.values()
-        if (record := recorded(variant, paths))
-    }
-    rates = fitted_rates(on_record.values()) if on_record else GUESSED_RATES
-    deviations: dict[str, list[float]] = {}
-    for name, (done, seconds) in on_record.items():
-        deviations.setdefault(params.variants[name].group, []).append(seconds / float(done @ rates))
-    unknown = [job.variant for job in jobs if job.seeds and job.flops is None]
-    sizes = measured(unknown, params, set(deviations))
-    for variant in unknown:
-        size, available = sizes[variant.name], images[variant.dataset]
-        if size.image_seconds is not None:
-            trained = variant.epochs * training_images(variant, available)
-            expected = float(work(variant, size.flops, available) @ rates)
-            deviations[variant.group] = [trained * size.image_seconds / expected]
-    groups_on_record = {params.variants[name].group for name in on_record}
-
-    def complete(job: Job) -> Job:
-        if not job.seeds or job.flops is not None:
-            return job
-        variant, flops = job.variant, sizes[job.variant.name].flops
-        seconds = float(work(variant, flops, images[variant.dataset]) @ rates)
-        return replace(
-            job,
-            flops=flops,
-            seed_seconds=seconds * median(deviations[variant.group]),
-            basis="FLOPs" if variant.group in groups_on_record else "measured",
-        )
-
-    return sorted(map(complete, jobs), key=lambda job: -(job.seconds or 0))
+    unknown = [job.variant for job in jobs if job.seeds and job.seed_seconds is None]
+    if unknown:
+        flops, machine = measured(unknown, params)
+        groups = rates(params, paths)
+        everywhere = [rate for found in groups.values() for rate in found] or [machine]
+        jobs = [
+            replace(
+                job,
+                seed_seconds=operations(job.variant, flops[job.variant.name], paths)
+                / median(groups.get(job.variant.group, everywhere)),
+                basis="FLOPs",
+            )
+            if job.variant in unknown
+            else job
+            for job in jobs
+        ]
+    return sorted(jobs, key=lambda job: -(job.seed_seconds or 0))
 
 
-def work(variant: Variant, flops: int, available: int) -> NDArray[np.float64]:
-    """What the training of one seed comes to, (2,): forward operations, and optimiser steps.
-
-    `flops` are for one image; `available` is the number of the data set's training images.
+def recorded(variant: Variant, paths: Paths) -> float | None:
+    """The seconds that a seed of this very variant took, by epoch; None where it never ran as it is
+    today but for the number of epochs.
     """
-    images = training_images(variant, available)
-    steps = math.ceil(images / variant.batch_size)
-    return variant.epochs * np.array([flops * images, steps], float)
+    before = trained_as(variant, paths)
+    if before is None or _recipe(before) != _recipe(variant):
+        return None
+    timings = load_timings(paths.timings(variant.group, variant.name))
+    assert timings is not None
+    return median(s.seconds for s in timings.seeds.values()) * variant.epochs / before.epochs
 
 
-def fitted_rates(
-    measured: Iterable[tuple[NDArray[np.float64], float]],
-) -> NDArray[np.float64]:
-    """Seconds for an operation and for a step, (2,), from trainings and the seconds they took.
+def rates(params: Params, paths: Paths) -> dict[str, list[float]]:
+    """Forward operations in a second of training, of each variant on record, by group."""
+    found: dict[str, list[float]] = {}
+    for variant in params.variants.values():
+        seconds = recorded(variant, paths)
+        try:
+            flops = load_metrics(paths.metrics(variant.group, variant.name)).get("flops")
+        except (OSError, ValueError, ProjectError):  # no such file, or not what it was
+            continue
+        if seconds and flops:
+            rate = operations(variant, int(flops), paths) / seconds
+            found.setdefault(variant.group, []).append(rate)
+    return found
 
-    Non-negative, and such that the relative errors are least in the sum of their squares.
-    """
-    from scipy.optimize import nnls
 
-    relative = np.array([done / seconds for done, seconds in measured])
-    scale = relative.max(axis=0)  # operations are a billion times as many as steps
-    rates: NDArray[np.float64] = nnls(relative / scale, np.ones(len(relative)))[0] / scale
-    return rates
+def operations(variant: Variant, flops: int, paths: Paths) -> int:
+    """Forward operations of the training of a seed, with `flops` for one image."""
+    labels = paths.arrays(variant.dataset) / "train_labels.npy"
+    try:
+        available = len(np.load(labels, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError):  # not prepared yet
+        available = GUESSED_IMAGES
+    return variant.epochs * training_images(variant, available) * flops
 
 
 def makespan(seconds: Iterable[float], workers: int, busy: Sequence[float] = ()) -> float:
@@ -252,81 +172,36 @@ def training_images(variant: Variant, available: int) -> int:
     return train + val if variant.train_on == "train+val" else train
 
 
-def recorded(variant: Variant, paths: Paths) -> Recorded | None:
-    """What earlier runs of this very variant took, by epoch; None where it never ran as it is
-    today but for the number of epochs.
+def measured(variants: Sequence[Variant], params: Params) -> tuple[dict[str, int], float]:
+    """Forward operations of each network for one image, and how many this machine's trainings may
+    do in a second. That takes a process of its own, which takes TensorFlow with it when it ends.
     """
-    before = trained_as(variant, paths)
-    if before is None or _recipe(before) != _recipe(variant):
-        return None
-    own = (variant.group, variant.name)
-    try:
-        metrics = load_metrics(paths.metrics(*own))
-        timings = load_timings(paths.timings(*own))
-    except (OSError, ValueError, ProjectError):  # no such files, or not what they were
-        return None
-    flops = metrics.get("flops")
-    if timings is None or not flops:
-        return None
-    seconds = median(seed.seconds for seed in timings.seeds.values())
-    return Recorded(
-        flops=int(flops),
-        seed_seconds=seconds * variant.epochs / before.epochs,
-        elsewhere=not any(map(_is_here, timings.provenance or [{}])),
-    )
-
-
-def measured(
-    variants: Sequence[Variant], params: Params, known: Collection[str]
-) -> dict[str, Size]:
-    """What the networks of some variants cost, by the variant's name.
-
-    The largest of each group that is not `known` is trained on images of noise, to see how fast
-    this machine is. That takes a process of its own, which takes TensorFlow with it when it ends.
-    """
-    if not variants:
-        return {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, initializer=_silence) as process:
-        return process.submit(_measured, variants, params.datasets, known).result()
+        return process.submit(_measured, variants, params.datasets).result()
 
 
 def _measured(
-    variants: Sequence[Variant], datasets: Mapping[str, Any], known: Collection[str]
-) -> dict[str, Size]:
+    variants: Sequence[Variant], datasets: Mapping[str, Any]
+) -> tuple[dict[str, int], float]:
     from cnn_ablations.training.backend import configure
     from cnn_ablations.training.cost import layer_costs
     from cnn_ablations.training.network import build_network
 
     configure()
-    sizes = {}
-    largest: dict[str, tuple[int, Variant, Any]] = {}
+    import tensorflow as tf
+
+    flops = {}
     for variant in variants:
         dataset = datasets[variant.dataset]
         # The largest pixel only scales the input: it changes no count.
         model = build_network(variant, dataset.image_shape, len(dataset.classes), pixel_max=1)
-        flops = sum(layer.flops for layer in layer_costs(model))
-        sizes[variant.name] = Size(flops)
-        if variant.group not in known and flops >= largest.get(variant.group, (0,))[0]:
-            largest[variant.group] = flops, variant, model
-    for flops, variant, model in largest.values():
-        sizes[variant.name] = Size(flops, _image_seconds(model, variant, datasets[variant.dataset]))
-    return sizes
-
-
-def _image_seconds(model: Any, variant: Variant, dataset: Any) -> float:
-    """Seconds that a network takes to train on one image."""
-    from cnn_ablations.training.optimiser import compile_network
-
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (MEASURED_IMAGES, *dataset.image_shape), np.uint8)
-    labels = generator.integers(0, len(dataset.classes), MEASURED_IMAGES, np.uint16)
-    compile_network(model, variant, labels)
-    model.train_on_batch(images, labels)  # the first step compiles
-    began = time.monotonic()
-    for _ in range(MEASURED_STEPS):
-        model.train_on_batch(images, labels)
-    return (time.monotonic() - began) / (MEASURED_STEPS * MEASURED_IMAGES)
+        flops[variant.name] = sum(layer.flops for layer in layer_costs(model))
+    square = tf.ones((PRODUCT, PRODUCT))
+    for _ in range(2):  # the first one warms up
+        began = time.monotonic()
+        tf.linalg.matmul(square, square).numpy()
+    return flops, EFFICIENCY * 2 * PRODUCT**3 / (time.monotonic() - began)
 
 
 def _silence() -> None:
@@ -338,22 +213,6 @@ def _recipe(variant: Variant) -> dict[str, Any]:
     return variant.model_dump(exclude=(LABELS - {"dataset"}) | {"epochs"})
 
 
-@cache
-def _processors() -> dict[str, str]:
-    return {key: circumstances()[key] for key in ("device", "cpu", "processor")}
-
-
-def _is_here(provenance: Mapping[str, str]) -> bool:
-    """Whether what is on record of a machine's processors is true of this machine's, too."""
-    return all(provenance.get(key, here) == here for key, here in _processors().items())
-
-
-def _basis(record: Recorded | None) -> str:
-    if record is None:
-        return "nothing"
-    return "recorded elsewhere" if record.elsewhere else "recorded"
-
-
 def _untrained(variant: Variant, arrays: Arrays | None, paths: Paths) -> list[int]:
     if arrays is None:
         return variant.seeds
@@ -362,11 +221,6 @@ def _untrained(variant: Variant, arrays: Arrays | None, paths: Paths) -> list[in
         for seed in variant.seeds
         if not (seed_folder(variant, seed, arrays, paths) / "result").is_dir()
     ]
-
-
-def _dataset_images(dataset: str, paths: Paths) -> int:
-    arrays = _arrays(dataset, paths)
-    return len(arrays.train_labels) if arrays else GUESSED_IMAGES
 
 
 def _arrays(dataset: str, paths: Paths) -> Arrays | None:

@@ -1,32 +1,34 @@
-"""Running what is out of date on many cores or many machines.
+"""Running what is out of date side by side: seeds on a Dask cluster, the other stages here.
 
-The trainings are tasks of a Dask cluster: one in this process for the cores of this machine, or
-one that a scheduler elsewhere keeps. A worker has one slot, so it has one training at a time.
-Everything else is left to plain `dvc repro`, before and after.
+Data come first, by plain `dvc repro`. Then the workers train seeds, the longest first. A stage runs
+by `dvc repro -s` as soon as what it needs is done; `train` finds its seeds in scratch.
 """
 
-import logging
 import signal
 import subprocess
+import sys
 import time
-import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from distributed import Client, Future, LocalCluster
+from distributed import Future
 from rich.console import Console
 
 from cnn_ablations.config.params import Params
+from cnn_ablations.data.arrays import load_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import write_atomically
+from cnn_ablations.inputs import write_inputs
 from cnn_ablations.paths import Paths
-from cnn_ablations.processes import alone, environment, mortal
+from cnn_ablations.processes import alone, environment, mortal, start, stop
+from cnn_ablations.scheduling.cluster import Cluster, Seed, local, remote
 from cnn_ablations.scheduling.display import Display, Row, duration
 from cnn_ablations.scheduling.pipeline import (
     DATA_STAGES,
-    VARIANT_STAGES,
+    Stale,
+    behind,
     locked_stages,
     needed_stages,
     sort_lock,
@@ -38,24 +40,13 @@ from cnn_ablations.scheduling.prediction import (
     jobs_of,
     makespan,
     predicted,
-    worth_a_process,
-)
-from cnn_ablations.scheduling.worker import (
-    Checkout,
-    Mark,
-    Outcome,
-    Task,
-    cache_folder,
-    checkout,
-    dvc_repro,
-    here,
-    log_file,
-    perform,
-    software,
-    sources_hash,
 )
 
 TICK_SECONDS = 0.5
+TRIES = 3
+"""A seed fails when so many of its processes were killed, or workers lost."""
+FETCH_SECONDS = 60
+"""What the result of a seed may take to come home."""
 
 
 def repro(
@@ -66,6 +57,7 @@ def repro(
     *,
     workers: int,
     scheduler: str | None,
+    allow_missing: bool,
 ) -> bool:
     """Bring `targets` and all that they need up to date, as `dvc repro` does, side by side.
 
@@ -74,8 +66,9 @@ def repro(
         params: of the checkout.
         paths: of the checkout.
         console: where to show how far it is.
-        workers: how many trainings to run at the same time on this machine.
-        scheduler: the address of a Dask scheduler whose workers to use instead.
+        workers: how many trainings, and how many other stages, run at the same time here.
+        scheduler: the address of a Dask scheduler whose workers train instead.
+        allow_missing: whether to pass over stages of which only data are missing.
 
     Returns:
         Whether everything is up to date now. A stage that fails stops only what needs it.
@@ -86,313 +79,232 @@ def repro(
     display = Display(console)
     busy = "another `cnn-ablations repro` is at work here"
     with alone(paths.scratch("repro.lock"), busy, display.say):
-        locked_stages(paths)  # which says more of a damaged file than DVC does
-        stale = stale_stages(paths, targets)
+        lock = locked_stages(paths)  # which says more of a damaged file than DVC does
+        write_inputs(params, paths)  # as `check` would, so that DVC sees what they change
+        stale = stale_stages(paths, targets, allow_missing=allow_missing)
         if not stale:
             display.say("everything is up to date")
             return True
-        if scheduler:
-            _client(scheduler).close()  # before anything is downloaded for a mistyped address
-        lost: set[str] = set()
-        if data := [stage.name for stage in stale if stage.verb in DATA_STAGES]:
-            prepared = _dvc_repro(paths, data)
-            stale = stale_stages(paths, targets)
-            if not prepared:
-                lost = {stage.name for stage in stale if stage.verb in DATA_STAGES}
-        lock = locked_stages(paths)
-        needed = needed_stages(paths, targets, lost)
-        stale = [stage for stage in stale if stage.name in needed]
-        jobs = jobs_of(stale, needed, params, paths, lock)
-        failed: dict[str, Outcome] = {}
-        if jobs:
-            if scheduler or len(jobs) > workers:  # else all start at once, in any order
+        connect = (
+            remote(scheduler, display.say) if scheduler else local(paths, workers, display.say)
+        )
+        with connect as cluster:
+            if data := data_stages(stale, params, paths):
+                command = mortal([*DVC, "repro", "--keep-going", *data])
+                subprocess.run(command, cwd=paths.root, env=environment())
+                stale = stale_stages(paths, targets, allow_missing=allow_missing)
+            needed = needed_stages(paths, targets)
+            jobs = jobs_of(stale, params, paths, lock)
+            if sum(len(job.seeds) for job in jobs) > workers or scheduler:  # else all start at once
                 jobs = predicted(jobs, params, paths)
-            connect = _remote(scheduler, paths, display) if scheduler else _local(workers)
-            with connect as (client, admit), display:
-                failed = _run(client, jobs, paths, display, admit)
-        if failed:
-            left = {stage.name for stage in stale_stages(paths, targets)}
-            lost |= {f"{verb}@{name}" for verb in VARIANT_STAGES for name in failed} & left
-            needed = needed_stages(paths, targets, lost)
-        rest = not needed or _dvc_repro(paths, needed if lost else targets)
-        sort_lock(paths, list(lock), needed)
-        if rest and not lost and not failed:
-            return True
-        for name, outcome in failed.items():
-            log = paths.scratch("logs", params.variants[name].group, f"{name}.log")
-            display.say(f"failed: {name}, {_last_words(outcome)} ({log.relative_to(paths.root)})")
-        left_over = [stage.name for stage in stale_stages(paths, targets)]
-        display.say(f"not up to date: {', '.join(left_over)}; the words above say why")
-        return False
+            work = Work(needed, stale, jobs, cluster, display, paths, workers)
+            with display:
+                work.run()
+        sort_lock(paths, list(lock), list(needed))
+        left = stale_stages(paths, targets, allow_missing=allow_missing)
+        for name, why in work.failed.items():
+            display.say(f"failed: {name}, {why}")
+        if left:
+            display.say(f"not up to date: {', '.join(left)}")
+        return not left
 
 
-def seed_beside(
-    running: Iterable[tuple[Job, Mapping[str, Any]]], given: set[tuple[str, int]]
-) -> tuple[Job, int] | None:
-    """A seed that an idle worker can train for a variant that is at work elsewhere, if any.
+def data_stages(stale: Mapping[str, Stale], params: Params, paths: Paths) -> list[str]:
+    """The stages that must run before seeds are known: those of data that are out of date, and
+    those that prepare what the other stages need and is not there.
+    """
+    found = [name for name, stage in stale.items() if stage.verb in DATA_STAGES]
+    for stage in stale.values():
+        variant = params.variants.get(stage.entry)
+        dataset = variant.dataset if variant else stage.entry if stage.verb == "explore" else None
+        if dataset and not paths.arrays(dataset).is_dir():
+            found.append(f"preprocess@{dataset}")
+    return list(dict.fromkeys(found))
 
-    The stage trains its seeds from the first to the last, so the worker begins with the last.
+
+DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
+
+
+class Work:
+    """What is to do, what is at work and what is done.
 
     Args:
-        running: the jobs at work, with what their progress files hold (nothing at first).
-        given: variant and seed of those that some worker has got already.
-
-    Returns:
-        A seed of the variant that has most left to train; None where no seed is worth the start
-        of another process.
+        needed: every stage, with those that it needs.
+        stale: those out of date before anything ran.
+        jobs: the seeds to train, the longest first.
+        cluster: which trains them.
+        display: shows how far it is.
+        paths: of the checkout.
+        workers: how many stages, and where the workers are here how many seeds, at a time.
     """
-    best: tuple[float, Job, int] | None = None
-    for job, progress in running:
-        ahead = [s for s in job.ahead(progress) if (job.variant.name, s) not in given]
-        to_train = len(ahead) * (job.seed_seconds or STAGE_SECONDS)
-        if ahead and worth_a_process(job.seed_seconds) and (best is None or to_train > best[0]):
-            best = to_train, job, ahead[-1]
-    return best and best[1:]
 
-
-def require_same(name: str, worker: Checkout, sources: str, software: Mapping[str, str]) -> None:
-    """Raise ProjectError where a worker would do other work, or its results not come home.
-
-    `sources` is the hash of the caller's code, templates and parameters, `software` its versions.
-    """
-    where = f"the worker {name} in {worker.place[1]} on {worker.place[0]}"
-    if worker.sources != sources:
-        raise ProjectError(
-            f"{where} has other code or parameters than this checkout; bring both to the same "
-            "commit, then start it again"
+    def __init__(
+        self,
+        needed: Mapping[str, Sequence[str]],
+        stale: Mapping[str, Stale],
+        jobs: Sequence[Job],
+        cluster: Cluster,
+        display: Display,
+        paths: Paths,
+        workers: int,
+    ) -> None:
+        self.needed, self.cluster, self.display, self.paths = needed, cluster, display, paths
+        self.workers = workers
+        self.waiting = deque(behind(needed, stale))
+        """Stages in DVC's order."""
+        self.stale = set(stale)
+        self.at_work: dict[str, subprocess.Popen[bytes]] = {}
+        self.ran: set[str] = set()
+        self.failed: dict[str, str] = {}
+        """Stages, and why."""
+        self.lost = {name for name in stale if name.partition("@")[0] in DATA_STAGES}
+        """Stages that failed or need one that did."""
+        self.seeds = deque(
+            Seed.of(job.variant, seed, arrays, paths, job.seed_seconds)
+            for job in jobs
+            for arrays in [load_arrays(paths.arrays(job.variant.dataset))]
+            for seed in job.seeds
         )
-    if worker.software != software:
-        differing = ", ".join(
-            f"{part} {worker.software.get(part)} instead of {version}"
-            for part, version in software.items()
-            if worker.software.get(part) != version
-        )
-        raise ProjectError(
-            f"{where} has {differing}, so its results would have other bytes; install the same "
-            "versions there, then start it again"
-        )
-    if not worker.sees_cache:
-        raise ProjectError(
-            f"{where} does not share DVC's cache with this checkout, so its results would not "
-            "come home; set `dvc config --local cache.dir` to the same folder in both, then start "
-            "it again"
-        )
+        self.training: dict[Future[Any], tuple[Seed, str]] = {}
+        self.rows: dict[str, Row] = {}
 
+    def run(self) -> None:
+        """Work until nothing is left that can be done. Raises ProjectError."""
+        self.cluster.client.subscribe_topic(self.cluster.topic, self._hear)
+        try:
+            while self.waiting or self.at_work:
+                threads = self.cluster.threads()
+                for future in list(self.training):
+                    self._look_at(future, threads)
+                for name, process in list(self.at_work.items()):
+                    self._look_at_stage(name, process)
+                self._begin_stages()
+                self._begin_seeds(threads)
+                self.display.update(list(self.rows.values()), self._total(threads))
+                time.sleep(TICK_SECONDS)
+        finally:
+            # A worker whose task is taken back ends the training: at a checkpoint.
+            with suppress(OSError):
+                self.cluster.client.cancel(list(self.training), force=True)
+            stop(*self.at_work.values())
 
-Admit = Callable[[], tuple[int, bool]]
-"""Returns how many tasks can run at a time, and whether seeds can be trained beside a stage."""
+    def _begin_stages(self) -> None:
+        to_train = {f"train@{seed.variant.name}" for seed in self.seeds}
+        to_train |= {f"train@{seed.variant.name}" for seed, _ in self.training.values()}
+        open_ = {*self.waiting, *self.at_work}
+        for name in list(self.waiting):
+            needs = self.needed[name]
+            if name in self.lost or self.lost & set(needs):
+                self.lost.add(name)
+            elif open_ & set(needs) or name in to_train:
+                continue
+            elif name in self.stale or self.ran & set(needs):
+                if len(self.at_work) >= self.workers:
+                    continue
+                log = self.paths.scratch("logs", f"{name}.log")
+                write_atomically(log, b"")
+                command = [*DVC, "repro", "-s", name]
+                self.at_work[name] = start(command, self.paths.root, log, {})
+                self.rows[name] = Row(name, STAGE_SECONDS)
+            self.waiting.remove(name)
+            open_ = {*self.waiting, *self.at_work}
 
+    def _look_at_stage(self, name: str, process: "subprocess.Popen[bytes]") -> None:
+        if process.poll() is None:
+            return
+        del self.at_work[name]
+        row = self.rows.pop(name)
+        if process.returncode == 0:
+            self.ran.add(name)
+            self.display.say(f"{name} done in {duration(time.monotonic() - row.started)}")
+            return
+        log = self.paths.scratch("logs", f"{name}.log")
+        self._fail(name, _last_words(process.returncode, log.read_text(errors="replace")))
 
-def _run(
-    client: Client,
-    jobs: Sequence[Job],
-    paths: Paths,
-    display: Display,
-    admit: Admit,
-) -> dict[str, Outcome]:
-    """Run jobs in the given order, as many at a time as there are slots; those that failed."""
-    topic = f"cnn-ablations-{uuid.uuid4().hex}"
-    waiting = deque(jobs)
-    running: dict[Future[Any], tuple[Task, Job]] = {}
-    rows: dict[str, Row] = {}
-    given: set[tuple[str, int]] = set()
-    ended: dict[str, Outcome] = {}
+    def _fail(self, name: str, why: str) -> None:
+        log = self.paths.scratch("logs", f"{name}.log").relative_to(self.paths.root)
+        self.failed[name] = f"{why} ({log})"
+        self.lost.add(name)
+        self.display.say(f"{name} failed; the others go on ({log} has its words)")
 
-    def begin(job: Job, seed: int | None) -> None:
-        own = job.variant
-        task = Task(own.name, own.group, own.dataset, job.stages, seed, here(paths), topic)
-        rows[task.key] = Row(task.key, job.seconds if seed is None else job.seed_seconds)
-        future = client.submit(
-            perform, task, key=f"{task.key}-{topic}", pure=False, resources={"slot": 1}
-        )
-        running[future] = task, job
+    def _begin_seeds(self, threads: Mapping[str, int]) -> None:
+        busy = [name for _, name in self.training.values()]
+        free = [n for n, count in threads.items() for _ in range(count - busy.count(n))]
+        if self.cluster.root:
+            free = free[: max(0, self.workers - len(busy) - len(self.at_work))]
+        for name in free[: len(self.seeds)]:
+            seed = self.seeds.popleft()
+            self.training[self.cluster.train(seed, name)] = seed, name
+            self.rows[seed.key] = Row(seed.variant.name, seed.seconds)
+        if self.seeds and not threads:
+            if self.cluster.refused and not self.at_work:
+                raise ProjectError("the scheduler has no worker that can be used")
+            self.display.say_once("the scheduler has no worker yet that can be used; waiting")
 
-    def hear(event: tuple[float, dict[str, Any]]) -> None:
+    def _look_at(self, future: "Future[Any]", threads: Mapping[str, int]) -> None:
+        seed, name = self.training[future]
+        gone = name not in threads
+        if not gone and not future.done():
+            return
+        del self.training[future]
+        self.rows.pop(seed.key)
+        try:
+            answer = {"lost": "its worker was lost"} if gone else future.result(FETCH_SECONDS)
+        except Exception as error:  # also that of a worker which went away just now
+            answer = {"lost": str(error)}
+        if gone:
+            self.cluster.client.cancel([future], force=True)
+        if seed_failed := self._settle(seed, name, answer):
+            self.seeds = deque(s for s in self.seeds if s.variant.name != seed.variant.name)
+            if f"train@{seed.variant.name}" not in self.failed:
+                log = self.paths.scratch("logs", f"train@{seed.variant.name}.log")
+                write_atomically(log, f"{answer.get('log', '')}{seed_failed}\n".encode())
+                self._fail(f"train@{seed.variant.name}", f"seed {seed.number}: {seed_failed}")
+
+    def _settle(self, seed: Seed, name: str, answer: Mapping[str, Any]) -> str | None:
+        """Do with the answer to a seed what is due, and say why it failed, if it did."""
+        try:
+            if "files" in answer:
+                seed.keep(answer["files"])
+                return None
+        except ProjectError as error:
+            answer = {"lost": str(error)}
+        if "error" in answer:
+            return str(answer["error"])
+        if "refused" in answer:
+            self.cluster.refuse(name, answer["refused"])
+        elif "needs" in answer:
+            with suppress(OSError):  # it went away, which the next round finds
+                self.cluster.send(seed, name)
+        else:
+            seed.tries += 1
+            if seed.tries == TRIES:
+                return str(answer["lost"])
+            self.display.say(f"{seed.key} starts again: {answer['lost']}")
+        self.seeds.appendleft(seed)
+        return None
+
+    def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         _, message = event
-        if row := rows.get(message["key"]):
+        if row := self.rows.get(message["key"]):
             row.progress = message["progress"]
 
-    def end(future: "Future[Any]") -> None:
-        task, _ = running.pop(future)
-        rows.pop(task.key)
-        outcome = _outcome(future)
-        if outcome.elsewhere:
-            _bring_home(outcome, task, paths)
-        if task.seed is not None:  # whatever it came to, the stage does what it left
-            return
-        ended[task.variant] = outcome
-        for other, (beside, _) in list(running.items()):
-            if beside.variant == task.variant:
-                client.cancel([other], force=True)
-                del running[other]
-                rows.pop(beside.key)
-        if outcome.status:
-            log = log_file(paths, task).relative_to(paths.root)
-            display.say(f"{task.variant} failed; the others go on ({log} has its words)")
-        else:
-            display.say(f"{task.variant} done in {duration(outcome.seconds)}")
-
-    def total(slots: int) -> str:
-        failures = sum(outcome.status != 0 for outcome in ended.values())
-        text = f"{len(ended)} of {len(jobs)} variants done"
-        text += f", {failures} of them failed" if failures else ""
-        if slots and (seconds := seconds_left(slots)) is not None:
-            text += f", {duration(seconds)} left"
+    def _total(self, threads: Mapping[str, int]) -> str:
+        to_train = len(self.seeds) + len(self.training)
+        stages = len(self.waiting) + len(self.at_work)
+        text = f"{to_train} seeds and {stages} stages to do"
+        text += f", {len(self.failed)} failed" if self.failed else ""
+        busy = [row.seconds_left for row in self.rows.values()]
+        left = [seed.seconds for seed in self.seeds] + [STAGE_SECONDS] * len(self.waiting)
+        if threads and None not in busy and None not in left:
+            slots = max(sum(threads.values()), len(busy))
+            text += f", {duration(makespan(left, slots, busy))} left"  # type: ignore[arg-type]
         return text
 
-    def seconds_left(slots: int) -> float | None:
-        left, busy = [], []
-        for job in waiting:
-            if job.pieces is None:
-                return None
-            left += job.pieces
-        for task, job in running.values():
-            row = rows[task.key]
-            if row.seconds_left is None:
-                return None
-            ahead = job.ahead(row.progress) if task.seed is None else []
-            seed_seconds = job.seed_seconds or 0.0
-            busy.append(max(row.seconds_left - len(ahead) * seed_seconds, 0.0))
-            left += [seed_seconds for seed in ahead if (task.variant, seed) not in given]
-        return makespan(left, max(slots, len(busy)), busy)
 
-    client.subscribe_topic(topic, hear)
-    try:
-        while len(ended) < len(jobs):
-            slots, beside = admit()
-            while waiting and len(running) < slots:
-                begin(waiting.popleft(), None)
-            if beside and not waiting and len(running) < slots:
-                stages = [
-                    (job, rows[task.key].progress)
-                    for task, job in running.values()
-                    if task.seed is None and "train" in task.stages
-                ]
-                if found := seed_beside(stages, given):
-                    given.add((found[0].variant.name, found[1]))
-                    begin(*found)
-            for future in [future for future in running if future.done()]:
-                if future in running:
-                    end(future)
-            display.update(list(rows.values()), total(slots))
-            time.sleep(TICK_SECONDS)
-    finally:
-        # A worker whose task is taken back ends its child, and so the training: at a checkpoint.
-        client.cancel(list(running), force=True)
-    return {name: outcome for name, outcome in ended.items() if outcome.status}
-
-
-def _outcome(future: "Future[Any]") -> Outcome:
-    if future.status == "finished":
-        outcome: Outcome = future.result()
-        return outcome
-    if future.status == "cancelled":
-        return Outcome(1, 0.0, "the connection to the scheduler was lost", True, None)
-    return Outcome(1, 0.0, f"{future.exception()}", True, None)
-
-
-def _bring_home(outcome: Outcome, task: Task, paths: Paths) -> None:
-    """Write here what DVC's cache does not carry: the words of a child, and the times it took."""
-    write_atomically(log_file(paths, task), outcome.log.encode())
-    if outcome.timings is not None and task.seed is None:
-        write_atomically(paths.timings(task.group, task.variant), outcome.timings)
-
-
-def _last_words(outcome: Outcome) -> str:
-    if outcome.status < 0:
-        return f"ended by {signal.Signals(-outcome.status).name}"
-    lines = [line.strip() for line in outcome.log.splitlines() if line.strip()]
+def _last_words(status: int, log: str) -> str:
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}"
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
-    return (errors or lines or [f"exit status {outcome.status}, without a word"])[-1]
-
-
-@contextmanager
-def _local(workers: int) -> Iterator[tuple[Client, Admit]]:
-    """Workers in this process: they only wait for their children."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=False,
-            resources={"slot": 1},
-            memory_limit=0,
-            # Its servers of HTTP cannot be switched off: where nobody else reaches them.
-            dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client, lambda: (workers, True)
-
-
-@contextmanager
-def _remote(address: str, paths: Paths, display: Display) -> Iterator[tuple[Client, Admit]]:
-    """The workers of a scheduler elsewhere, each in a checkout of its own."""
-    mark = Mark.of(paths)
-    marks = [cache_folder(paths) / mark.name, paths.scratch(mark.name)]
-    client = _client(address)
-    mine = sources_hash(paths), software()
-    known: dict[str, Checkout] = {}
-    refused: set[str] = set()
-
-    def admit() -> tuple[int, bool]:
-        try:
-            # Not `scheduler_info`, which at times answers from before, or without workers.
-            workers = client.sync(client.scheduler.identity, n_workers=-1)["workers"]  # type: ignore[union-attr]
-        except OSError:
-            workers = None
-        if workers is None or client.status != "running":
-            raise ProjectError(f"the scheduler at {address} went away; run the same command again")
-        slots = {name: int(worker["resources"].get("slot", 0)) for name, worker in workers.items()}
-        new = [name for name in slots if slots[name] and name not in {*known, *refused}]
-        answers = client.run(checkout, mark, workers=new, on_error="return") if new else {}
-        for name, found in answers.items():
-            if isinstance(found, OSError):
-                continue  # it went away; should it come back, it is asked again
-            try:
-                if isinstance(found, Exception):
-                    raise ProjectError(f"the worker {name}: {found}")
-                require_same(name, found, *mine)
-                known[name] = found
-            except ProjectError as error:
-                client.run(_take_slots, workers=[name])
-                refused.add(name)
-                display.say(f"not used: {error}")
-        present = [known[name] for name in slots if slots[name] and name in known]
-        if not present:
-            if refused and not known:
-                raise ProjectError(f"the scheduler at {address} has no worker that can be used")
-            display.say_once(
-                "the scheduler has no worker with a slot yet; start one in a clone of this "
-                f"checkout: dask worker {address} --nthreads 1 --resources slot=1"
-            )
-        usable = sum(slots[name] for name in slots if name in known)
-        return usable, all(worker.sees_scratch for worker in present)
-
-    try:
-        for file in marks:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(mark.content)
-        with client:
-            yield client, admit
-    finally:
-        for file in marks:
-            file.unlink(missing_ok=True)
-
-
-def _client(address: str) -> Client:
-    try:
-        return Client(address, name="cnn-ablations")
-    except (OSError, ValueError) as error:
-        raise ProjectError(f"no Dask scheduler answers at {address}: {error}") from None
-
-
-async def _take_slots(dask_worker: Any) -> None:
-    """In a worker: so that its scheduler gives it no more of our tasks."""
-    await dask_worker.set_resources(slot=0)
-
-
-def _dvc_repro(paths: Paths, targets: Sequence[str]) -> bool:
-    command = mortal(dvc_repro("--keep-going", *targets))
-    return subprocess.run(command, cwd=paths.root, env=environment()).returncode == 0
+    return (errors or lines or [f"exit status {status}, without a word"])[-1]

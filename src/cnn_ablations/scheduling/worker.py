@@ -1,215 +1,171 @@
-"""What a worker of the cluster does: the stages of a variant, or one of its seeds, in a child.
+"""What a Dask worker does: it trains seeds in child processes, which keep TensorFlow loaded.
 
-A worker works in the checkout that it was started in: the caller's own, or a clone of it on
-another machine that shares DVC's cache with it.
+Workers get these functions by value and the package's sources as an archive: they run the code of
+the checkout that asks, whatever is installed there. So nothing here imports the package.
 """
 
 import hashlib
+import io
 import json
+import os
+import select
 import signal
-import socket
 import subprocess
 import sys
-import time
-import uuid
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
-from distributed import get_worker
-from filelock import FileLock
-
-from cnn_ablations.notebooks import KERNEL_ENVIRONMENT
-from cnn_ablations.paths import Paths, find_project
-from cnn_ablations.processes import start, stop
-from cnn_ablations.revision import SOURCES
-from cnn_ablations.scheduling.pipeline import put_into_cache
-from cnn_ablations.training.backend import circumstances
+from distributed import Worker, get_worker
 
 POLL_SECONDS = 0.5
-LOG_CHARACTERS = 20_000
-HARDWARE = ("cpu", "device", "processor")
-"""Of what a result records of the circumstances; the others are software."""
+LOG_BYTES = 20_000
+SEEDS = 20
+"""A child trains no more than so many: TensorFlow gives back only part of the memory it took."""
+
+Answer = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Checkout:
-    """A worker's checkout, as the caller has to know it."""
+def perform(sources: bytes, request: Mapping[str, Any]) -> Answer:
+    """Train one seed, or go on with it.
 
-    place: tuple[str, str]
-    """Host and root."""
-    sources: str
-    """A hash of all that decides what its stages do."""
-    software: dict[str, str]
-    """Versions of Python and of the libraries that compute and write results."""
-    sees_cache: bool
-    """Whether it sees the mark that the caller left in DVC's cache."""
-    sees_scratch: bool
-    """Likewise in scratch: then the seeds of one variant can be trained by several workers."""
+    Args:
+        sources: an archive of the package.
+        request: what `trainer.train` takes, and `key`, the seed's, `topic`, under which the caller
+            listens for progress, `environment` for the child, `root` of the caller's checkout where
+            this is its machine, else the hash `arrays` under which the worker keeps the data set.
 
+    Returns:
+        One of `files`, the content of each by name; `needs`, where the worker lacks the arrays;
+        `refused`, why this worker would compute other bytes; or `error` with a `log`.
 
-@dataclass(frozen=True)
-class Task:
-    """One variant's stages, or one of its seeds."""
-
-    variant: str
-    group: str
-    dataset: str
-    stages: tuple[str, ...]
-    seed: int | None
-    """Where it is given, only this seed is trained, into scratch, where `train` finds it."""
-    place: tuple[str, str]
-    """Host and root of the caller's checkout."""
-    topic: str
-    """Under which the caller listens for progress."""
-
-    @property
-    def key(self) -> str:
-        return self.variant if self.seed is None else f"{self.variant}.seed-{self.seed}"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a task ended."""
-
-    status: int
-    """The exit status of the child."""
-    seconds: float
-    log: str
-    """The end of what the child wrote."""
-    elsewhere: bool
-    """Whether the worker's checkout is another than the caller's."""
-    timings: bytes | None
-    """The file with the times of the seeds, which neither git nor DVC brings home."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A file by which a caller's folder is known again."""
-
-    name: str
-    """Always the same for a checkout: what a killed caller left, the next one removes."""
-    content: str
-    """Another each time."""
-
-    @classmethod
-    def of(cls, paths: Paths) -> "Mark":
-        place = hashlib.sha256("\0".join(here(paths)).encode()).hexdigest()
-        return cls(f".{place[:16]}.mark", uuid.uuid4().hex)
-
-    def is_in(self, folder: Path) -> bool:
-        file = folder / self.name
-        return file.is_file() and file.read_text() == self.content
-
-
-def checkout(mark: Mark) -> Checkout:
-    """The checkout of this process. `mark` lies in the caller's folders."""
-    paths = find_project()
-    return Checkout(
-        place=here(paths),
-        sources=sources_hash(paths),
-        software=software(),
-        sees_cache=mark.is_in(cache_folder(paths)),
-        sees_scratch=mark.is_in(paths.scratch()),
-    )
-
-
-def here(paths: Paths) -> tuple[str, str]:
-    """What tells this checkout from all others: host and root."""
-    return socket.gethostname(), str(paths.root)
-
-
-def sources_hash(paths: Paths) -> str:
-    """A hash over the names and contents of code, templates and parameters."""
-    digest = hashlib.sha256()
-    for source in SOURCES:
-        top = paths.root / source
-        for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
-            if file.is_file() and not {"__pycache__", ".ipynb_checkpoints"} & set(file.parts):
-                digest.update(str(file.relative_to(paths.root)).encode() + b"\0")
-                digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def software() -> dict[str, str]:
-    """Versions on which the bytes of results depend. Python's own: it writes the archives."""
-    return {name: v for name, v in circumstances().items() if name not in HARDWARE}
-
-
-def cache_folder(paths: Paths) -> Path:
-    """DVC's cache, as the checkout is configured."""
-    command = [sys.executable, "-m", "dvc", "cache", "dir"]
-    answer = subprocess.run(command, cwd=paths.root, capture_output=True, text=True, check=True)
-    return paths.root / answer.stdout.strip()
-
-
-def perform(task: Task) -> Outcome:
-    """Run a task to its end, or until the caller does not want it any more."""
-    paths = find_project()
-    progress = paths.progress(task.group, task.key)
-    progress.unlink(missing_ok=True)
-    log = log_file(paths, task)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_bytes(b"")
-    started = time.monotonic()
-    home = here(paths) == task.place
-    say = _reporter(task)
-    status = 0
-    if not home:
-        # One of the workers of this clone fetches the data, from the cache where it has them.
-        with FileLock(paths.scratch("prepare.lock")):
-            status = _child(dvc_repro(f"preprocess@{task.dataset}"), paths, log, progress, say)
-    if status == 0 and task.seed is None:
-        stages = [f"{stage}@{task.variant}" for stage in task.stages]
-        status = _child(dvc_repro("-s", *stages), paths, log, progress, say)
-        if not home:  # a training is kept even where its inspection failed
-            put_into_cache(paths, stages)
-    elif status == 0:
-        seed = [sys.executable, "-m", "cnn_ablations.scheduling.seed", task.variant, str(task.seed)]
-        status = _child(seed, paths, log, progress, say)
-    timings = paths.timings(task.group, task.variant)
-    return Outcome(
-        status=status,
-        seconds=time.monotonic() - started,
-        elsewhere=not home,
-        log=log.read_text(errors="replace")[-LOG_CHARACTERS:],
-        timings=timings.read_bytes() if timings.is_file() else None,
-    )
-
-
-def log_file(paths: Paths, task: Task) -> Path:
-    """Where a task's child writes: the same name in every checkout."""
-    return paths.scratch("logs", task.group, f"{task.key}.log")
-
-
-def dvc_repro(*arguments: str) -> list[str]:
-    """The command line of a `dvc repro` that waits while another DVC is at work."""
-    return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *arguments]
-
-
-def _child(
-    command: list[str],
-    paths: Paths,
-    log: Path,
-    progress: Path,
-    say: Callable[[Mapping[str, Any]], None],
-) -> int:
-    process = start(command, paths.root, log, KERNEL_ENVIRONMENT)
-    told = b""
+    Raises:
+        RuntimeError: where the child was killed, or the caller does not want the seed any more.
+    """
+    worker = get_worker()
+    root = Path(request["root"] or store(worker, request["arrays"]))
+    if not (_arrays(root, request["variant"]["dataset"]) / "meta.json").is_file():
+        return {"needs": "arrays"}
+    children = worker.__dict__.setdefault("cnn_ablations", {})
+    idle = children.setdefault(hashlib.sha256(sources).hexdigest(), [])
+    idle[:] = [child for child in idle if child.process.poll() is None]
+    child = idle.pop() if idle else Child(worker, sources, request["environment"])
     try:
+        answer = child.ask({**request, "root": str(root)}, _reporter(worker, request))
+    except BaseException:
+        child.stop()
+        raise
+    if child.asked < SEEDS:
+        idle.append(child)
+    else:
+        child.stop()
+    if "result" in answer:
+        result = Path(answer["result"])
+        answer = {"files": {file.name: file.read_bytes() for file in result.iterdir()}}
+        if not request["root"]:
+            for file in result.iterdir():
+                file.unlink()
+            result.rmdir()
+    return answer
+
+
+class Child:
+    """A process that trains one seed after another: `python -m cnn_ablations.scheduling.trainer`.
+
+    It ends when it is idle for long, and when this process ends, which has the other end of its
+    standard input.
+    """
+
+    def __init__(self, worker: Worker, sources: bytes, environment: Mapping[str, str]) -> None:
+        folder = Path(worker.local_directory, hashlib.sha256(sources).hexdigest())
+        if not folder.is_dir():
+            building = Path(tempfile.mkdtemp(dir=worker.local_directory))
+            ZipFile(io.BytesIO(sources)).extractall(building)
+            with suppress(OSError):  # another thread was faster
+                building.rename(folder)
+        search = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+        self.asked = 0
+        self.words = tempfile.TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cnn_ablations.scheduling.trainer"],
+            cwd=folder,
+            env={**os.environ, **environment, "PYTHONPATH": search},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.words,
+            bufsize=0,
+            start_new_session=True,
+        )
+
+    def ask(self, request: Mapping[str, Any], say: Callable[[Any], None]) -> Answer:
+        """Its answer to a request; `say` is told of its progress before. Raises as `perform`."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.asked += 1
+        with suppress(BrokenPipeError):  # then it says nothing either
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
         while True:
-            try:
-                return process.wait(POLL_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
+            if select.select([self.process.stdout], [], [], POLL_SECONDS)[0]:
+                answer: Answer = json.loads(self.process.stdout.readline() or "null")
+                if answer is None:
+                    return self._end()
+                if "progress" not in answer:
+                    return answer
+                say(answer["progress"])
             if _unwanted():
-                return -signal.SIGINT
-            if progress.is_file() and (content := progress.read_bytes()) != told:
-                say(json.loads(content))
-                told = content
-    finally:
-        stop(process)
+                raise RuntimeError("it is not wanted any more")
+
+    def stop(self) -> None:
+        """End it at once: a training goes on from its last checkpoint."""
+        self.process.kill()
+        self.process.wait()
+
+    def _end(self) -> Answer:
+        status = self.process.wait()
+        if status <= 0:
+            name = signal.Signals(-status).name if status else "its end"
+            raise RuntimeError(f"its process was stopped by {name}, as when memory runs out")
+        self.words.seek(0)
+        log = self.words.read()[-LOG_BYTES:].decode(errors="replace")
+        return {"refused": (log.strip().splitlines() or ["no word"])[-1]}
+
+
+def store(worker: Worker, arrays: str) -> Path:
+    """Where a worker keeps a data set by the hash of its arrays, and checkpoints of its trainings:
+    laid out as a checkout. The workers of one machine share it.
+    """
+    return Path(worker.local_directory).parent / "cnn-ablations" / arrays
+
+
+def has_arrays(arrays: str, dataset: str, dask_worker: Worker) -> bool:
+    """Whether a worker has all arrays of a data set."""
+    return (_arrays(store(dask_worker, arrays), dataset) / "meta.json").is_file()
+
+
+def receive(
+    arrays: str, dataset: str, name: str, part: bytes, begins: bool, ends: bool, dask_worker: Worker
+) -> None:
+    """Take the next part of a file of a data set. The file appears once it is whole."""
+    file = _arrays(store(dask_worker, arrays), dataset) / name
+    partial = file.with_name(f".{name}.{Path(dask_worker.local_directory).name}.tmp")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("wb" if begins else "ab") as opened:
+        opened.write(part)
+    if ends:
+        partial.replace(file)
+
+
+def _arrays(root: Path, dataset: str) -> Path:
+    return root / "data" / "arrays" / dataset
+
+
+def _reporter(worker: Worker, request: Mapping[str, Any]) -> Callable[[Any], None]:
+    return lambda progress: worker.log_event(
+        request["topic"], {"key": request["key"], "progress": progress}
+    )
 
 
 def _unwanted() -> bool:
@@ -217,13 +173,3 @@ def _unwanted() -> bool:
     worker = get_worker()
     task = worker.state.tasks.get(worker.get_current_task())
     return task is None or task.state == "cancelled"
-
-
-def _reporter(task: Task) -> Callable[[Mapping[str, Any]], None]:
-    worker = get_worker()
-
-    def say(progress: Mapping[str, Any]) -> None:
-        worker.log_event(task.topic, {"key": task.key, "progress": dict(progress)})
-
-    say({})
-    return say
