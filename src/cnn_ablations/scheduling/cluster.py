@@ -3,6 +3,7 @@
 import hashlib
 import io
 import logging
+import os
 import platform
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -16,19 +17,21 @@ import cloudpickle
 from distributed import Client, Future, LocalCluster
 
 from cnn_ablations.config.variants import Variant
-from cnn_ablations.data.arrays import META, NAMES, Arrays
+from cnn_ablations.data.arrays import META, NAMES
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import remove
 from cnn_ablations.notebooks import KERNEL_ENVIRONMENT
 from cnn_ablations.paths import PACKAGE, Paths
 from cnn_ablations.scheduling import worker
 from cnn_ablations.scheduling.trainer import required
+from cnn_ablations.training.backend import _CHOOSING
 from cnn_ablations.training.loop import SUMS
-from cnn_ablations.training.variant import seed_folder
 
 CONNECT_SECONDS = 5
 PART = 2**24
 """Bytes of a file that are sent at a time."""
+
+Say = Callable[[str], None]
 
 
 @dataclass(eq=False)
@@ -45,20 +48,14 @@ class Seed:
     """Predicted."""
     tries: int = 0
 
-    @classmethod
-    def of(
-        cls, variant: Variant, number: int, arrays: Arrays, paths: Paths, seconds: float | None
-    ) -> "Seed":
-        folder = seed_folder(variant, number, arrays, paths)
-        return cls(variant, number, folder, paths.arrays(variant.dataset), seconds)
-
     @property
     def key(self) -> str:
         return f"{self.variant.name}.seed-{self.number}"
 
     @property
-    def arrays_hash(self) -> str:
-        return hashlib.sha256((self.arrays / META).read_bytes()).hexdigest()
+    def place(self) -> tuple[str, str]:
+        """By which a worker finds the arrays: their hash, and the name of the data set."""
+        return hashlib.sha256((self.arrays / META).read_bytes()).hexdigest(), self.arrays.name
 
     def keep(self, files: Mapping[str, bytes]) -> None:
         """Write its result, the content of each file by name, where the stage `train` finds it.
@@ -75,9 +72,8 @@ class Seed:
             building.mkdir(parents=True)
             for name, content in files.items():
                 (building / name).write_bytes(content)
-            if not (self.folder / "result").is_dir():
-                building.replace(self.folder / "result")
-            remove(building)
+            remove(self.folder / "result")
+            building.replace(self.folder / "result")
         except OSError as error:
             raise ProjectError(f"cannot write to {self.folder}: {error.strerror}") from None
 
@@ -92,12 +88,12 @@ class ByValue:
     def __reduce__(self) -> tuple[Any, ...]:
         return cloudpickle.loads, (self.code,)
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return cloudpickle.loads(self.code)(*arguments, **named)
+    def __call__(self, *arguments: Any) -> Any:
+        return cloudpickle.loads(self.code)(*arguments)
 
 
 class Cluster:
-    """The workers of a scheduler, and which of them can be used.
+    """The workers of a scheduler.
 
     Args:
         client: of the scheduler.
@@ -105,37 +101,37 @@ class Cluster:
         root: of the checkout, where the workers are in this process.
     """
 
-    def __init__(self, client: Client, say: Callable[[str], None], root: Path | None) -> None:
+    def __init__(self, client: Client, say: Say, root: Path | None = None) -> None:
         self.client, self.say, self.root = client, say, root
         self.topic = f"cnn-ablations-{uuid.uuid4().hex}"
         self.known: set[str] = set()
         self.refused: set[str] = set()
         self._sources = packed(PACKAGE)
         self._perform = ByValue(worker.perform)
-        self._environment = {**KERNEL_ENVIRONMENT, "MPLBACKEND": "agg"}
 
     def threads(self) -> dict[str, int]:
-        """How many trainings each worker takes at a time, by its address.
+        """How many trainings each worker that can be used takes at a time, by its address.
 
         Raises ProjectError where the scheduler is gone.
         """
+        found: dict[str, int] | None = None
+        versions: dict[str, Any] = {}
         try:
             found = self.client.nthreads()
-            new = [name for name in found if name not in self.known]
-            if new:
-                answers = self.client.run(platform.python_version, workers=new, on_error="return")
+            if new := list(set(found) - self.known):
+                # Code can only be sent to the same Python; and who went away answers with an error.
+                ask = platform.python_version
+                versions = self.client.run(ask, workers=new, on_error="return")
         except OSError:
             found = None
         if found is None or self.client.status != "running":
             raise ProjectError("the scheduler went away; run the same command again")
-        for name in new:
-            if not isinstance(answer := answers.get(name), str):
-                continue  # it went away; should it come back, it is asked again
-            self.known.add(name)
-            if _minor(answer) != _minor(platform.python_version()):
-                self.refuse(name, f"python is {answer} instead of {platform.python_version()}")
-        usable = self.known - self.refused
-        return {name: threads for name, threads in found.items() if name in usable}
+        for name, version in versions.items():
+            if isinstance(version, str):
+                self.known.add(name)
+                if why := _differs(version):
+                    self.refuse(name, why)
+        return {name: found[name] for name in found if name in self.known - self.refused}
 
     def refuse(self, name: str, why: str) -> None:
         """Give a worker no seeds any more."""
@@ -148,9 +144,9 @@ class Cluster:
         request = {
             "key": seed.key,
             "topic": self.topic,
-            "environment": self._environment,
+            "environment": _environment(),
             "root": str(self.root or ""),
-            "arrays": seed.arrays_hash,
+            "place": seed.place,
             "variant": seed.variant.model_dump(),
             "seed": seed.number,
             "folder": seed.folder.name,
@@ -162,20 +158,25 @@ class Cluster:
         )
 
     def send(self, seed: Seed, name: str) -> None:
-        """Give a worker the arrays of a seed, where its machine does not have them by now."""
-        place = (seed.arrays_hash, seed.variant.dataset)
-        if self._run(worker.has_arrays, name, *place):
+        """Give a worker the arrays of a seed, unless another one of its machine has them now."""
+        if self._run(worker.has_arrays, name, seed.place):
             return
-        self.say(f"sending {seed.variant.dataset} to {name}")
+        self.say(f"sending {seed.arrays.name} to {name}")
         for file in [*(seed.arrays / f"{array}.npy" for array in NAMES), seed.arrays / META]:
             size = file.stat().st_size
             with file.open("rb") as opened:
                 for begin in range(0, size, PART):
                     part, ends = opened.read(PART), begin + PART >= size
-                    self._run(worker.receive, name, *place, file.name, part, begin == 0, ends)
+                    self._run(worker.receive, name, seed.place, file.name, begin, part, ends)
 
     def _run(self, function: Callable[..., Any], name: str, *arguments: Any) -> Any:
         return self.client.run(ByValue(function), *arguments, workers=[name])[name]
+
+
+def _environment() -> dict[str, str]:
+    """Of the children: it has all of this process's variables that select an implementation."""
+    choices = {name: value for name, value in os.environ.items() if name.startswith(_CHOOSING)}
+    return {**choices, **KERNEL_ENVIRONMENT, "MPLBACKEND": "agg"}
 
 
 def packed(package: Path) -> bytes:
@@ -183,46 +184,45 @@ def packed(package: Path) -> bytes:
     buffer = io.BytesIO()
     with ZipFile(buffer, "w", ZIP_DEFLATED) as archive:
         for file in sorted(package.rglob("*.py")):
-            archive.writestr(
-                ZipInfo(file.relative_to(package.parent).as_posix()), file.read_bytes()
-            )
+            name = file.relative_to(package.parent).as_posix()
+            archive.writestr(ZipInfo(name), file.read_bytes())
     return buffer.getvalue()
 
 
 @contextmanager
-def local(paths: Paths, workers: int, say: Callable[[str], None]) -> Iterator[Cluster]:
-    """Workers in this process: they only wait for their children."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=False,
-            memory_limit=0,
-            local_directory=str(paths.scratch("workers")),
-            # Its servers of HTTP cannot be switched off: where nobody else reaches them.
-            dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield Cluster(client, say, paths.root)
+def connected(paths: Paths, say: Say, *, workers: int, scheduler: str | None) -> Iterator[Cluster]:
+    """Workers in this process, which only wait for their children, or those of a scheduler.
 
-
-@contextmanager
-def remote(address: str, say: Callable[[str], None]) -> Iterator[Cluster]:
-    """The workers of a scheduler elsewhere. Raises ProjectError where none answers there."""
+    Raises ProjectError where no scheduler answers at the address.
+    """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    if scheduler is None:
+        with (
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=False,
+                memory_limit=0,
+                local_directory=str(paths.scratch("workers")),
+                # Its servers of HTTP cannot be switched off: where nobody else reaches them.
+                dashboard_address="127.0.0.1:0",
+                worker_dashboard_address="127.0.0.1:0",
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield Cluster(client, say, paths.root)
+        return
     try:
-        client = Client(address, timeout=CONNECT_SECONDS, name="cnn-ablations")
+        client = Client(scheduler, timeout=CONNECT_SECONDS, name="cnn-ablations")
     except (OSError, ValueError) as error:
-        raise ProjectError(f"no Dask scheduler answers at {address}: {error}") from None
+        raise ProjectError(f"no Dask scheduler answers at {scheduler}: {error}") from None
     with client:
-        there, here = client.run_on_scheduler(platform.python_version), platform.python_version()
-        if _minor(there) != _minor(here):
-            raise ProjectError(f"the scheduler at {address} has Python {there} instead of {here}")
-        yield Cluster(client, say, None)
+        if why := _differs(client.run_on_scheduler(platform.python_version)):
+            raise ProjectError(f"the scheduler at {scheduler} cannot be used: {why}")
+        yield Cluster(client, say)
 
 
-def _minor(version: str) -> list[str]:
-    return version.split(".")[:2]
+def _differs(python: str) -> str | None:
+    here = platform.python_version()
+    same = python.split(".")[:2] == here.split(".")[:2]
+    return None if same else f"python is {python} instead of {here}"

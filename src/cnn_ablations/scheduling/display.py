@@ -1,4 +1,4 @@
-"""What a person sees while variants are trained side by side."""
+"""What a person sees while seeds are trained and other stages run side by side."""
 
 import time
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
 from cnn_ablations.progress import LINE_SECONDS, describe
 
@@ -21,7 +21,7 @@ class Row:
     predicted: float | None
     """Seconds from its start, before it says itself how far it is."""
     progress: dict[str, Any] = field(default_factory=dict)
-    """The content of the file that a training keeps."""
+    """What a training says of itself."""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -32,9 +32,14 @@ class Row:
             return None
         return max(self.predicted - (time.monotonic() - self.started), 0.0)
 
+    def __str__(self) -> str:
+        if self.progress:
+            return describe(self.name, self.progress)
+        return f"{self.name}: {duration(self.seconds_left)} left"
+
 
 class Display:
-    """A table that is kept up to date on a terminal, and plain lines elsewhere.
+    """Lines that are kept up to date on a terminal, and come now and then elsewhere.
 
     Use it as a context manager.
     """
@@ -42,8 +47,7 @@ class Display:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._printed: dict[str, float] = {}
-        self._said: set[str] = set()
+        self._printed = time.monotonic()
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
@@ -57,53 +61,14 @@ class Display:
         """A line that stays."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
-    def say_once(self, text: str) -> None:
-        """A line that stays, unless it was said before."""
-        if text not in self._said:
-            self._said.add(text)
-            self.say(text)
-
     def update(self, rows: Iterable[Row], total: str) -> None:
         """What runs now, and a line about all of it."""
+        text = "\n".join([*map(str, rows), total])
         if self.console.is_terminal:
-            self._live.update(table(rows, total), refresh=True)
-            return
-        now = time.monotonic()
-        due = [row for row in rows if now - self._printed.get(row.name, 0.0) >= LINE_SECONDS]
-        due = [row for row in due if row.progress]
-        for row in due:
-            self.say(describe(row.name, row.progress))
-            self._printed[row.name] = now
-        if due:
-            self.say(total)
-
-
-def table(rows: Iterable[Row], total: str) -> Table:
-    """A row for each training, and the line about all of them below."""
-    grid = Table(caption=total, caption_justify="left", box=None, pad_edge=False)
-    for heading, justify in (
-        ("running", "left"),
-        ("seed", "right"),
-        ("epoch", "right"),
-        ("accuracy", "right"),
-        ("left", "right"),
-    ):
-        grid.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for row in rows:
-        p = row.progress
-        cells = (
-            (
-                f"{p['number']} of {p['seeds']}",
-                f"{p['epoch']} of {p['epochs']}",
-                f"{100 * p['accuracy']:.2f} %",
-            )
-            if p
-            else ("", "", "")
-        )
-        # After the last epoch a stage evaluates, writes and inspects.
-        left = "finishing" if p and not p["seconds_left"] else duration(row.seconds_left)
-        grid.add_row(row.name, *cells, left)
-    return grid
+            self._live.update(Text(text), refresh=True)
+        elif time.monotonic() - self._printed >= LINE_SECONDS:
+            self._printed = time.monotonic()
+            self.say(text)
 
 
 def counted(number: int, noun: str) -> str:

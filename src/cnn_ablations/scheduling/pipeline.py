@@ -9,7 +9,6 @@ from pydantic import BaseModel, ValidationError
 
 from cnn_ablations.analysis.timings import load_timings
 from cnn_ablations.config.document import UnmergedError, read_document
-from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import write_atomically
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 DATA_STAGES = ("check", "download", "preprocess")
 VARIANT_STAGES = ("train", "inspect")
+MISSING = ("deleted", "not in cache")
+"""In DVC's words."""
 
 
 @dataclass(frozen=True)
@@ -106,32 +107,23 @@ def sort_lock(paths: Paths, before: Sequence[str], order: Sequence[str]) -> None
         write_atomically(file, dumps_yaml(lock).encode())
 
 
-def reasons(stage: Stale, lock: Mapping[str, Any], params: Params, paths: Paths) -> list[str]:
-    """Why a stage of a variant is out of date: a few words for each kind of change.
-
-    `lock` has the stages of dvc.lock.
-    """
+def reasons(stage: Stale, lock: Mapping[str, Any], variant: Variant, paths: Paths) -> str:
+    """Why a variant's stage is out of date, in a few words. `lock` has dvc.lock's stages."""
     if stage.name not in lock:
-        return ["never run"]
+        return "never run"
     kinds: dict[str, list[str]] = {}
     for change in stage.changes:
         if isinstance(change, str):
-            kinds.setdefault(change, [])
+            kinds[change] = []
             continue
-        for path, how in change.get("changed deps", {}).items():
-            for kind, detail in _dependency(path, how):
-                kinds.setdefault(kind, []).append(detail)
-        for path, how in change.get("changed outs", {}).items():
-            kind = "changed output" if how == "modified" else "missing"
-            kinds.setdefault(kind, []).append(_room(path))
-    if "changed code" in kinds:
-        keys = _changed_keys(params.variants[stage.entry], paths)
-        if keys:
-            kinds = {"changed key" if k == "changed code" else k: v for k, v in kinds.items()}
-            kinds["changed key"] = keys
-    return [
-        f"{kind} {', '.join(dict.fromkeys(details))}".rstrip() for kind, details in kinds.items()
-    ]
+        for path, how in (item for kind in change.values() for item in kind.items()):
+            word = "missing" if how in MISSING else "changed"
+            room = "/".join(path.split("/")[:2])  # which variant is meant is clear
+            if path.startswith("data/inputs/") and word == "changed":
+                room = ", ".join(_changed_keys(variant, paths)) or "code"
+            kinds.setdefault(word, []).append(room)
+    words = (f"{kind} {', '.join(dict.fromkeys(rooms))}" for kind, rooms in kinds.items())
+    return "; ".join(map(str.strip, words))
 
 
 def locked_stages(paths: Paths) -> dict[str, Any]:
@@ -152,9 +144,9 @@ def locked_stages(paths: Paths) -> dict[str, Any]:
 
 def _is_missing(change: Any) -> bool:
     """Whether a change of DVC's account is data that are missing, and nothing else."""
-    return isinstance(change, dict) and {
-        how if isinstance(how, str) else "" for paths in change.values() for how in paths.values()
-    } <= {"deleted", "not in cache"}
+    return isinstance(change, dict) and all(
+        how in MISSING for paths in change.values() for how in paths.values()
+    )
 
 
 class _Lock(BaseModel):
@@ -170,22 +162,6 @@ def trained_as(variant: Variant, paths: Paths) -> Variant | None:
         return Variant.model_validate(timings.variant) if timings else None
     except (ProjectError, ValidationError):
         return None
-
-
-def _dependency(path: str, how: Any) -> Iterator[tuple[str, str]]:
-    if path.startswith("data/inputs/"):
-        yield ("missing" if how == "deleted" else "changed code"), ""
-    elif path.startswith("data/"):
-        yield ("missing" if how == "deleted" else "changed data"), _room(path)
-    elif path.startswith("notebooks/"):
-        yield "changed notebook", path.removeprefix("notebooks/")
-    else:
-        yield ("missing" if how == "deleted" else "changed"), _room(path)
-
-
-def _room(path: str) -> str:
-    """`reports/curves` for all that lies below: which variant is meant is clear."""
-    return "/".join(path.split("/")[:2])
 
 
 def _changed_keys(variant: Variant, paths: Paths) -> list[str]:

@@ -1,7 +1,7 @@
 """Running what is out of date side by side: seeds on a Dask cluster, the other stages here.
 
-Data come first, by plain `dvc repro`. Then the workers train seeds, the longest first. A stage runs
-by `dvc repro -s` as soon as what it needs is done; `train` finds its seeds in scratch.
+Data come first, by plain `dvc repro`. Then workers train seeds, the longest first, and a stage runs
+by `dvc repro -s` as soon as what it needs is done: `train` finds its seeds in scratch.
 """
 
 import signal
@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from distributed import Future
@@ -23,8 +24,8 @@ from cnn_ablations.files import write_atomically
 from cnn_ablations.inputs import write_inputs
 from cnn_ablations.paths import Paths
 from cnn_ablations.processes import alone, environment, mortal, start, stop
-from cnn_ablations.scheduling.cluster import Cluster, Seed, local, remote
-from cnn_ablations.scheduling.display import Display, Row, duration
+from cnn_ablations.scheduling.cluster import Cluster, Seed, connected
+from cnn_ablations.scheduling.display import Display, Row, counted, duration
 from cnn_ablations.scheduling.pipeline import (
     DATA_STAGES,
     Stale,
@@ -34,14 +35,10 @@ from cnn_ablations.scheduling.pipeline import (
     sort_lock,
     stale_stages,
 )
-from cnn_ablations.scheduling.prediction import (
-    STAGE_SECONDS,
-    Job,
-    jobs_of,
-    makespan,
-    predicted,
-)
+from cnn_ablations.scheduling.plan import STAGE_SECONDS, Job, jobs_of, predicted
+from cnn_ablations.training.variant import seed_folder
 
+DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 TICK_SECONDS = 0.5
 TRIES = 3
 """A seed fails when so many of its processes were killed, or workers lost."""
@@ -66,7 +63,7 @@ def repro(
         params: of the checkout.
         paths: of the checkout.
         console: where to show how far it is.
-        workers: how many trainings, and how many other stages, run at the same time here.
+        workers: how many trainings, or other stages, run at the same time here.
         scheduler: the address of a Dask scheduler whose workers train instead.
         allow_missing: whether to pass over stages of which only data are missing.
 
@@ -85,27 +82,24 @@ def repro(
         if not stale:
             display.say("everything is up to date")
             return True
-        connect = (
-            remote(scheduler, display.say) if scheduler else local(paths, workers, display.say)
-        )
-        with connect as cluster:
+        with connected(paths, display.say, workers=workers, scheduler=scheduler) as cluster:
             if data := data_stages(stale, params, paths):
                 command = mortal([*DVC, "repro", "--keep-going", *data])
                 subprocess.run(command, cwd=paths.root, env=environment())
                 stale = stale_stages(paths, targets, allow_missing=allow_missing)
             needed = needed_stages(paths, targets)
             jobs = jobs_of(stale, params, paths, lock)
-            if sum(len(job.seeds) for job in jobs) > workers or scheduler:  # else all start at once
+            if scheduler or sum(len(job.seeds) for job in jobs) > workers:  # else all start at once
                 jobs = predicted(jobs, params, paths)
             work = Work(needed, stale, jobs, cluster, display, paths, workers)
             with display:
                 work.run()
         sort_lock(paths, list(lock), list(needed))
-        left = stale_stages(paths, targets, allow_missing=allow_missing)
         for name, why in work.failed.items():
             display.say(f"failed: {name}, {why}")
+        left = stale_stages(paths, targets, allow_missing=allow_missing)
         if left:
-            display.say(f"not up to date: {', '.join(left)}")
+            display.say(f"not up to date: {', '.join(left)}; the words above say why")
         return not left
 
 
@@ -113,16 +107,26 @@ def data_stages(stale: Mapping[str, Stale], params: Params, paths: Paths) -> lis
     """The stages that must run before seeds are known: those of data that are out of date, and
     those that prepare what the other stages need and is not there.
     """
-    found = [name for name, stage in stale.items() if stage.verb in DATA_STAGES]
+    found = {name: None for name, stage in stale.items() if stage.verb in DATA_STAGES}
     for stage in stale.values():
         variant = params.variants.get(stage.entry)
         dataset = variant.dataset if variant else stage.entry if stage.verb == "explore" else None
         if dataset and not paths.arrays(dataset).is_dir():
-            found.append(f"preprocess@{dataset}")
-    return list(dict.fromkeys(found))
+            found[f"preprocess@{dataset}"] = None
+    return list(found)
 
 
-DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
+def seeds_of(jobs: Sequence[Job], paths: Paths, lost: Collection[str]) -> Iterator[Seed]:
+    """The trainings of jobs whose data set is not `lost`."""
+    for job in jobs:
+        name = job.variant.dataset
+        if not job.seeds or {f"download@{name}", f"preprocess@{name}", "check"} & set(lost):
+            continue
+        folder = paths.arrays(name)
+        arrays = load_arrays(folder)
+        for seed in job.seeds:
+            place = seed_folder(job.variant, seed, arrays, paths)
+            yield Seed(job.variant, seed, place, folder, job.seed_seconds)
 
 
 class Work:
@@ -149,22 +153,14 @@ class Work:
         workers: int,
     ) -> None:
         self.needed, self.cluster, self.display, self.paths = needed, cluster, display, paths
-        self.workers = workers
-        self.waiting = deque(behind(needed, stale))
-        """Stages in DVC's order."""
-        self.stale = set(stale)
+        self.workers, self.changed = workers, set(stale)
+        self.waiting = behind(needed, stale)
         self.at_work: dict[str, subprocess.Popen[bytes]] = {}
-        self.ran: set[str] = set()
         self.failed: dict[str, str] = {}
         """Stages, and why."""
-        self.lost = {name for name in stale if name.partition("@")[0] in DATA_STAGES}
+        self.lost = {name for name, stage in stale.items() if stage.verb in DATA_STAGES}
         """Stages that failed or need one that did."""
-        self.seeds = deque(
-            Seed.of(job.variant, seed, arrays, paths, job.seed_seconds)
-            for job in jobs
-            for arrays in [load_arrays(paths.arrays(job.variant.dataset))]
-            for seed in job.seeds
-        )
+        self.seeds = deque(seeds_of(jobs, paths, self.lost))
         self.training: dict[Future[Any], tuple[Seed, str]] = {}
         self.rows: dict[str, Row] = {}
 
@@ -172,13 +168,13 @@ class Work:
         """Work until nothing is left that can be done. Raises ProjectError."""
         self.cluster.client.subscribe_topic(self.cluster.topic, self._hear)
         try:
-            while self.waiting or self.at_work:
+            while True:
                 threads = self.cluster.threads()
-                for future in list(self.training):
-                    self._look_at(future, threads)
-                for name, process in list(self.at_work.items()):
-                    self._look_at_stage(name, process)
+                self._end_seeds(threads)
+                self._end_stages()
                 self._begin_stages()
+                if not (self.waiting or self.at_work):
+                    return
                 self._begin_seeds(threads)
                 self.display.update(list(self.rows.values()), self._total(threads))
                 time.sleep(TICK_SECONDS)
@@ -189,42 +185,42 @@ class Work:
             stop(*self.at_work.values())
 
     def _begin_stages(self) -> None:
-        to_train = {f"train@{seed.variant.name}" for seed in self.seeds}
-        to_train |= {f"train@{seed.variant.name}" for seed, _ in self.training.values()}
-        open_ = {*self.waiting, *self.at_work}
+        seeds = [*self.seeds, *(seed for seed, _ in self.training.values())]
+        without_seeds = {f"train@{seed.variant.name}" for seed in seeds}
         for name in list(self.waiting):
-            needs = self.needed[name]
-            if name in self.lost or self.lost & set(needs):
+            needs = set(self.needed[name])
+            if {name, *needs} & self.lost:
                 self.lost.add(name)
-            elif open_ & set(needs) or name in to_train:
+            elif needs & {*self.waiting, *self.at_work} or name in without_seeds:
                 continue
-            elif name in self.stale or self.ran & set(needs):
+            elif {name, *needs} & self.changed:  # DVC says whether they came out otherwise
                 if len(self.at_work) >= self.workers:
                     continue
-                log = self.paths.scratch("logs", f"{name}.log")
+                log = self._log(name)
                 write_atomically(log, b"")
                 command = [*DVC, "repro", "-s", name]
                 self.at_work[name] = start(command, self.paths.root, log, {})
                 self.rows[name] = Row(name, STAGE_SECONDS)
+                self.changed.add(name)
             self.waiting.remove(name)
-            open_ = {*self.waiting, *self.at_work}
 
-    def _look_at_stage(self, name: str, process: "subprocess.Popen[bytes]") -> None:
-        if process.poll() is None:
-            return
-        del self.at_work[name]
-        row = self.rows.pop(name)
-        if process.returncode == 0:
-            self.ran.add(name)
-            self.display.say(f"{name} done in {duration(time.monotonic() - row.started)}")
-            return
-        log = self.paths.scratch("logs", f"{name}.log")
-        self._fail(name, _last_words(process.returncode, log.read_text(errors="replace")))
+    def _end_stages(self) -> None:
+        for name, process in list(self.at_work.items()):
+            if process.poll() is None:
+                continue
+            del self.at_work[name]
+            row = self.rows.pop(name)
+            if process.returncode:
+                said = self._log(name).read_text(errors="replace")
+                self._fail(name, _last_words(process.returncode, said))
+            else:
+                took = duration(time.monotonic() - row.started)
+                self.display.say(f"{name} done in {took}")
 
     def _fail(self, name: str, why: str) -> None:
-        log = self.paths.scratch("logs", f"{name}.log").relative_to(self.paths.root)
-        self.failed[name] = f"{why} ({log})"
         self.lost.add(name)
+        log = self._log(name).relative_to(self.paths.root)
+        self.failed[name] = f"{why} ({log})"
         self.display.say(f"{name} failed; the others go on ({log} has its words)")
 
     def _begin_seeds(self, threads: Mapping[str, int]) -> None:
@@ -236,53 +232,42 @@ class Work:
             seed = self.seeds.popleft()
             self.training[self.cluster.train(seed, name)] = seed, name
             self.rows[seed.key] = Row(seed.variant.name, seed.seconds)
-        if self.seeds and not threads:
-            if self.cluster.refused and not self.at_work:
-                raise ProjectError("the scheduler has no worker that can be used")
-            self.display.say_once("the scheduler has no worker yet that can be used; waiting")
+        if self.seeds and self.cluster.refused and not (threads or self.at_work):
+            raise ProjectError("the scheduler has no worker that can be used")
 
-    def _look_at(self, future: "Future[Any]", threads: Mapping[str, int]) -> None:
-        seed, name = self.training[future]
-        gone = name not in threads
-        if not gone and not future.done():
-            return
-        del self.training[future]
-        self.rows.pop(seed.key)
-        try:
-            answer = {"lost": "its worker was lost"} if gone else future.result(FETCH_SECONDS)
-        except Exception as error:  # also that of a worker which went away just now
-            answer = {"lost": str(error)}
-        if gone:
-            self.cluster.client.cancel([future], force=True)
-        if seed_failed := self._settle(seed, name, answer):
-            self.seeds = deque(s for s in self.seeds if s.variant.name != seed.variant.name)
-            if f"train@{seed.variant.name}" not in self.failed:
-                log = self.paths.scratch("logs", f"train@{seed.variant.name}.log")
-                write_atomically(log, f"{answer.get('log', '')}{seed_failed}\n".encode())
-                self._fail(f"train@{seed.variant.name}", f"seed {seed.number}: {seed_failed}")
-
-    def _settle(self, seed: Seed, name: str, answer: Mapping[str, Any]) -> str | None:
-        """Do with the answer to a seed what is due, and say why it failed, if it did."""
-        try:
-            if "files" in answer:
-                seed.keep(answer["files"])
-                return None
-        except ProjectError as error:
-            answer = {"lost": str(error)}
-        if "error" in answer:
-            return str(answer["error"])
-        if "refused" in answer:
-            self.cluster.refuse(name, answer["refused"])
-        elif "needs" in answer:
-            with suppress(OSError):  # it went away, which the next round finds
-                self.cluster.send(seed, name)
-        else:
-            seed.tries += 1
-            if seed.tries == TRIES:
-                return str(answer["lost"])
-            self.display.say(f"{seed.key} starts again: {answer['lost']}")
-        self.seeds.appendleft(seed)
-        return None
+    def _end_seeds(self, threads: Mapping[str, int]) -> None:
+        for future, (seed, name) in list(self.training.items()):
+            gone = name not in {*threads, *self.cluster.refused}
+            if not gone and not future.done():
+                continue
+            del self.training[future]
+            self.rows.pop(seed.key)
+            try:
+                if gone:
+                    self.cluster.client.cancel([future], force=True)
+                    raise RuntimeError("its worker was lost")
+                answer = future.result(FETCH_SECONDS)
+                if "files" in answer:
+                    seed.keep(answer["files"])
+                    continue
+                if "refused" in answer:
+                    self.cluster.refuse(name, answer["refused"])
+                elif "needs" in answer:
+                    self.cluster.send(seed, name)
+            except Exception as error:  # of a lost connection, of any kind
+                answer = {"log": "", "error": str(error)}
+                seed.tries += 1
+                if seed.tries < TRIES:
+                    self.display.say(f"{seed.key} starts again: {error}")
+                    del answer["error"]
+            if "error" not in answer:
+                self.seeds.appendleft(seed)
+                continue
+            stage = f"train@{seed.variant.name}"
+            self.seeds = deque(s for s in self.seeds if s.variant != seed.variant)
+            if stage not in self.lost:
+                write_atomically(self._log(stage), f"{answer['log']}{answer['error']}\n".encode())
+                self._fail(stage, f"seed {seed.number}: {answer['error']}")
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         _, message = event
@@ -290,16 +275,19 @@ class Work:
             row.progress = message["progress"]
 
     def _total(self, threads: Mapping[str, int]) -> str:
-        to_train = len(self.seeds) + len(self.training)
-        stages = len(self.waiting) + len(self.at_work)
-        text = f"{to_train} seeds and {stages} stages to do"
+        text = f"{counted(len(self.seeds) + len(self.training), 'seed')} and "
+        text += f"{counted(len(self.waiting) + len(self.at_work), 'stage')} to do"
         text += f", {len(self.failed)} failed" if self.failed else ""
-        busy = [row.seconds_left for row in self.rows.values()]
-        left = [seed.seconds for seed in self.seeds] + [STAGE_SECONDS] * len(self.waiting)
-        if threads and None not in busy and None not in left:
-            slots = max(sum(threads.values()), len(busy))
-            text += f", {duration(makespan(left, slots, busy))} left"  # type: ignore[arg-type]
-        return text
+        if self.seeds and not threads:
+            return f"{text}, no worker yet"
+        busy = [row.seconds_left or 0.0 for row in self.rows.values()]
+        seconds = sum(busy) + sum(seed.seconds or 0.0 for seed in self.seeds)
+        seconds += STAGE_SECONDS * len(self.waiting)
+        slots = max(sum(threads.values()), len(busy), 1)
+        return f"{text}, about {duration(max([*busy, seconds / slots]))} left"
+
+    def _log(self, stage: str) -> Path:
+        return self.paths.scratch("logs", f"{stage}.log")
 
 
 def _last_words(status: int, log: str) -> str:

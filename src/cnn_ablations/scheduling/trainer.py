@@ -21,7 +21,7 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 from cnn_ablations.progress import estimator
 from cnn_ablations.training.backend import circumstances
-from cnn_ablations.training.loop import train_seed
+from cnn_ablations.training.loop import OnEpoch, train_seed
 from cnn_ablations.training.variant import seed_folder
 
 IDLE_SECONDS = 60.0
@@ -45,15 +45,17 @@ def train(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """
     try:
         variant, seed = Variant.model_validate(request["variant"]), int(request["seed"])
-        here = required(variant.precision)
-        if here != request["circumstances"]:
-            return {"refused": differences(request["circumstances"], here)}
+        wanted, here = request["circumstances"], required(variant.precision)
+        if names := [name for name in wanted if here.get(name) != wanted[name]]:
+            words = (f"{name} is {here.get(name)} instead of {wanted[name]}" for name in names)
+            return {"refused": ", ".join(words)}
         paths = Paths(Path(request["root"]))
         arrays = load_arrays(paths.arrays(variant.dataset))
         folder = seed_folder(variant, seed, arrays, paths)
         if folder.name != request["folder"]:
-            return {"error": "its worker has other code or data than this checkout", "log": ""}
-        return {"result": str(train_seed(variant, seed, arrays, folder, _reporter(request, say)))}
+            raise ProjectError("its worker has other code or data than this checkout")
+        report = _reporter(estimator(variant, seed), say)
+        return {"result": str(train_seed(variant, seed, arrays, folder, report))}
     except ProjectError as error:
         return {"error": str(error), "log": ""}
     except Exception as error:  # a bug, such as in a model of the user's own
@@ -64,12 +66,6 @@ def required(precision: str) -> dict[str, str]:
     """What this machine's results depend on: versions, and the class of processor."""
     found = circumstances(precision).items()
     return {name: value for name, value in found if name not in NO_MATTER}
-
-
-def differences(wanted: Mapping[str, str], here: Mapping[str, str]) -> str:
-    """In words, of two answers of `required`."""
-    names = [name for name in wanted if here.get(name) != wanted[name]]
-    return ", ".join(f"{name} is {here.get(name)} instead of {wanted[name]}" for name in names)
 
 
 def main() -> None:
@@ -94,8 +90,7 @@ def _listen(requests: "queue.Queue[str]") -> None:
     os._exit(0)  # in the middle of a training: it goes on from its last checkpoint
 
 
-def _reporter(request: Mapping[str, Any], say: Say) -> Callable[[int, dict[str, float]], None]:
-    progress = estimator(Variant.model_validate(request["variant"]), int(request["seed"]))
+def _reporter(progress: Callable[..., dict[str, Any]], say: Say) -> OnEpoch:
     said = -PROGRESS_SECONDS
 
     def report(epoch: int, row: dict[str, float]) -> None:

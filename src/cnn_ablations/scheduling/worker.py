@@ -1,6 +1,6 @@
 """What a Dask worker does: it trains seeds in child processes, which keep TensorFlow loaded.
 
-Workers get these functions by value and the package's sources as an archive: they run the code of
+Workers get these functions by value, and the package's sources as an archive: they run the code of
 the checkout that asks, whatever is installed there. So nothing here imports the package.
 """
 
@@ -9,11 +9,12 @@ import io
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from zipfile import ZipFile
 from distributed import Worker, get_worker
 
 POLL_SECONDS = 0.5
-LOG_BYTES = 20_000
 SEEDS = 20
 """A child trains no more than so many: TensorFlow gives back only part of the memory it took."""
 
 Answer = dict[str, Any]
+Place = tuple[str, str]
+"""The hash of a data set's arrays, and its name."""
 
 
 def perform(sources: bytes, request: Mapping[str, Any]) -> Answer:
@@ -34,9 +36,9 @@ def perform(sources: bytes, request: Mapping[str, Any]) -> Answer:
 
     Args:
         sources: an archive of the package.
-        request: what `trainer.train` takes, and `key`, the seed's, `topic`, under which the caller
-            listens for progress, `environment` for the child, `root` of the caller's checkout where
-            this is its machine, else the hash `arrays` under which the worker keeps the data set.
+        request: what `trainer.train` takes, and the seed's `key`, the `topic` under which the
+            caller listens for progress, `environment` for the child, and the `place` of the arrays.
+            `root` is empty where the worker is not in the caller's checkout.
 
     Returns:
         One of `files`, the content of each by name; `needs`, where the worker lacks the arrays;
@@ -46,30 +48,30 @@ def perform(sources: bytes, request: Mapping[str, Any]) -> Answer:
         RuntimeError: where the child was killed, or the caller does not want the seed any more.
     """
     worker = get_worker()
-    root = Path(request["root"] or store(worker, request["arrays"]))
-    if not (_arrays(root, request["variant"]["dataset"]) / "meta.json").is_file():
+    root = Path(request["root"] or _store(worker, request["place"]))
+    if not (root / "data" / "arrays" / request["place"][1] / "meta.json").is_file():
         return {"needs": "arrays"}
     children = worker.__dict__.setdefault("cnn_ablations", {})
     idle = children.setdefault(hashlib.sha256(sources).hexdigest(), [])
     idle[:] = [child for child in idle if child.process.poll() is None]
     child = idle.pop() if idle else Child(worker, sources, request["environment"])
+    last = True
     try:
-        answer = child.ask({**request, "root": str(root)}, _reporter(worker, request))
-    except BaseException:
-        child.stop()
-        raise
-    if child.asked < SEEDS:
-        idle.append(child)
-    else:
-        child.stop()
-    if "result" in answer:
-        result = Path(answer["result"])
-        answer = {"files": {file.name: file.read_bytes() for file in result.iterdir()}}
-        if not request["root"]:
-            for file in result.iterdir():
-                file.unlink()
-            result.rmdir()
-    return answer
+        answer = child.ask({**request, "root": str(root)})
+        last = child.asked == SEEDS
+    finally:
+        if last:
+            child.process.kill()
+            child.process.wait()
+        else:
+            idle.append(child)
+    if "result" not in answer:
+        return answer
+    result = Path(answer["result"])
+    files = {file.name: file.read_bytes() for file in result.iterdir()}
+    if not request["root"]:
+        shutil.rmtree(result)
+    return {"files": files}
 
 
 class Child:
@@ -100,8 +102,9 @@ class Child:
             start_new_session=True,
         )
 
-    def ask(self, request: Mapping[str, Any], say: Callable[[Any], None]) -> Answer:
-        """Its answer to a request; `say` is told of its progress before. Raises as `perform`."""
+    def ask(self, request: Mapping[str, Any]) -> Answer:
+        """Its answer to a request. Raises as `perform`."""
+        worker = get_worker()
         assert self.process.stdin
         assert self.process.stdout
         self.asked += 1
@@ -109,67 +112,46 @@ class Child:
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
         while True:
             if select.select([self.process.stdout], [], [], POLL_SECONDS)[0]:
-                answer: Answer = json.loads(self.process.stdout.readline() or "null")
-                if answer is None:
+                line = self.process.stdout.readline()
+                if not line:
                     return self._end()
+                answer: Answer = json.loads(line)
                 if "progress" not in answer:
                     return answer
-                say(answer["progress"])
-            if _unwanted():
-                raise RuntimeError("it is not wanted any more")
-
-    def stop(self) -> None:
-        """End it at once: a training goes on from its last checkpoint."""
-        self.process.kill()
-        self.process.wait()
+                worker.log_event(request["topic"], {**answer, "key": request["key"]})
+            task = worker.state.tasks.get(worker.get_current_task())
+            if task is None or task.state == "cancelled":
+                raise RuntimeError("the caller took it back, or went away")
 
     def _end(self) -> Answer:
         status = self.process.wait()
-        if status <= 0:
-            name = signal.Signals(-status).name if status else "its end"
-            raise RuntimeError(f"its process was stopped by {name}, as when memory runs out")
-        self.words.seek(0)
-        log = self.words.read()[-LOG_BYTES:].decode(errors="replace")
-        return {"refused": (log.strip().splitlines() or ["no word"])[-1]}
+        if status > 0:
+            self.words.seek(0)
+            return {"refused": self.words.read().decode(errors="replace").strip().split("\n")[-1]}
+        name = signal.Signals(-status).name if status else "its end"
+        raise RuntimeError(f"its process was stopped by {name}, as when memory runs out")
 
 
-def store(worker: Worker, arrays: str) -> Path:
-    """Where a worker keeps a data set by the hash of its arrays, and checkpoints of its trainings:
-    laid out as a checkout. The workers of one machine share it.
-    """
-    return Path(worker.local_directory).parent / "cnn-ablations" / arrays
-
-
-def has_arrays(arrays: str, dataset: str, dask_worker: Worker) -> bool:
+def has_arrays(place: Place, dask_worker: Worker) -> bool:
     """Whether a worker has all arrays of a data set."""
-    return (_arrays(store(dask_worker, arrays), dataset) / "meta.json").is_file()
+    return (_store(dask_worker, place) / "data" / "arrays" / place[1] / "meta.json").is_file()
 
 
 def receive(
-    arrays: str, dataset: str, name: str, part: bytes, begins: bool, ends: bool, dask_worker: Worker
+    place: Place, name: str, begin: int, part: bytes, ends: bool, dask_worker: Worker
 ) -> None:
     """Take the next part of a file of a data set. The file appears once it is whole."""
-    file = _arrays(store(dask_worker, arrays), dataset) / name
+    file = _store(dask_worker, place) / "data" / "arrays" / place[1] / name
     partial = file.with_name(f".{name}.{Path(dask_worker.local_directory).name}.tmp")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("wb" if begins else "ab") as opened:
+    with partial.open("ab" if begin else "wb") as opened:
         opened.write(part)
     if ends:
         partial.replace(file)
 
 
-def _arrays(root: Path, dataset: str) -> Path:
-    return root / "data" / "arrays" / dataset
-
-
-def _reporter(worker: Worker, request: Mapping[str, Any]) -> Callable[[Any], None]:
-    return lambda progress: worker.log_event(
-        request["topic"], {"key": request["key"], "progress": progress}
-    )
-
-
-def _unwanted() -> bool:
-    """Whether the caller took the task back, or went away."""
-    worker = get_worker()
-    task = worker.state.tasks.get(worker.get_current_task())
-    return task is None or task.state == "cancelled"
+def _store(worker: Worker, place: Place) -> Path:
+    """Where a worker keeps a data set, and the checkpoints of its trainings: laid out as a
+    checkout. The workers of one machine share it.
+    """
+    return Path(worker.local_directory).parent / "cnn-ablations" / place[0]
