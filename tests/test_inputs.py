@@ -128,7 +128,7 @@ class Checkout:
     def stale(self) -> set[str]:
         """The trainings and inspections that are out of date, once `check` was run."""
         self.dvc("repro", "--quiet", "check")
-        return {s.name for s in stale_stages(self.paths, []) if s.verb in VARIANT_STAGES}
+        return {n for n, s in stale_stages(self.paths, []).items() if s.verb in VARIANT_STAGES}
 
 
 @pytest.fixture

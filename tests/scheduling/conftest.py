@@ -1,4 +1,4 @@
-"""A checkout whose trainings are stubs: real processes of DVC and of Jupyter, without Keras."""
+"""A checkout whose trainings are stubs: real processes of DVC, Dask and Jupyter, without Keras."""
 
 import shutil
 import subprocess
@@ -14,26 +14,54 @@ from cnn_ablations.paths import Paths
 
 ROOT = Path(__file__).parents[2]
 VARIANTS = ("tiny-a", "tiny-b")
+FOLDER = "STUB_FOLDER"
+"""The variable that names a folder, with what a test asks of trainings and what they did."""
 
-# Counts its runs, does what a test asks of this variant, and writes what the stage declares.
-TRAIN = """
-import os, pathlib, time
-from cnn_ablations.config.variants import Variant
+# Takes the place of training/loop.py.
+LOOP = f"""
+import hashlib, os, time
+from collections.abc import Callable
+from filelock import FileLock
 from cnn_ablations.errors import ProjectError
+
+CHECKPOINT_SECONDS = 10.0
+SUMS = "sha256sums.txt"
+OnEpoch = Callable[[int, dict[str, float]], None]
+
+def train_seed(variant, seed, arrays, folder, on_epoch):
+    result, name = folder / "result", f"{{variant.name}}.seed-{{seed}}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        if result.is_dir():
+            return result
+        with open(os.path.join(os.environ["{FOLDER}"], f"{{name}}.runs"), "a") as runs:
+            runs.write(f"{{os.getpid()}}\\n")
+        asked = os.path.join(os.environ["{FOLDER}"], f"{{name}}.asked")
+        on_epoch(1, {{"running_train_accuracy": 0.5}})
+        exec(open(asked).read() if os.path.exists(asked) else "")
+        result.mkdir()
+        (result / "weights").write_bytes(name.encode())
+        sums = hashlib.sha256(name.encode()).hexdigest() + "  weights\\n"
+        (result / SUMS).write_text(sums)
+    return result
+"""
+# The notebook `train`: it looks for its seeds, and writes what the stage declares.
+TRAIN = """
+import pathlib
+from cnn_ablations.config.variants import Variant
+from cnn_ablations.data.arrays import load_arrays
 from cnn_ablations.files import json_bytes, write_atomically
 from cnn_ablations.paths import Paths
+from cnn_ablations.training.loop import train_seed
+from cnn_ablations.training.variant import seed_folder
 v, paths = Variant.model_validate(variant), Paths(pathlib.Path.cwd())
-own = (v.group, v.name)
-with paths.scratch(f"{v.name}.runs").open("a") as runs:
-    runs.write(f"{os.getpid()}\\n")
-asked = paths.scratch(f"{v.name}.asked")
-exec(asked.read_text() if asked.is_file() else "")
+own, arrays = (v.group, v.name), load_arrays(paths.arrays(v.dataset))
+for seed in v.seeds:
+    found = train_seed(v, seed, arrays, seed_folder(v, seed, arrays, paths), lambda *_: None)
+    write_atomically(paths.run(*own) / f"seed-{seed}", (found / "weights").read_bytes())
 result = json_bytes({"flops": v.epochs})
-write_atomically(paths.run(*own) / "weights", result)
 for kind in ("curves", "details", "features", "metrics", "predictions", "weights"):
     write_atomically(getattr(paths, kind)(*own), result)
-measured = {"train_seconds": 1.0, "evaluate_seconds": 0.5, "peak_memory_mb": 1}
-write_atomically(paths.timings(*own), json_bytes({"seeds": {str(s): measured for s in v.seeds}}))
 """
 
 
@@ -46,6 +74,7 @@ def stub(
     """A checkout with two variants, their data prepared, nothing trained: to copy from."""
     paths = Paths(tmp_path_factory.mktemp("stub") / "checkout")
     shutil.copytree(ROOT / "src", paths.root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (paths.root / "src" / "cnn_ablations" / "training" / "loop.py").write_text(LOOP)
     for name in ("pyproject.toml", ".dvcignore"):
         shutil.copy(ROOT / name, paths.root)
     (paths.root / "studies").mkdir()
@@ -61,28 +90,24 @@ def stub(
         "outs": ["after.txt"],
     }
     (paths.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": kept}))
-    values = {"protocol": "tiny", "dataset": "digits", "seeds": [0]}
+    values = {"protocol": "tiny", "dataset": "digits", "seeds": [0, 1]}
     document = {**tiny_document, "variants": {name: dict(values) for name in VARIANTS}}
     paths.params.write_text(yaml.safe_dump(document))
     write_template(paths.template("train"), "variant = None", TRAIN)
     paths.template("inspect").write_text("{}")
-    dvc_repro(paths, "preprocess@digits")
-    return paths
-
-
-@pytest.fixture
-def stubs(stub: Paths, tmp_path: Path) -> Paths:
-    """A copy of `stub` to work in."""
-    shutil.copytree(stub.root, tmp_path / "checkout")
-    return Paths(tmp_path / "checkout")
-
-
-def dvc_repro(paths: Paths, *arguments: str) -> None:
-    """What plain DVC does, to prepare and to compare."""
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", "repro", "--quiet", *arguments],
+        [sys.executable, "-m", "dvc", "repro", "--quiet", "preprocess@digits"],
         cwd=paths.root,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    return paths
+
+
+@pytest.fixture
+def stubs(stub: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """A copy of `stub` to work in."""
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    shutil.copytree(stub.root, tmp_path / "checkout")
+    return Paths(tmp_path / "checkout")
