@@ -31,7 +31,7 @@ def test_each_that_runs_has_a_line_and_all_of_it_the_last(
             now[0] += 9
             display.update([Row("tiny-a", None, PROGRESS), Row("tiny-b", None)], "all of it")
     shown = file.getvalue()
-    assert shown.count(LINE) == (4 if terminal else 2)
+    assert shown.count(LINE) >= 4 if terminal else shown.count(LINE) == 2
     if not terminal:
         assert shown.splitlines() == 2 * [LINE, "tiny-b: ? left", "all of it"]
 

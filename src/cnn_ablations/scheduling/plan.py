@@ -222,22 +222,16 @@ def _arrays(dataset: str, paths: Paths) -> Arrays | None:
 
 
 def _table(jobs: Sequence[Job]) -> list[str]:
-    rows = [("variant", "seeds", "minutes", "by", "why"), *map(_row, jobs)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    pads = (str.ljust, str.rjust, str.rjust, str.ljust, str.ljust)
-    return [
-        "  ".join(
-            pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)
-        ).rstrip()
-        for row in rows
+    width = max(len(job.variant.name) for job in jobs)
+    form = f"{{:{width}}}  {{:>8}}  {{:>7}}  {{:8}}  {{}}"
+    rows = [
+        (
+            job.variant.name,
+            f"{len(job.seeds)} of {len(job.variant.seeds)}",
+            f"{len(job.seeds) * (job.seed_seconds or 0) / 60:,.1f}",
+            job.basis,
+            job.why,
+        )
+        for job in jobs
     ]
-
-
-def _row(job: Job) -> tuple[str, ...]:
-    return (
-        job.variant.name,
-        f"{len(job.seeds)} of {len(job.variant.seeds)}",
-        f"{len(job.seeds) * (job.seed_seconds or 0) / 60:,.1f}",
-        job.basis,
-        job.why,
-    )
+    return [form.format(*row) for row in (("variant", "seeds", "minutes", "by", "why"), *rows)]

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ def repro(
             jobs = jobs_of(stale, params, paths, lock)
             if scheduler or sum(len(job.seeds) for job in jobs) > workers:  # else all start at once
                 jobs = predicted(jobs, params, paths)
-            work = Work(needed, stale, jobs, cluster, display, paths, workers)
+            seeds = deque(seeds_of(jobs, stale, paths))
+            work = Work(needed, stale, seeds, cluster, display, paths, workers)
             with display:
                 work.run()
         sort_lock(paths, list(lock), list(needed))
@@ -116,11 +118,11 @@ def data_stages(stale: Mapping[str, Stale], params: Params, paths: Paths) -> lis
     return list(found)
 
 
-def seeds_of(jobs: Sequence[Job], paths: Paths, lost: Collection[str]) -> Iterator[Seed]:
-    """The trainings of jobs whose data set is not `lost`."""
+def seeds_of(jobs: Sequence[Job], stale: Collection[str], paths: Paths) -> Iterator[Seed]:
+    """The trainings of jobs whose data set could be prepared."""
     for job in jobs:
         name = job.variant.dataset
-        if not job.seeds or {f"download@{name}", f"preprocess@{name}", "check"} & set(lost):
+        if not job.seeds or {f"download@{name}", f"preprocess@{name}", "check"} & set(stale):
             continue
         folder = paths.arrays(name)
         arrays = load_arrays(folder)
@@ -129,38 +131,30 @@ def seeds_of(jobs: Sequence[Job], paths: Paths, lost: Collection[str]) -> Iterat
             yield Seed(job.variant, seed, place, folder, job.seed_seconds)
 
 
+@dataclass
 class Work:
-    """What is to do, what is at work and what is done.
+    """What is to do, what is at work and what is done."""
 
-    Args:
-        needed: every stage, with those that it needs.
-        stale: those out of date before anything ran.
-        jobs: the seeds to train, the longest first.
-        cluster: which trains them.
-        display: shows how far it is.
-        paths: of the checkout.
-        workers: how many stages, and where the workers are here how many seeds, at a time.
-    """
+    needed: Mapping[str, Sequence[str]]
+    """Every stage, with those that it needs, in DVC's order."""
+    stale: Mapping[str, Stale]
+    """Those out of date before anything ran."""
+    seeds: deque[Seed]
+    """To train, the longest first."""
+    cluster: Cluster
+    display: Display
+    paths: Paths
+    workers: int
+    """How many stages, and where the workers are here how many seeds, at a time."""
 
-    def __init__(
-        self,
-        needed: Mapping[str, Sequence[str]],
-        stale: Mapping[str, Stale],
-        jobs: Sequence[Job],
-        cluster: Cluster,
-        display: Display,
-        paths: Paths,
-        workers: int,
-    ) -> None:
-        self.needed, self.cluster, self.display, self.paths = needed, cluster, display, paths
-        self.workers, self.changed = workers, set(stale)
-        self.waiting = behind(needed, stale)
-        self.at_work: dict[str, subprocess.Popen[bytes]] = {}
+    def __post_init__(self) -> None:
+        self.changed = set(self.stale)
+        self.waiting = behind(self.needed, self.stale)
+        self.lost = {name for name, stage in self.stale.items() if stage.verb in DATA_STAGES}
+        """Stages that failed or need one that did."""
         self.failed: dict[str, str] = {}
         """Stages, and why."""
-        self.lost = {name for name, stage in stale.items() if stage.verb in DATA_STAGES}
-        """Stages that failed or need one that did."""
-        self.seeds = deque(seeds_of(jobs, paths, self.lost))
+        self.at_work: dict[str, subprocess.Popen[bytes]] = {}
         self.training: dict[Future[Any], tuple[Seed, str]] = {}
         self.rows: dict[str, Row] = {}
 
