@@ -165,6 +165,12 @@ def test_every_verb_checks_the_whole_file_first(
     assert sorted(project.root.rglob("*")) == before
 
 
+def test_more_workers_than_anyone_has_are_refused(project: Paths) -> None:
+    done = run(project.root, "repro", "--workers", "9" * 20)
+    assert done.returncode == 2
+    assert "'--workers': Input should be less than or equal to 1024" in done.stderr
+
+
 def test_a_problem_is_one_line_and_status_1(project: Paths) -> None:
     spoil(project)
     assert_refused(run(project.root, "check"), "params.yaml: variants.tiny-net.epochs", "-1")

@@ -91,7 +91,8 @@ def stub(
     }
     (paths.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": kept}))
     values = {"protocol": "tiny", "dataset": "digits", "seeds": [0, 1]}
-    document = {**tiny_document, "variants": {name: dict(values) for name in VARIANTS}}
+    variants = {name: {**values, "epochs": n} for n, name in enumerate(VARIANTS, start=3)}
+    document = {**tiny_document, "variants": variants}
     paths.params.write_text(yaml.safe_dump(document))
     write_template(paths.template("train"), "variant = None", TRAIN)
     paths.template("inspect").write_text("{}")

@@ -76,26 +76,28 @@ def repro(
     """
     display = Display(console)
     busy = "another `cnn-ablations repro` is at work here"
-    with alone(paths.scratch("repro.lock"), busy, display.say):
+    with (
+        alone(paths.scratch("repro.lock"), busy, display.say),
+        connected(paths, display.say, workers=workers, scheduler=scheduler) as cluster,
+    ):
         lock = locked_stages(paths)  # which says more of a damaged file than DVC does
         write_inputs(params, paths)  # as `check` would, so that DVC sees what they change
         stale = stale_stages(paths, targets, allow_missing=allow_missing)
         if not stale:
             display.say("everything is up to date")
             return True
-        with connected(paths, display.say, workers=workers, scheduler=scheduler) as cluster:
-            if data := data_stages(stale, params, paths):
-                command = mortal([*DVC, "repro", "--keep-going", *data])
-                subprocess.run(command, cwd=paths.root, env=environment())
-                stale = stale_stages(paths, targets, allow_missing=allow_missing)
-            needed = needed_stages(paths, targets)
-            jobs = jobs_of(stale, params, paths, lock)
-            if scheduler or sum(len(job.seeds) for job in jobs) > workers:  # else all start at once
-                jobs = predicted(jobs, params, paths)
-            seeds = deque(seeds_of(jobs, stale, paths))
-            work = Work(needed, stale, seeds, cluster, display, paths, workers)
-            with display:
-                work.run()
+        if data := data_stages(stale, params, paths):
+            command = mortal([*DVC, "repro", "--keep-going", *data])
+            subprocess.run(command, cwd=paths.root, env=environment())
+            stale = stale_stages(paths, targets, allow_missing=allow_missing)
+        needed = needed_stages(paths, targets)
+        jobs = jobs_of(stale, params, paths, lock)
+        if scheduler or sum(len(job.seeds) for job in jobs) > workers:  # else all start at once
+            jobs = predicted(jobs, params, paths)
+        seeds = deque(seeds_of(jobs, stale, paths))
+        work = Work(needed, stale, seeds, cluster, display, paths, workers)
+        with display:
+            work.run()
         sort_lock(paths, list(lock), list(needed))
         for name, why in work.failed.items():
             display.say(f"failed: {name}, {why}")
