@@ -99,7 +99,7 @@ def test_a_result_comes_home_whole_or_not_at_all(seed: Seed) -> None:
         with pytest.raises(ProjectError, match="damaged on the way"):
             seed.keep(damaged)
         assert not seed.folder.exists()
-    for _ in range(2):  # the second in place of the first
+    for _ in range(2):
         seed.keep(RESULT)
         assert {f.name: f.read_bytes() for f in (seed.folder / "result").iterdir()} == RESULT
     assert [path.name for path in seed.folder.iterdir()] == ["result"]

@@ -131,6 +131,37 @@ def test_it_ends_well_though_all_its_children_are_killed(
     assert results(stubs) == results(plain)
 
 
+@pytest.mark.faults
+def test_real_networks_that_were_interrupted_end_in_the_bytes_of_dvc(
+    stubs: Paths, start: Start, wait_for: Wait, tmp_path: Path
+) -> None:
+    loop = Path("src", "cnn_ablations", "training", "loop.py")
+    for file in (loop, Path("notebooks", "train.ipynb")):
+        shutil.copy(ROOT / file, stubs.root / file)
+    document = yaml.safe_load(stubs.params.read_bytes())
+    document["variants"]["tiny-a"].update(epochs=150, batch_norm=True, conv_dropout=0.2)
+    stubs.params.write_text(yaml.safe_dump(document))
+    plain = Paths(tmp_path / "plain")
+    shutil.copytree(stubs.root, plain.root)
+    process = start(stubs.root, *REPRO, "inspect@tiny-a")
+    wait_for(lambda: len(list(stubs.scratch("seeds").glob("*/epoch-*.npz"))) >= 2, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert list(stubs.scratch("seeds").glob("*/epoch-*.npz"))
+    for paths, *command in (
+        (stubs, *REPRO[:-1], "1", "inspect@tiny-a"),
+        (plain, "dvc", "repro", "inspect@tiny-a"),
+    ):
+        process = start(paths.root, *command)
+        output, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, output
+    ours, theirs = results(stubs), results(plain)
+    timings = "reports/timings/tiny/tiny-a.json"
+    assert ours.pop(timings) != theirs.pop(timings)
+    assert ours == theirs
+
+
 def test_what_cannot_be_done_stops_only_what_needs_it(stubs: Paths, start: Start) -> None:
     """Data that nobody has, a training that is killed each time, and a stage that is none."""
     ask(stubs, "tiny-b.seed-0", "os.kill(os.getpid(), 9)")

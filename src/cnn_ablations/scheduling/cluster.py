@@ -66,13 +66,14 @@ class Seed:
         sums = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
         if files.get(SUMS) != sums.encode():
             raise ProjectError("its result was damaged on the way")
+        if (self.folder / "result").is_dir():  # the worker is here
+            return
         building = self.folder / ".received.tmp"
         try:
             remove(building)
             building.mkdir(parents=True)
             for name, content in files.items():
                 (building / name).write_bytes(content)
-            remove(self.folder / "result")
             building.replace(self.folder / "result")
         except OSError as error:
             raise ProjectError(f"cannot write to {self.folder}: {error.strerror}") from None
@@ -191,7 +192,7 @@ def packed(package: Path) -> bytes:
 
 @contextmanager
 def connected(paths: Paths, say: Say, *, workers: int, scheduler: str | None) -> Iterator[Cluster]:
-    """Workers in this process, which only wait for their children, or those of a scheduler.
+    """A worker in this process, whose threads only wait for children, or those of a scheduler.
 
     Raises ProjectError where no scheduler answers at the address.
     """
@@ -199,8 +200,8 @@ def connected(paths: Paths, say: Say, *, workers: int, scheduler: str | None) ->
     if scheduler is None:
         with (
             LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
+                n_workers=1,
+                threads_per_worker=workers,
                 processes=False,
                 memory_limit=0,
                 local_directory=str(paths.scratch("workers")),
