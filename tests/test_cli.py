@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from cnn_ablations.cli import app
+from cnn_ablations.cli import _workers, app
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 
@@ -163,6 +163,15 @@ def test_every_verb_checks_the_whole_file_first(
     assert isinstance(done.exception, ProjectError)
     assert "params.yaml: variants.tiny-net.epochs" in str(done.exception)
     assert sorted(project.root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("gigabytes", "workers"), [(100, 8), (5, 2), (1, 1)])
+def test_there_are_as_many_workers_as_cores_and_memory_of_a_container_allow(
+    gigabytes: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dask.system.CPU_COUNT", 8)
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", gigabytes * 10**9)
+    assert _workers() == workers
 
 
 def test_more_workers_than_anyone_has_are_refused(project: Paths) -> None:
