@@ -138,8 +138,12 @@ def test_real_networks_that_were_interrupted_end_in_the_bytes_of_dvc(
     loop = Path("src", "cnn_ablations", "training", "loop.py")
     for file in (loop, Path("notebooks", "train.ipynb")):
         shutil.copy(ROOT / file, stubs.root / file)
+    text = (stubs.root / loop).read_text()
+    every_epoch = text.replace("CHECKPOINT_SECONDS = 10.0", "CHECKPOINT_SECONDS = 0.0")
+    assert every_epoch != text
+    (stubs.root / loop).write_text(every_epoch)
     document = yaml.safe_load(stubs.params.read_bytes())
-    document["variants"]["tiny-a"].update(epochs=150, batch_norm=True, conv_dropout=0.2)
+    document["variants"]["tiny-a"].update(epochs=20, batch_norm=True, conv_dropout=0.2)
     stubs.params.write_text(yaml.safe_dump(document))
     plain = Paths(tmp_path / "plain")
     shutil.copytree(stubs.root, plain.root)
