@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -260,10 +259,9 @@ def test_a_scheduler_that_does_not_answer_is_known_before_anything_is_done(
     stubs: Paths, start: Start
 ) -> None:
     (stubs.arrays("digits") / "meta.json").unlink()
-    started = time.monotonic()
     process = start(stubs.root, "cnn-ablations", "repro", "--scheduler", "tcp://127.0.0.1:1")
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 1
     assert output.startswith("error: no Dask scheduler answers at tcp://127.0.0.1:1")
-    assert time.monotonic() - started < 30  # 30 s is what Dask waits by itself
+    assert "after 5 s" in output  # by itself Dask tries for 30 s
     assert not (stubs.arrays("digits") / "meta.json").exists()
