@@ -124,7 +124,7 @@ function curves(data, width) {
   const lines = { x: "epoch", y: "value", fx, fy };
   return withLegend(entries, width, {
     height: 40 + (190 * rows), marginTop: 30,
-    fx: { axis: null }, fy: { axis: null, padding: 0.2 },
+    fx: { axis: null }, fy: { axis: null, paddingInner: rows > 1 ? 0.2 : 0, paddingOuter: 0 },
     x: { label: "epoch →", ticks: 5, tickFormat: d => Number.isInteger(d) ? `${d}` : "" }, y: { ...ticks, label: "↑ accuracy, %", ticks: 4, nice: true },
     marks: [
       Plot.line(others, { ...lines, z: "of", stroke: "var(--context)", strokeWidth: 0.9 }),
