@@ -1,8 +1,10 @@
-"""What the notebook `dataset` says of a data set: its files, its classes and its pixels.
+"""What the notebooks `dataset` and `own-data` say of data: files, classes and pixels.
 
 Statistics of pixels are exact, and never hold them as floats.
 """
 
+import hashlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cnn_ablations.data.arrays import PARTS, Arrays, Part
 from cnn_ablations.data.verify import check_sha256
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import sha256_of
@@ -130,3 +133,12 @@ def describe_balance(counts: Mapping[str, NDArray[np.int64]], classes: Sequence[
         f"{balance} Always answering {classes[common]} would be right for **{of_train:.2f} %** of "
         f"the training images and **{of_test:.2f} %** of the test images."
     )
+
+
+def same_images(arrays: Arrays) -> list[list[tuple[Part, int]]]:
+    """For each image that is there more than once, the part and the place of each of its copies."""
+    places: dict[bytes, list[tuple[Part, int]]] = defaultdict(list)
+    for part in PARTS:
+        for place, image in enumerate(getattr(arrays, f"{part}_images")):
+            places[hashlib.sha256(image.tobytes()).digest()].append((part, place))
+    return [copies for copies in places.values() if len(copies) > 1]

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnn_ablations.analysis.pixels import (
+from cnn_ablations.config.params import Params
+from cnn_ablations.data.pixels import (
     FORMATS,
     check_showcase,
     describe_balance,
@@ -12,7 +13,6 @@ from cnn_ablations.analysis.pixels import (
     pixel_statistics,
     verify_files,
 )
-from cnn_ablations.config.params import Params
 from cnn_ablations.errors import ProjectError
 
 rng = np.random.default_rng(0)
