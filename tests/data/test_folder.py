@@ -404,9 +404,11 @@ def test_the_same_picture_twice_is_reported(paths: Paths, tmp_path: Path) -> Non
                 save(tmp_path / "own" / part / label / f"{number}.png", noise(4, 4))
     content = (tmp_path / "own/train/a/0.png").read_bytes()
     (tmp_path / "own/test/b/copy.png").write_bytes(content)
+    content = (tmp_path / "own/train/a/1.png").read_bytes()
+    (tmp_path / "own/train/b/copy.png").write_bytes(content)
     (line,) = (line for line in add(paths, tmp_path / "own") if "more than once" in line)
-    assert "1 pictures that are there more than once, such as train/a/0.png, test/b/co" in line
-    assert line.endswith("; 1 of them to train on and to test on, 1 in two classes")
+    assert "2 pictures that are there more than once, such as train/a/0.png, test/b/co" in line
+    assert line.endswith("; 1 of them to train on and to test on, 2 in two classes")
 
 
 def test_very_unequal_classes_are_reported(paths: Paths, source: Path) -> None:
