@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from cnn_ablations.analysis.run import Run
+from cnn_ablations.config.datasets import dataset_adapter
 from cnn_ablations.config.params import load_params
 from cnn_ablations.data.arrays import Arrays, UInt8s
 from cnn_ablations.errors import ProjectError
@@ -29,6 +30,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 COMMAND = str(Path(sys.executable).with_name("cnn-ablations"))
 RNG = np.random.default_rng(0)
+COMMON = {"title": "t", "citation": "c", "classes": ["a", "b"], "image_shape": [8, 8, 1]}
+DIGITS = dataset_adapter.validate_python({**COMMON, "format": "digits"})
 NAMES = ["tiny-net", "tiny-plain", "tiny-res"]
 
 
@@ -62,7 +65,9 @@ def test_a_test_image_from_disk_gets_the_probabilities_of_the_run_to_the_bit(
     opened: Callable[[str], Run], tmp_path: Path, name: str
 ) -> None:
     run, numbers = opened(name), [41, 7, 99]
-    pictures = [read_picture(as_png(run, number, tmp_path), run.arrays) for number in numbers]
+    pictures = [
+        read_picture(as_png(run, number, tmp_path), run.arrays, DIGITS) for number in numbers
+    ]
     for seed in run.variant.seeds:
         found = probabilities(run, seed, np.stack([picture.pixels for picture in pictures]))
         np.testing.assert_array_equal(found, kept(run, seed)[numbers])
@@ -137,7 +142,7 @@ COLOUR = RNG.integers(0, 256, (4, 6, 3), np.uint8)
         (GREY, np.dstack([GREY] * 3), ""),
         (np.dstack([GREY] * 3), GREY[..., None], "made grey"),
         (np.full((8, 12), 200, np.uint8), np.full((4, 6, 1), 200), "resized from 12×8"),
-        (np.zeros((4, 6, 4), np.uint8), np.full((4, 6, 3), 255), "put on white"),
+        (np.zeros((4, 6, 4), np.uint8), np.full((4, 6, 3), 255), "with transparency, put on white"),
     ],
     ids=["grey", "colour", "grey for colour", "colour for grey", "large", "transparent"],
 )
@@ -145,7 +150,7 @@ def test_a_picture_becomes_what_the_data_set_has_and_says_what_changed(
     tmp_path: Path, pixels: UInt8s, wanted: UInt8s, changes: str
 ) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    picture = read_picture(tmp_path / "a.png", arrays(*wanted.shape))
+    picture = read_picture(tmp_path / "a.png", arrays(*wanted.shape), DIGITS)
     assert picture.changes == changes
     assert picture.pixels.dtype == np.uint8
     np.testing.assert_array_equal(picture.pixels, wanted)
@@ -156,18 +161,18 @@ def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(tmp_path / "a.png", exif=exif)
-    picture = read_picture(tmp_path / "a.png", arrays(2, 1, 1))
+    picture = read_picture(tmp_path / "a.png", arrays(2, 1, 1), DIGITS)
     assert picture.pixels.ravel().tolist() == [0, 255]
-    assert picture.changes == ""
+    assert picture.changes == "turned upright as their EXIF data say"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("text.png", b"not an image", "cannot identify"),
-        ("empty.png", b"", "cannot identify"),
-        ("missing.png", None, "there is no such file"),
-        (".", None, "Is a directory"),
+        ("text.png", b"not an image", "no image of a known format"),
+        ("empty.png", b"", "it is empty"),
+        ("missing.png", None, "No such file"),
+        ("text.txt", b"not an image", "must end in .png, .jpg"),
     ],
 )
 def test_what_is_no_picture_is_refused_by_its_name(
@@ -176,30 +181,38 @@ def test_what_is_no_picture_is_refused_by_its_name(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ProjectError, match=f"^{re.escape(str(tmp_path / name))} .*{words}"):
-        read_picture(tmp_path / name, arrays(4, 4, 1))
+        read_picture(tmp_path / name, arrays(4, 4, 1), DIGITS)
 
 
-def test_a_truncated_picture_and_one_of_16_bits_are_refused(tmp_path: Path) -> None:
+def test_a_truncated_picture_is_refused(tmp_path: Path) -> None:
     noise = Image.fromarray(RNG.integers(0, 256, (60, 60), np.uint8))
     noise.save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:900])
     with pytest.raises(ProjectError, match=r"a.png cannot be read as a picture: .*truncated"):
-        read_picture(tmp_path / "a.png", arrays(4, 4, 1))
-    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(tmp_path / "b.png")
-    with pytest.raises(ProjectError, match=r"b.png cannot be read .*; save it with 8"):
-        read_picture(tmp_path / "b.png", arrays(4, 4, 1))
+        read_picture(tmp_path / "a.png", arrays(4, 4, 1), DIGITS)
+
+
+def test_a_picture_is_read_as_the_images_of_its_data_set_are(tmp_path: Path) -> None:
+    pixels = np.full((4, 8), 200, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    folder = {**COMMON, "format": "folder", "source": "s", "sha256": 64 * "0", "fit": "pad"}
+    picture = read_picture(
+        tmp_path / "a.png", arrays(8, 8, 1), dataset_adapter.validate_python(folder)
+    )
+    assert picture.changes == "resized and padded from 8×4"
+    np.testing.assert_array_equal(picture.pixels[[0, 3, 7], 4, 0], [0, 200, 0])
 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(np.zeros((100, 100), np.uint8)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9_000)
     with pytest.raises(ProjectError, match=r"a.png .*decompression bomb"):
-        read_picture(tmp_path / "a.png", arrays(4, 4, 1))
+        read_picture(tmp_path / "a.png", arrays(4, 4, 1), DIGITS)
 
 
 def test_images_of_two_channels_have_no_pictures(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="2 channels"):
-        read_picture(tmp_path / "a.png", arrays(4, 4, 2))
+        read_picture(tmp_path / "a.png", arrays(4, 4, 2), DIGITS)
 
 
 def test_seeds_that_disagree_or_diverged_are_told(opened: Callable[[str], Run]) -> None:

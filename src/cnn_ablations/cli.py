@@ -326,7 +326,7 @@ def predict(
 ) -> None:
     """Say what a variant's networks take pictures for, how surely, and how many of them agree.
 
-    A picture is made grey and resized as the data set needs, and that is said. It is never
+    A picture is read as an image of the data set, and what changed is said. It is never
     inverted: MNIST, Fashion-MNIST and the digits are light on black. The probability is that of
     the seed in the middle by test accuracy.
     """
@@ -337,7 +337,8 @@ def predict(
     from cnn_ablations.prediction import open_run, probabilities, read_picture, verdict
 
     run = open_run(params.variant(name), paths)
-    pictures = [read_picture(image, run.arrays) for image in images]
+    dataset = params.dataset(run.variant.dataset)
+    pictures = [read_picture(image, run.arrays, dataset) for image in images]
     pixels = np.stack([picture.pixels for picture in pictures])
     console = _console()
     with stderr_to(Path(os.devnull)):

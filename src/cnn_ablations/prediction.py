@@ -8,17 +8,22 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cnn_ablations.analysis.run import Run, load_run, open_network
+from cnn_ablations.config.datasets import Dataset, Fit, FolderDataset
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays, UInt8s
+from cnn_ablations.data.folder import FILE_LIMIT
+from cnn_ablations.data.images import SUFFIXES, look_at, read_image
 from cnn_ablations.data.splits import Images, Subset
 from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import read_limited
 from cnn_ablations.paths import Paths
 from cnn_ablations.training.evaluation import BATCH, evaluate
 
 Probabilities = NDArray[np.float32]
-FORMATS = ["BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"]
+FITTED: dict[Fit, str] = {"resize": "resized", "pad": "resized and padded", "crop": "cropped"}
 ANOTHER_NETWORK = 0.01
 """Probabilities that differ by more than this on average are those of another network."""
 
@@ -45,41 +50,30 @@ def open_run(variant: Variant, paths: Paths) -> Run:
     return load_run(variant, paths)
 
 
-def read_picture(path: Path, arrays: Arrays) -> Picture:
-    """A picture in grey or RGB, in the size and the range of pixels that the data set has.
+def read_picture(path: Path, arrays: Arrays, dataset: Dataset) -> Picture:
+    """A picture as an image of the data set, read as folders of images are.
 
     Nothing is inverted. Raises ProjectError where the file cannot be read as a picture.
     """
-    from PIL import Image, ImageOps
-
+    fit = dataset.fit if isinstance(dataset, FolderDataset) else "resize"
     height, width, channels = arrays.image_shape
-    if channels not in (1, 3):
-        raise ProjectError(f"the data set's images have {channels} channels, as no picture has")
-    mode, changes = ("L", "RGB")[channels > 1], []
     try:
+        if channels not in (1, 3):
+            raise ValueError(f"the data set's images have {channels} channels")
+        if path.suffix.lower() not in SUFFIXES:
+            raise ValueError(f"its name must end in {', '.join(SUFFIXES)}")
+        content = read_limited(path, FILE_LIMIT)
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Pillow warns of files that unpack to gigabytes
-            with Image.open(path, formats=FORMATS) as file:
-                picture = ImageOps.exif_transpose(file)
-                if picture.mode[0] in "IF":
-                    raise ValueError("its pixels have more than 8 bits; save it with 8")
-                if picture.has_transparency_data:
-                    seen = picture.convert("RGBA")
-                    white = Image.new("RGBA", seen.size, "white")
-                    picture = Image.alpha_composite(white, seen)
-                    changes.append("put on white")
-                if channels == 1 and picture.mode not in ("1", "L", "LA"):
-                    changes.append("made grey")
-                picture = picture.convert(mode)
-    except Exception as error:  # a broken file can fail in any way
-        what = "there is no such file" if isinstance(error, FileNotFoundError) else error
-        raise ProjectError(
-            f"{path} cannot be read as a picture: {' '.join(str(what).split())}"
-        ) from None
-    if picture.size != (width, height):
-        changes.append(f"resized from {picture.width}×{picture.height}")
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    pixels = np.asarray(picture, np.uint8).reshape(arrays.image_shape)
+            warnings.simplefilter("ignore")  # Pillow's, which name no file
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            look = look_at(content, path.name)
+            pixels = read_image(content, arrays.image_shape, fit)
+    except (OSError, ValueError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise ProjectError(f"{path} cannot be read as a picture: {what}") from None
+    changes = [*look.odd, *(["made grey"] if channels == 1 and not look.grey else [])]
+    if (look.height, look.width) != (height, width):
+        changes.append(f"{FITTED[fit]} from {look.width}×{look.height}")
     if arrays.pixel_max != 255:
         changes.append(f"pixels brought to 0..{arrays.pixel_max}")
         pixels = np.rint(pixels * (arrays.pixel_max / 255)).astype(np.uint8)
