@@ -176,9 +176,10 @@ def add_dataset(
     write_atomically(paths.params, params.encode())
     typer.echo("\n".join(lines))
     typer.echo(
-        f"wrote the data set '{name}' into params.yaml: see to its title, citation and size there\n"
-        f"next: `dvc repro explore@{name}` looks at its arrays; a variant of it is the base of "
-        "`cnn-ablations study new`"
+        f"wrote the data set '{name}' and a variant '{name}-base' into params.yaml: see to title, "
+        "citation and size there\n"
+        f"next: `dvc repro explore@{name}` looks at its arrays, `cnn-ablations study new STUDY "
+        f'--base {name}-base --vary "filters=[8],[16, 32]"` asks a question'
     )
 
 

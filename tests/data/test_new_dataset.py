@@ -55,6 +55,17 @@ def assert_as_given(arrays: Arrays) -> None:
     assert arrays.classes == ["0", "1", "2"]
 
 
+def test_its_first_variant_is_there_to_compare_others_with(paths: Paths) -> None:
+    np.savez(paths.root / "own.npz", **ARRAYS)
+    before = paths.params.read_text().splitlines()
+    added(paths, str(paths.root / "own.npz"))
+    assert [line for line in paths.params.read_text().splitlines() if line in before] == before
+    base = load_params(paths.params).variant("own-base")
+    assert (base.group, base.dataset, base.settings["pooling"]) == ("own-images", "own", 1)
+    with pytest.raises(ProjectError, match="cannot be the name of a new data set"):
+        added(paths, str(paths.root / "own.npz"))
+
+
 @pytest.mark.parametrize("names", ["x_train y_train x_test y_test", " ".join(ARRAYS)])
 def test_a_file_of_arrays_is_found_out_by_their_names(paths: Paths, names: str) -> None:
     path = paths.root / "own.npz"
@@ -142,7 +153,6 @@ def test_a_file_may_be_at_an_address(
     np.savez(folder / "own.npz", **ARRAYS | {"test_labels": np.zeros(4, np.uint8)})
     with pytest.raises(ProjectError, match=r"own\.npz has the sha256 .* in quarantine"):
         download("own", load_params(paths.params).dataset("own"), paths, None, print)
-    paths.params.write_text(paths.params.read_text().replace("  own:", "  other:"))
     with pytest.raises(ProjectError, match=f"^{address}/no.npz: the server answered 404"):
         new_dataset(
             paths.root, "b", f"{address}/no.npz", "", partial(fetch, folder=tmp_path), print

@@ -12,10 +12,9 @@ from matplotlib.font_manager import findfont, get_font
 from numpy.typing import NDArray
 from ruamel.yaml.nodes import MappingNode
 
-from cnn_ablations.config.base import validated
-from cnn_ablations.config.datasets import DrawnSplit, Role, dataset_adapter
+from cnn_ablations.config.datasets import DrawnSplit, Role
 from cnn_ablations.config.document import end_of, flow, inserted, parsed, value_of
-from cnn_ablations.config.params import NAME, load_params
+from cnn_ablations.config.params import NAME, load_params, parse_params
 from cnn_ablations.data.cifar10 import MEMBERS, read_label_names
 from cnn_ablations.data.folder import (
     FILES,
@@ -34,6 +33,10 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import sha256_of
 
 Entry = dict[str, Any]
+PROTOCOL = "own-images"
+"""Of the first variant of a new data set."""
+POOLED = 8
+"""Pixels on a side that its pooling needs."""
 LONGEST_SIDE = 96
 """Pixels of images in the arrays, unless somebody says so: a CPU trains on these in minutes."""
 MOST_SKIPPED = 100
@@ -51,9 +54,9 @@ def new_dataset(
     fetch: Callable[[str], Path],
     report: Report,
 ) -> tuple[str, list[str]]:
-    """The text of params.yaml with the data set `name`, and lines on what was seen in its source:
-    a folder or zip archive of images, a file of arrays, a folder of IDX files or of CIFAR-10's
-    batches.
+    """The text of params.yaml with the data set `name` and a variant `name`-base of it, and lines
+    on what was seen in its source: a folder or zip archive of images, a file of arrays, a folder of
+    IDX files or of CIFAR-10's batches.
 
     Args:
         root: of the checkout.
@@ -65,12 +68,13 @@ def new_dataset(
 
     Raises ProjectError where something of it cannot be; nothing is written.
     """
-    known = load_params(root / "params.yaml").datasets
-    if not NAME.fullmatch(name) or name in known:
+    params = load_params(root / "params.yaml")
+    base = f"{name}-base"
+    if not NAME.fullmatch(base) or name in params.datasets or base in params.variants:
         raise ProjectError(
             f"'{name}' cannot be the name of a new data set: names are lower-case letters, digits, "
-            "'-' and '_', at most 60 of them, begin with a letter or a digit, and are not one of "
-            f"{', '.join(known)}"
+            "'-' and '_', at most 55 of them, begin with a letter or a digit, and are not one of "
+            f"{', '.join(params.datasets)}, nor may there be a variant '{base}'"
         )
     path = fetch(source) if "://" in source else Path(source).expanduser().resolve()
     if not path.exists():
@@ -87,23 +91,31 @@ def new_dataset(
         with open_tree(path) as tree:
             entry, lines = _images(tree, source, size, report)
     entry = {"title": name, "citation": f"own images ({PurePosixPath(source).name})", **entry}
-    validated(dataset_adapter.validate_python, entry, f"datasets.{name}")
     text = (root / "params.yaml").read_bytes().decode()
-    return _with_dataset(text, name, entry), lines
+    lines_of_entry = [f"  {key}: {flow(value)}" for key, value in entry.items()]
+    text = _with_entry(text, "datasets", name, entry, lines_of_entry)
+    variant: Entry = {"protocol": PROTOCOL, "dataset": name}
+    if min(entry["image_shape"][:2]) < POOLED:
+        variant["pooling"] = 1
+    text = _with_entry(text, "variants", base, variant, [], f" {flow(variant)}")
+    parse_params(parsed(text))
+    return text, lines
 
 
-def _with_dataset(text: str, name: str, entry: Entry) -> str:
-    """params.yaml with a data set below the others, and all else as it was."""
-    section = value_of(text, "datasets")
-    if not isinstance(section, MappingNode) or section.flow_style or not section.value:
-        raise ProjectError("params.yaml: datasets must be lines of their own, not one in braces")
-    key, value = section.value[-1]
+def _with_entry(
+    text: str, section: str, name: str, entry: Entry, lines: Sequence[str], beside: str = ""
+) -> str:
+    """params.yaml with an entry below the others of its section, and all else as it was."""
+    others = value_of(text, section)
+    if not isinstance(others, MappingNode) or others.flow_style or not others.value:
+        raise ProjectError(f"params.yaml: {section} must be lines of their own, not one in braces")
+    key, value = others.value[-1]
     indent = " " * key.start_mark.column
     document = parsed(text)
-    expected = {**document, "datasets": {**document["datasets"], name: entry}}
-    lines = [f"{indent}{name}:", *(f"{indent}  {k}: {flow(v)}" for k, v in entry.items())]
+    expected = {**document, section: {**document[section], name: entry}}
+    written = [f"{indent}{name}:{beside}", *(f"{indent}{line}" for line in lines)]
     after = max(key.end_mark.index, end_of(value))
-    return inserted("params.yaml", text, after, lines, expected)
+    return inserted("params.yaml", text, after, written, expected)
 
 
 def _images(tree: Tree, source: str, size: str, report: Report) -> tuple[Entry, list[str]]:
