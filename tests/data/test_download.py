@@ -70,6 +70,8 @@ class Site:
     requests: list[str] = field(default_factory=list)
     claimed_length: int | None = None
     """The Content-Length to announce instead of the true one."""
+    breaks_off_after: int | None = None
+    """Bytes that it sends at a time, of a longer page; then it knows of ranges."""
 
 
 @pytest.fixture
@@ -81,12 +83,16 @@ def site() -> Iterator[Site]:
             if content is None:
                 self.send_error(404)
                 return
-            self.send_response(200)
+            start = 0
+            if served.breaks_off_after:
+                start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            self.send_response(206 if start else 200)
             if "gzip" in self.headers.get("Accept-Encoding", ""):
                 self.send_header("Content-Encoding", "gzip")  # as some servers do for a .gz
-            self.send_header("Content-Length", str(served.claimed_length or len(content)))
+            length = served.claimed_length or len(content) - start
+            self.send_header("Content-Length", str(length))
             self.end_headers()
-            self.wfile.write(content)
+            self.wfile.write(content[start:][: served.breaks_off_after])
 
         def log_message(self, *_: object) -> None:
             pass
@@ -203,7 +209,7 @@ def test_the_second_address_serves_after_a_404(
     site.pages = {f"/b/{name}": content for name, content in FILES.items()}
     download("d", dataset("idx", f"{site.url}/a/", f"{site.url}/b/"), paths, None, silent)
     assert contents(paths.raw("d")) == FILES
-    assert pauses == [1, 2] * len(FILES)
+    assert pauses == [*range(1, 1 + RETRIES)] * len(FILES)
 
 
 @pytest.mark.parametrize("kind", ["idx", "cifar10"])
@@ -241,6 +247,18 @@ def test_a_truncated_download_is_tried_again_and_refused(site: Site, paths: Path
         download("d", dataset("idx", site.url), paths, None, silent)
     assert len(site.requests) == 1 + RETRIES
     assert_nothing_is_half_written(paths)
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_was(
+    site: Site, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnn_ablations.data.download.CHUNK", 100)
+    site.pages = {f"/{name}": content for name, content in FILES.items()}
+    longest = max(map(len, FILES.values()))
+    site.breaks_off_after = longest // RETRIES  # of which less than a chunk is lost
+    download("d", dataset("idx", site.url), paths, None, silent)
+    assert contents(paths.raw("d")) == FILES
+    assert len(site.requests) > 2 * len(FILES)
 
 
 def test_a_failure_names_every_address_and_its_reason(

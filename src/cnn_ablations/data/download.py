@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pooch
 import requests
@@ -28,8 +28,12 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import cannot_write, remove, sha256_of
 from cnn_ablations.paths import Paths
 
-RETRIES = 2
-"""Further attempts at an address that failed, after 1 and 2 seconds."""
+RETRIES = 5
+"""Further attempts at an address that failed, after 1, 2, ... seconds. They go on where the last
+one broke off, as some hosts do again and again.
+"""
+CHUNK = 2**16
+"""Bytes that are written at a time."""
 SIZE_LIMIT = 2**30
 """Bytes of a file. The largest, the CIFAR-10 archive, has 170 MB."""
 
@@ -178,20 +182,31 @@ def _fetch(address: str, file: str, folder: Path) -> Path:
     pooch.get_logger().setLevel("WARNING")  # `report` says it
     # No hash for pooch to check: it would delete a wrong file instead of showing it.
     store = pooch.create(folder, address, registry={file: None}, retry_if_failed=RETRIES)
-    http = pooch.HTTPDownloader(
-        progressbar=sys.stderr.isatty(),
-        chunk_size=2**16,
-        headers={"Accept-Encoding": "identity"},  # else requests may unpack a .gz on the way
-    )
+    part = folder / f"{file}.part"
 
-    def limited(url: str, output: str, store: pooch.Pooch) -> None:
-        with Path(output).open("wb") as copy:
+    def resumed(url: str, output: str, store: pooch.Pooch) -> None:
+        with part.open("ab") as copy:
+
+            def restart(response: requests.Response, **_: Any) -> None:
+                if response.status_code == requests.codes.ok:  # it knows nothing of ranges
+                    copy.truncate(0)
+
+            http = pooch.HTTPDownloader(
+                progressbar=sys.stderr.isatty(),
+                chunk_size=CHUNK,
+                # Else requests may unpack a .gz on the way.
+                headers={"Accept-Encoding": "identity", "Range": f"bytes={copy.tell()}-"},
+                hooks={"response": restart},
+            )
             http(url, _Limited(copy), store)
+        part.replace(output)
 
     try:
-        return Path(store.fetch(file, downloader=limited))
+        return Path(store.fetch(file, downloader=resumed))
     except (requests.RequestException, ValueError) as error:
         raise ProjectError(_reason(error)) from None
+    finally:
+        part.unlink(missing_ok=True)  # another address may have another file
 
 
 def _copy(source: Path, target: Path) -> Path:
@@ -212,11 +227,9 @@ class _Limited:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.flush = file.flush
-        self.size = 0
 
     def write(self, chunk: bytes) -> int:
-        self.size += len(chunk)
-        if self.size > SIZE_LIMIT:
+        if self.file.tell() + len(chunk) > SIZE_LIMIT:
             raise ProjectError(f"it has more than {SIZE_LIMIT // 2**20} MiB")
         return self.file.write(chunk)
 
