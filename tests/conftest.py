@@ -19,6 +19,7 @@ import hypothesis
 import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
+from filelock import FileLock
 
 from cnn_ablations.config.params import Params, load_params, parse_params
 from cnn_ablations.config.variants import Variant
@@ -173,12 +174,19 @@ def trained_project(
         "tiny-plain": {**tiny, "seeds": [0, 1, 2]},
         "tiny-res": {**tiny, **residual, "evaluate_mirrored": True, "seeds": [3]},
     }
-    paths = make_project(tmp_path_factory.mktemp("trained") / "project")
-    paths.params.write_text(yaml.safe_dump(document))
-    with warnings.catch_warnings():
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # which all workers share
+    project, done = base / "trained", base / "trained.done"
+    with FileLock(base / "trained.lock"), warnings.catch_warnings():
+        if done.exists():
+            return Paths(project)
+        paths = make_project(project)
+        paths.params.write_text(yaml.safe_dump(document))
         warnings.simplefilter("ignore")
         for variant in load_params(paths.params).variants.values():
             train_variant(variant, paths)
+        done.touch()
     return paths
 
 
