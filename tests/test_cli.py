@@ -202,7 +202,6 @@ def test_a_full_disk_behind_the_output_is_one_line(project: Paths) -> None:
         (["inspect", "tiny-nett"], "no variant 'tiny-nett'"),
         (["preprocess", "digit"], "no data set 'digit'; did you mean 'digits'?"),
         (["compare", "study"], "no study 'study'"),
-        (["verify", "tiny-nett"], "no variant 'tiny-nett'"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(

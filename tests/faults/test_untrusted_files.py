@@ -211,10 +211,10 @@ GIGABYTE = ZEROS * 64
     ("content", "words"),
     [
         (b"", "cannot read|not an IDX file"),
-        (b"<html>404</html>", "as a gzipped IDX file"),
+        (b"<html>404</html>", "as an IDX file"),
         (gzip.compress(b"<html>404</html>"), "not an IDX file"),
-        (gzip.compress(header(1, 2, 2) + bytes(4))[:-9], "as a gzipped IDX file"),
-        (gzip.compress(header(1, 2, 2) + bytes(4))[:-8] + bytes(8), "as a gzipped IDX file"),
+        (gzip.compress(header(1, 2, 2) + bytes(4))[:-9], "as an IDX file"),
+        (gzip.compress(header(1, 2, 2) + bytes(4))[:-8] + bytes(8), "as an IDX file"),
         (gzip.compress(header(1, 2, 2, kind=b"\0\0\x0d") + bytes(16)), "IDX type 0x0d"),
         (gzip.compress(b"\0\0\x08\xff" + bytes(2000)), "in 255 dimensions"),
         (gzip.compress(header(2, 2, 2) + bytes(4)), "announces 8 values, but it holds only 4"),
