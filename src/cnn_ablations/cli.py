@@ -179,7 +179,7 @@ def add_dataset(
         f"wrote the data set '{name}' and a variant '{name}-base' into params.yaml: see to title, "
         "citation and size there\n"
         f"next: `dvc repro explore@{name}` looks at its arrays, `cnn-ablations study new STUDY "
-        f'--base {name}-base --vary "filters=[8],[16, 32]"` asks a question'
+        f'--base {name}-base --vary "filters=[8,16,32],[32,64,128]"` asks a question'
     )
 
 

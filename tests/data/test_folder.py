@@ -218,7 +218,7 @@ def test_a_file_that_cannot_be_read_is_left_out_by_its_name_or_refused(
     (source / "cat" / name).write_bytes(content)
     lines = add(paths, source)
     assert entry(paths).skip == [f"cat/{name}"]
-    said = [line for line in lines if line.startswith("left out: 1 files that cannot be read")]
+    said = [line for line in lines if line.startswith("left out: files that cannot be read: 1, ")]
     assert f"cat/{name}" in said[0]
     assert reason in said[0]
     assert len(pixels_by_file(paths, made(paths))) == 10
@@ -335,14 +335,14 @@ def test_foreign_and_hidden_files_are_no_images(paths: Paths, source: Path) -> N
         (source / name).write_bytes(b"x")
     lines = add(paths, source)
     (line,) = (line for line in lines if "left out" in line)
-    assert line.startswith("left out: 3 files that are no images of a class, such as ")
+    assert line.startswith("left out: files that are no images of a class: 3, such as ")
     assert len(pixels_by_file(paths, made(paths))) == 10
 
 
 def test_a_class_without_images_is_reported(paths: Paths, source: Path) -> None:
     (source / "fish").mkdir()
     lines = add(paths, source)
-    assert "left out: 1 folders without images to train on, such as fish" in lines
+    assert "left out: folders without images to train on: 1, such as fish" in lines
     assert entry(paths).classes == ["cat", "dog"]
 
 
@@ -380,7 +380,7 @@ def test_names_in_other_scripts_are_kept(paths: Paths, tmp_path: Path) -> None:
         for number in range(3):
             save(tmp_path / "own" / label / f"écran {number}.png", noise(4, 4))
     lines = add(paths, tmp_path / "own")
-    assert "odd: 1 classes whose names figures show as boxes, such as 猫" in lines
+    assert "odd: classes whose names figures show as boxes: 1, such as 猫" in lines
     arrays = made(paths)
     assert arrays.classes == sorted(["猫", "собака", "گربه‌ها"])
     assert "猫/écran 0.png" in pixels_by_file(paths, arrays)
@@ -407,7 +407,7 @@ def test_the_same_picture_twice_is_reported(paths: Paths, tmp_path: Path) -> Non
     content = (tmp_path / "own/train/a/1.png").read_bytes()
     (tmp_path / "own/train/b/copy.png").write_bytes(content)
     (line,) = (line for line in add(paths, tmp_path / "own") if "more than once" in line)
-    assert "2 pictures that are there more than once, such as train/a/0.png, test/b/co" in line
+    assert "pictures that are there more than once: 2, such as train/a/0.png, test/b/co" in line
     assert line.endswith("; 1 of them to train on and to test on, 2 in two classes")
 
 
@@ -503,7 +503,7 @@ def test_the_text_around_a_new_entry_stays_as_it_was(
     new = new_dataset.new_dataset(paths.root, "own", str(source), "", Path, print)[0]
     place = new.index("  own:\n")
     end = new.index("\nprotocols:")
-    base = "  own-base: { protocol: own-images, dataset: own, pooling: 1 }\n"
+    base = "  own-base: { protocol: own-images, dataset: own, pooling: 1, epochs: 500 }\n"
     assert new[:place] + new[end:].replace(base, "") == text[:place] + text[place:]
     assert new[place - 1 :].startswith("\n")
 

@@ -20,6 +20,7 @@ from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays
 from cnn_ablations.data.download import download, fetch
 from cnn_ablations.data.new_dataset import new_dataset
 from cnn_ablations.data.preprocess import preprocess
+from cnn_ablations.data.splits import split_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 
@@ -64,6 +65,34 @@ def test_its_first_variant_is_there_to_compare_others_with(paths: Paths) -> None
     assert (base.group, base.dataset, base.settings["pooling"]) == ("own-images", "own", 1)
     with pytest.raises(ProjectError, match="cannot be the name of a new data set"):
         added(paths, str(paths.root / "own.npz"))
+
+
+@pytest.mark.parametrize(
+    ("counts", "val", "epochs"),
+    [
+        ([500, 600], 220, 30),
+        ([60, 40], 20, 167),  # 3 batches an epoch
+        ([2] * 37, 37, 250),  # a fifth is less than an image for each class
+        ([1, 30], 7, 500),  # of a single image none can be drawn
+        ([0, 30, 10], 8, 500),
+    ],
+)
+def test_its_first_variant_can_be_trained_however_few_the_images(
+    paths: Paths, counts: list[int], val: int, epochs: int
+) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    images = np.zeros((len(labels), 8, 8), np.uint8)
+    parts: dict[str, Any] = {
+        "x_train": images,
+        "y_train": labels,
+        "x_test": images,
+        "y_test": labels,
+    }
+    np.savez(paths.root / "own.npz", **parts)
+    arrays, lines = added(paths, str(paths.root / "own.npz"))
+    base = load_params(paths.params).variant("own-base")
+    assert (len(split_arrays(arrays, base)["val"].labels), base.epochs) == (val, epochs)
+    assert ("odd: classes with a single image to train on: 1, such as 0" in lines) == (1 in counts)
 
 
 @pytest.mark.parametrize("names", ["x_train y_train x_test y_test", " ".join(ARRAYS)])

@@ -1,6 +1,7 @@
 """A new data set: a look at its source, and its entry in params.yaml."""
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,7 @@ from ruamel.yaml.nodes import MappingNode
 from cnn_ablations.config.datasets import DrawnSplit, Role
 from cnn_ablations.config.document import end_of, flow, inserted, parsed, value_of
 from cnn_ablations.config.params import NAME, load_params, parse_params
-from cnn_ablations.data.cifar10 import MEMBERS, read_label_names
+from cnn_ablations.data.cifar10 import MEMBERS, read_batch, read_label_names
 from cnn_ablations.data.folder import (
     FILES,
     ImageFile,
@@ -33,12 +34,21 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import sha256_of
 
 Entry = dict[str, Any]
+Counts = NDArray[np.int64]
+Seen = tuple[Entry, list[str], Counts]
+"""What params.yaml has to say of a source, lines on it, and how many training images each class has
+that has some."""
 PROTOCOL = "own-images"
 """Of the first variant of a new data set."""
 POOLED = 8
 """Pixels on a side that its pooling needs."""
 LONGEST_SIDE = 96
 """Pixels of images in the arrays, unless somebody says so: a CPU trains on these in minutes."""
+VAL = 0.2
+"""The share of training images that validates in `PROTOCOL`."""
+STEPS = 500
+"""Batches that a training sees at least: after so many little is left of what batch normalisation
+begins with, 0.99 ** STEPS. With too few, networks that have learnt answer at chance."""
 MOST_SKIPPED = 100
 """Files that params.yaml names because they cannot be read; more are no accident."""
 ROLES: tuple[Role, ...] = ("train_images", "train_labels", "test_images", "test_labels")
@@ -82,24 +92,45 @@ def new_dataset(
     if "://" not in source:
         source = str(path.relative_to(root) if path.is_relative_to(root) else path)
     if path.suffix.lower() == ".npz":
-        entry, lines = _file_of_arrays(path, source)
+        entry, lines, counts = _file_of_arrays(path, source)
     elif (path / "batches.meta").is_file():
-        entry, lines = _batches(path, source)
+        entry, lines, counts = _batches(path, source)
     elif path.is_dir() and any("-idx" in file.name for file in path.iterdir()):
-        entry, lines = _idx_files(path, source)
+        entry, lines, counts = _idx_files(path, source)
     else:
         with open_tree(path) as tree:
-            entry, lines = _images(tree, source, size, report)
+            entry, lines, counts = _images(tree, source, size, report)
     entry = {"title": name, "citation": f"own images ({PurePosixPath(source).name})", **entry}
     text = (root / "params.yaml").read_bytes().decode()
     lines_of_entry = [f"  {key}: {flow(value)}" for key, value in entry.items()]
     text = _with_entry(text, "datasets", name, entry, lines_of_entry)
-    variant: Entry = {"protocol": PROTOCOL, "dataset": name}
-    if min(entry["image_shape"][:2]) < POOLED:
-        variant["pooling"] = 1
+    recipe = params.protocols.get(PROTOCOL, {})  # without it, the check below says so
+    pooled = min(entry["image_shape"][:2]) >= POOLED
+    suits = {**({} if pooled else {"pooling": 1}), **_suited(counts, recipe)}
+    variant = {"protocol": PROTOCOL, "dataset": name, **suits}
     text = _with_entry(text, "variants", base, variant, [], f" {flow(variant)}")
     parse_params(parsed(text))
     return text, lines
+
+
+def _each(labels: NDArray[Any]) -> Counts:
+    """How many images there are of each class that has some."""
+    return np.unique(labels, return_counts=True)[1]
+
+
+def _suited(counts: Counts, recipe: Mapping[str, Any]) -> Entry:
+    """What the recipe needs otherwise for so few training images of each class (classes,)."""
+    images, classes, suited = int(counts.sum()), len(counts), Entry()
+    if counts.min() < 2:
+        suited["split"] = {"method": "last", "val": VAL}
+    elif math.ceil(VAL * images) < classes:
+        val = _share(classes, images)
+        suited["split"] = {"method": "stratified", "val": val, "random_state": 0}
+    if recipe:
+        steps = math.ceil((1 - VAL) * images / recipe["batch_size"])
+        if steps * recipe["epochs"] < STEPS:
+            suited["epochs"] = math.ceil(STEPS / steps)
+    return suited
 
 
 def _with_entry(
@@ -118,7 +149,7 @@ def _with_entry(
     return inserted("params.yaml", text, after, written, expected)
 
 
-def _images(tree: Tree, source: str, size: str, report: Report) -> tuple[Entry, list[str]]:
+def _images(tree: Tree, source: str, size: str, report: Report) -> Seen:
     found = find_images(tree)
     looks: dict[str, Look] = {}
     sha256: dict[str, str] = {}
@@ -174,12 +205,17 @@ def _images(tree: Tree, source: str, size: str, report: Report) -> tuple[Entry, 
         *(f"left out: {_such_as(what, names)}" for what, names in left_out.items() if names),
         *(f"odd: {line}" for line in _odd(looks, sha256, parts)),
     ]
-    return entry, lines
+    return entry, lines, _each(parts[0][1])
+
+
+def _share(classes: int, images: int) -> float:
+    """That of one image for each class: rounded down, since the draw rounds up."""
+    return int(1e6 * classes / images) / 1e6
 
 
 def _split(images: int, classes: int) -> DrawnSplit:
     """A fifth to test on, or more where that is not one for each class."""
-    return DrawnSplit(test=max(0.2, int(1e6 * classes / images) / 1e6))  # rounded up by the draw
+    return DrawnSplit(test=max(0.2, _share(classes, images)))
 
 
 def _size(size: str, shapes: set[tuple[int, int]]) -> tuple[int, int]:
@@ -230,6 +266,8 @@ def _counts(
     )
     if train[common] >= 10 * train[rare]:
         yield "odd: classes are so unequal that accuracy misleads: mind balanced accuracy first"
+    if alone := [label for label, count in zip(classes, train, strict=True) if count == 1]:
+        yield f"odd: {_such_as('classes with a single image to train on', alone)}"
     font = get_font(findfont("DejaVu Sans"))  # that of all figures
     if strange := [c for c in classes if not all(font.get_char_index(ord(sign)) for sign in c)]:
         yield f"odd: {_such_as('classes whose names figures show as boxes', strange)}"
@@ -238,10 +276,10 @@ def _counts(
 
 
 def _such_as(what: str, names: Sequence[str], count: int = 0) -> str:
-    return f"{count or len(names):,} {what}, such as {', '.join(names[:2])}"
+    return f"{what}: {count or len(names):,}, such as {', '.join(names[:2])}"
 
 
-def _file_of_arrays(path: Path, source: str) -> tuple[Entry, list[str]]:
+def _file_of_arrays(path: Path, source: str) -> Seen:
     there = array_names(path)
     known = next((names for names in ARRAYS if {*names} <= {*there}), None)
     if known is None:
@@ -251,12 +289,12 @@ def _file_of_arrays(path: Path, source: str) -> tuple[Entry, list[str]]:
         )
     names = dict(zip(ROLES, known, strict=False))
     arrays = read_npz(path, names)
-    entry, lines = _of_arrays(arrays)
+    entry, lines, counts = _of_arrays(arrays)
     file = {"source": source, "sha256": sha256_of(path), "arrays": names}
-    return {"format": "npz", **entry, **file}, lines
+    return {"format": "npz", **entry, **file}, lines, counts
 
 
-def _idx_files(path: Path, source: str) -> tuple[Entry, list[str]]:
+def _idx_files(path: Path, source: str) -> Seen:
     arrays, files = {}, {}
     for file in sorted(path.glob("*-idx*")):
         part = "train" if "train" in file.name else "test"
@@ -265,29 +303,32 @@ def _idx_files(path: Path, source: str) -> tuple[Entry, list[str]]:
         files[role] = {"name": file.name, "sha256": sha256_of(file)}
     if len(files) < 4:
         raise ProjectError(f"{path} must hold images and labels of train and of test as IDX files")
-    entry, lines = _of_arrays(arrays)
-    return {"format": "idx", **entry, "urls": [f"{source}/"], "files": files}, lines
+    entry, lines, counts = _of_arrays(arrays)
+    return {"format": "idx", **entry, "urls": [f"{source}/"], "files": files}, lines, counts
 
 
-def _of_arrays(arrays: Mapping[Any, NDArray[Any]]) -> tuple[Entry, list[str]]:
+def _of_arrays(arrays: Mapping[Any, NDArray[Any]]) -> Seen:
     labels = arrays["train_labels"]
     entry: Entry = {
         "image_shape": [int(side) for side in (*arrays["train_images"].shape[1:], 1)][:3],
         "classes": [str(label) for label in range(int(labels.max()) + 1)],
     }
     if "test_labels" in arrays:
-        return entry, [*_counts(entry["classes"], labels, arrays["test_labels"])]
+        lines = [*_counts(entry["classes"], labels, arrays["test_labels"])]
+        return entry, lines, _each(labels)
     split = _split(len(labels), len(entry["classes"]))
     train, test = draw_test(labels, entry["classes"], split, "the file")
     lines = [*_counts(entry["classes"], labels[train], labels[test])]
-    return {**entry, "split": split.model_dump()}, lines
+    return {**entry, "split": split.model_dump()}, lines, _each(labels[train])
 
 
-def _batches(path: Path, source: str) -> tuple[Entry, list[str]]:
+def _batches(path: Path, source: str) -> Seen:
     if missing := [name for name in MEMBERS if not (path / name).is_file()]:
         raise ProjectError(f"{path} has batches.meta, but lacks {', '.join(missing)}")
     classes = read_label_names((path / "batches.meta").read_bytes(), "batches.meta")
     members = {name: sha256_of(path / name) for name in MEMBERS}
     urls = [f"{source}/"]
     entry = {"format": "cifar10", "image_shape": [32, 32, 3], "classes": classes, "urls": urls}
-    return {**entry, "members": members}, [f"classes: {', '.join(classes)}"]
+    *train, test = (read_batch((path / name).read_bytes(), name)[1] for name in MEMBERS[1:])
+    labels = np.concatenate(train)
+    return {**entry, "members": members}, [*_counts(classes, labels, test)], _each(labels)
