@@ -2,6 +2,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -12,7 +13,7 @@ from playwright.sync_api import Locator, Page
 from cnn_ablations.config.params import load_params
 from cnn_ablations.figures.style import COLOURS
 from cnn_ablations.paths import Paths
-from cnn_ablations.site.build import build_site, front_page, templates
+from cnn_ablations.site.build import build_site, front_page, render, templates
 from cnn_ablations.site.content import study_page, variant_rows
 
 Open = Callable[..., Page]
@@ -271,3 +272,13 @@ def test_built_again_only_what_changed_is_written_and_what_is_gone_is_removed(si
     assert changed.read_text() != "changed"
     assert not gone.exists()
     assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(("classes", "end"), [(40, "c38, c39."), (200, "c38, c39, …")])
+def test_of_many_classes_the_page_of_a_data_set_names_the_first(classes: int, end: str) -> None:
+    dataset = load_params(ROOT / "params.yaml").dataset("digits")
+    named = dataset.model_copy(update={"classes": [f"c{number}" for number in range(classes)]})
+    content: dict[str, Any] = {"name": "own", "dataset": named, "cells": [], "rows": []}
+    page = render(templates(), "dataset", "datasets/own.html", **content).decode()
+    assert f"{classes} classes: c0, " in page
+    assert f"{end}</p>" in page
