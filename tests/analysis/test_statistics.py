@@ -395,6 +395,9 @@ def test_three_seeds_that_all_collapse_are_worse_than_three_that_do_not() -> Non
     assert more.p(0.0, "less") == pytest.approx((2 / 6) ** 2 * (4 / 6) ** 4)
     half = difference(plain(0.10, 0.11, 0.90, collapsed=2), learned)
     assert half.p(0.0, "less") > 1 / 20
+    # How much seeds scatter decides how many there must be, not only how many orders there are.
+    one_of_two = difference(plain(0.1, 0.9, collapsed=1), plain(0.89, 0.93))
+    assert 10 < one_of_two.seeds_to_decide(0.0, 0.05) < 20
 
 
 def test_single_seeds_that_collapsed_are_judged_by_their_examples() -> None:

@@ -110,7 +110,7 @@ def test_the_notebook_writes_tables_and_figures(
     assert (title, question) == (f"# {study.title}", f"**{study.question}**")
     verdict = r"- \*\*(Supported|Contradicted|Undecided|No difference that matters):\*\*"
     for line, claim in zip(verdicts.splitlines(), study.claims.values(), strict=True):
-        assert re.match(rf"{verdict} \*“{claim.statement}”\* The test accuracy of .*\.$", line)
+        assert re.match(rf"{verdict} \*{claim.statement}\* The test accuracy of .*\.$", line)
     assert facts.startswith("From 12 trainings: 4 variants with 3 seeds each. ")
     written = {path.name: path.read_bytes() for path in _files(paths)}
     assert set(written) == {

@@ -313,14 +313,16 @@ class Ranks(Estimate):
         low, high = replace(self, example_variance=0.0).interval(level)
         half = self.value - low if null < self.value else high - self.value
         fewest = min(self.seeds)
+        of_one, enough = fewest * (half / stats.norm.isf(level)) ** 2, fewest + 1
         if math.isinf(half):  # so few seeds that ranks cannot refute anything at this level
-            more = range(fewest + 1, MOST_SEEDS)
+            sides = [side for side in (self.first, self.second) if side is not None]
+            of_one = fewest * sum(side.var(ddof=1) / len(side) for side in sides)
+            more = range(enough, MOST_SEEDS)
             orders = (2**n if self.second is None else math.comb(2 * n, n) for n in more)
-            return next(n for n, of in zip(more, orders, strict=True) if of * level > 1)
-        of_one = fewest * (half / stats.norm.isf(level)) ** 2
+            enough = next(n for n, of in zip(more, orders, strict=True) if of * level > 1)
         if of_one >= room * MOST_SEEDS:
             return MOST_SEEDS
-        return max(math.ceil(of_one / room), fewest + 1)
+        return max(math.ceil(of_one / room), enough)
 
 
 def contrast(terms: Terms) -> Estimate:

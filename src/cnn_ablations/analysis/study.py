@@ -65,7 +65,7 @@ def headline(evidence: Evidence, name: str, claims: pd.DataFrame) -> str:
 def verdict_line(row: Mapping[Any, Any]) -> str:
     """One claim of `claims_table` in a line: verdict, statement, effect."""
     verdict = row["claim_verdict"]
-    return f"**{verdict[0].upper()}{verdict[1:]}:** *“{row['statement']}”* {row['claim_summary']}"
+    return f"**{verdict[0].upper()}{verdict[1:]}:** *{row['statement']}* {row['claim_summary']}"
 
 
 def facts(evidence: Evidence) -> str:
