@@ -243,7 +243,7 @@ def of_images(share: float, seeds: int) -> Estimate:
         ([gap("open"), gap("slight", above="margin")], "About 130 seeds"),
         ([gap("open", below=0), gap("slight", above="margin")], "About 160 seeds"),
         ([gap("open"), cost("costly")], "About 130 seeds of each would likely decide it."),
-        ([gap("close")], "It is so close that 1,000 seeds of each would not do."),
+        ([gap("close")], "Not even 1,000 seeds of each would likely decide it."),
         ([gap("images", than=0.5)], "More seeds would not settle it: that takes more test images."),
         ([gap("image", than=0.5), gap("open")], "A single seed leaves it open."),
     ],

@@ -286,6 +286,8 @@ def _bounds(finding: Finding, interval: tuple[float, float] | None) -> tuple[str
     to_others = isinstance(test.than, list)
     if of in ("points", "nats") and to_others and test.within is None and low * high > 0:
         return f", surely more than {measure(min(abs(low), abs(high)), of)}", ""
+    if to_others and test.within is None and low < high and 0.0 in (low, high):
+        return ", by how much is open", ""  # all seeds of one side collapsed
     if of == "points" or (to_others and of == "nats"):
         ends = [f"{measure(abs(x), of)} {'above' if x >= 0 else 'below'}" for x in (low, high)]
     else:
@@ -329,7 +331,7 @@ def _outlook_text(outlook: float) -> str:
     if math.isinf(outlook):
         return "More seeds would not settle it: that takes more test images."
     if outlook >= statistics.MOST_SEEDS:
-        return f"It is so close that {statistics.MOST_SEEDS:,} seeds of each would not do."
+        return f"Not even {statistics.MOST_SEEDS:,} seeds of each would likely decide it."
     return f"About {float(f'{outlook:.2g}'):.0f} seeds of each would likely decide it."
 
 

@@ -25,6 +25,8 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 from cnn_ablations.revision import extract
 
+MOST_NAMES = 12
+"""Of variants in one line."""
 WORKING_TREE = "working tree"
 WORSE, BETTER, NOT_COMPARABLE = "worse", "better", "not comparable"
 IN_SHORT = (SAME_ANSWERS, SAME_BYTES) = "same answers", "same bytes"
@@ -80,7 +82,7 @@ class Difference:
         counts = [f"{len(changes)} {v}" for v, changes in by_verdict.items() if changes]
         listed = {v.capitalize(): [*map(_in_short, by_verdict[v])] for v in IN_SHORT}
         listed |= {f"Only in {self.before}": self.only_before, f"Only in {self.now}": self.only_now}
-        texts = {title: ", ".join(names) for title, names in listed.items()}
+        texts = {title: _some(names) for title, names in listed.items()}
         parts = [
             f"## {self.before} → {self.now}: {', '.join(counts) or 'nothing to compare'}",
             "\n".join(_line(c) for c in self.variants if c.verdict not in IN_SHORT),
@@ -199,6 +201,11 @@ def _judged(result: claims.ClaimResult, parameters: Parameters) -> Change:
     interval = found.interval and (max(found.interval[0], -1.0), min(found.interval[1], 1.0))
     numbers = (found.value, interval, result.p, found.paired)
     return Change(result.name, verdict, parameters, result.sentence, *numbers)
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join([*names[:MOST_NAMES], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _line(change: Change) -> str:

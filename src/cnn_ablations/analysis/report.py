@@ -381,7 +381,8 @@ are part of the median. Where all seeds collapsed, the interval is theirs."""
 CLAIMS_INTRODUCTION = """\
 A claim is *supported* if all its tests hold, *contradicted* if one surely does not, and there is
 *no difference that matters* if one difference is surely smaller than the study's margin. "Surely"
-means with 95 % confidence for all claims of a study, over other seeds and other images like these.
-Else it is *undecided*: these seeds and images cannot tell. With one seed a verdict holds on this
-seed only. Costs are ratios of arithmetic, not of minutes, which depend on the machine.
+means that a bound holds with 95 % confidence for all claims of a study together, over other seeds
+and other images like these. Else it is *undecided*: these seeds and images cannot tell. With one
+seed a verdict holds on this seed only. Costs are ratios of arithmetic, not of minutes, which depend
+on the machine.
 [How a verdict comes about](../docs/statistics.md) says more."""

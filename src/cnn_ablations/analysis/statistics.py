@@ -42,6 +42,8 @@ DIGITS = 12
 """Differences beyond these are those of floating point: 0.86 - 0.85 is 0.01."""
 MOST_SEEDS = 1000
 """More than anybody trains."""
+MILD = 0.2
+"""A level that ranks of three seeds a side can reach."""
 
 
 @dataclass(frozen=True)
@@ -286,7 +288,7 @@ class Ranks(Estimate):
 
     def interval(self, level: float) -> tuple[float, float]:
         second = None if self.second is None else -self.second
-        return self._low(level), -replace(self, first=-self.first, second=second)._low(level)
+        return self._low(level), 0.0 - replace(self, first=-self.first, second=second)._low(level)
 
     def _low(self, level: float) -> float:
         """Up to where nulls are refuted. Between two centres, p of the seeds is the same."""
@@ -309,17 +311,20 @@ class Ranks(Estimate):
         room = ((self.value - null) / wanted) ** 2 - self.example_variance
         if room < 0:
             return math.inf
-        # The bound on the side of the null stands for the scatter, and nears as the seeds grow.
-        low, high = replace(self, example_variance=0.0).interval(level)
-        half = self.value - low if null < self.value else high - self.value
-        fewest = min(self.seeds)
-        of_one, enough = fewest * (half / stats.norm.isf(level)) ** 2, fewest + 1
-        if math.isinf(half):  # so few seeds that ranks cannot refute anything at this level
+        # A bound on the side of the null stands for the scatter, and nears as the seeds grow. Among
+        # few seeds it can be an outlier, so the nearer of two bounds counts, if there is one.
+        fewest, scatters = min(self.seeds), list[float]()
+        for mild_or_not in (level, MILD):
+            low, high = replace(self, example_variance=0.0).interval(mild_or_not)
+            half = self.value - low if null < self.value else high - self.value
+            scatters.append((half / float(stats.norm.isf(mild_or_not))) ** 2)
+        if math.isinf(min(scatters)):
             sides = [side for side in (self.first, self.second) if side is not None]
-            of_one = fewest * sum(side.var(ddof=1) / len(side) for side in sides)
-            more = range(enough, MOST_SEEDS)
-            orders = (2**n if self.second is None else math.comb(2 * n, n) for n in more)
-            enough = next(n for n, of in zip(more, orders, strict=True) if of * level > 1)
+            scatters = [sum(float(side.var(ddof=1)) / len(side) for side in sides)]
+        of_one = fewest * min(scatters)
+        more = range(fewest + 1, MOST_SEEDS)
+        orders = (2**n if self.second is None else math.comb(2 * n, n) for n in more)
+        enough = next((n for n, of in zip(more, orders, strict=True) if of * level > 1), MOST_SEEDS)
         if of_one >= room * MOST_SEEDS:
             return MOST_SEEDS
         return max(math.ceil(of_one / room), enough)

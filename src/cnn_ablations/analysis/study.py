@@ -80,8 +80,8 @@ def facts(evidence: Evidence) -> str:
     seeds = [len(result.seeds) for result in results]
     return (
         f"From {sum(seeds)} trainings: {len(seeds)} variants with {_span(seeds)} seeds each. "
-        f"{', '.join(counted)} images. *Surely* means: with 95\u00a0% confidence for all claims "
-        "of the study together, over other seeds and other images like these."
+        f"{', '.join(counted)} images. *Surely* means that a bound holds with 95\u00a0% "
+        "confidence for all claims of the study together, over other seeds and images like these."
     )
 
 

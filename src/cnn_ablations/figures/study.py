@@ -113,7 +113,9 @@ def accuracies_beside(seeds: Mapping[str, Seeds], split: str) -> Figure:
     _finish_rows(panels, list(seeds), f"{SPLIT_NAMES[split]} accuracy after training")
     handles = Axes(figure, (0, 0, 1, 1))
     handles.plot([], color=COLOURS[place], marker=MARKERS[place], ls="", alpha=0.6, label="a seed")
-    handles.plot([], color="black", marker="|", ms=11, mew=2.4, label="median, 95 % interval")
+    handles.plot(
+        [], color="black", marker="|", ms=11, mew=2.4, label="median; 95 % interval of the mean"
+    )
     figure.legend(*handles.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
