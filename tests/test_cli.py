@@ -119,7 +119,7 @@ def test_a_valid_project_is_summed_up(project: Paths) -> None:
     done = run(project.root, "check")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "params.yaml is valid: 1 data sets, 1 protocols, 1 variants with 2 seeds, 0 studies\n"
+        "params.yaml is valid: 1 data sets, 2 protocols, 1 variants with 2 seeds, 0 studies\n"
     )
 
 
