@@ -156,6 +156,14 @@ def git() -> Callable[..., str]:
     return run
 
 
+@pytest.fixture
+def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a notebook hands to `display`."""
+    shown: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    return shown
+
+
 @pytest.fixture(scope="session")
 def trained_project(
     tiny_document: dict[str, Any],

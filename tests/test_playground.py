@@ -21,13 +21,6 @@ Play = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    shown: list[Any] = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
-    return shown
-
-
-@pytest.fixture
 def play(trained_project: Paths, checkout: Paths, monkeypatch: pytest.MonkeyPatch) -> Play:
     monkeypatch.chdir(trained_project.root)
 

@@ -1,6 +1,5 @@
 """What the networks of a trained variant say to pictures from disk."""
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,14 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cnn_ablations.analysis.run import Run, load_run, open_network
 from cnn_ablations.config.datasets import Dataset, Fit, FolderDataset
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays, UInt8s
 from cnn_ablations.data.folder import FILE_LIMIT
-from cnn_ablations.data.images import SUFFIXES, look_at, read_image
+from cnn_ablations.data.images import SUFFIXES, bombs_refused, look_at, read_image
 from cnn_ablations.data.splits import Images, Subset
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import read_limited
@@ -63,9 +61,7 @@ def read_picture(path: Path, arrays: Arrays, dataset: Dataset) -> Picture:
         if path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"its name must end in {', '.join(SUFFIXES)}")
         content = read_limited(path, FILE_LIMIT)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, which name no file
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with bombs_refused():
             look = look_at(content, path.name)
             pixels = read_image(content, arrays.image_shape, fit)
     except (OSError, ValueError) as error:

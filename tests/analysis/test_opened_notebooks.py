@@ -45,14 +45,6 @@ rng = np.random.default_rng(0)
 
 
 @pytest.fixture
-def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the notebook hands to `display`."""
-    shown: list[Any] = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
-    return shown
-
-
-@pytest.fixture
 def execute(
     paths: Paths, checkout: Paths, displayed: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> Execute:

@@ -314,10 +314,10 @@ class Ranks(Estimate):
         # A bound on the side of the null stands for the scatter, and nears as the seeds grow. Among
         # few seeds it can be an outlier, so the nearer of two bounds counts, if there is one.
         fewest, scatters = min(self.seeds), list[float]()
-        for mild_or_not in (level, MILD):
-            low, high = replace(self, example_variance=0.0).interval(mild_or_not)
+        for at in (level, MILD):
+            low, high = replace(self, example_variance=0.0).interval(at)
             half = self.value - low if null < self.value else high - self.value
-            scatters.append((half / float(stats.norm.isf(mild_or_not))) ** 2)
+            scatters.append((half / float(stats.norm.isf(at))) ** 2)
         if math.isinf(min(scatters)):
             sides = [side for side in (self.first, self.second) if side is not None]
             scatters = [sum(float(side.var(ddof=1)) / len(side) for side in sides)]

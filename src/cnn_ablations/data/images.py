@@ -108,8 +108,17 @@ def in_chunks(
     """
     with ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
         for start in tracked(range(0, len(items), size), len(items), report, done):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow's, which name no file
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with bombs_refused():
                 results = list(pool.map(function, items[start : start + size]))
             yield results
+
+
+@contextmanager
+def bombs_refused() -> Iterator[None]:
+    """Files that unpack to gigabytes are errors, and Pillow's other warnings, which name no file,
+    are not shown. Not for threads of their own: warnings are the whole process's.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
