@@ -110,7 +110,7 @@ def _figures(part: Mapping[str, Any]) -> str:
     return f"{_table(['', 'way', *table], rows)}\n\nTurns: {records['turn'].max()}."
 
 
-def _cell(values: "pd.Series[float]", form: str = "{:,.4g}") -> str:
+def _cell(values: "pd.Series[float]", form: str = "{:,.6g}") -> str:
     """Median, lowest and highest."""
     shown = [form.format(value) for value in (values.median(), values.min(), values.max())]
     return "{} ({}–{})".format(*shown) if len(values) > 1 else shown[0]

@@ -78,7 +78,6 @@ def test_the_page_has_median_and_spread_and_names_what_is_missing() -> None:
     assert "## Study" not in text
 
 
-@pytest.mark.xfail(reason="measured before the page had this form: `make bench`", strict=True)
 def test_the_committed_page_shows_the_committed_figures(checkout: Paths) -> None:
     file = checkout.root / "reports" / "benchmarks.md"
     assert file.read_text() == markdown(json.loads(file.with_suffix(".json").read_bytes()))

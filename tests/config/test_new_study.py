@@ -331,11 +331,11 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
 
 
 def test_the_layout_of_this_project_stays(checkout: Paths) -> None:
-    new = new_study(checkout.root, "fresh", "r4-base", ["l2=0.001", "train_images=6000"])
+    new = new_study(checkout.root, "fresh", "r4-10k", ["l2=0.001", "train_images=6000"])
     before = {file: file.read_text() if file.is_file() else "" for file in new.files}
     params, study, pipeline = (added(old, new.files[file].decode()) for file, old in before.items())
     assert params == [
-        "  fresh-l2-0_001: { protocol: r4, dataset: cifar10, l2: 0.001 }",
+        "  fresh-l2-0_001: { protocol: r4, dataset: cifar10, train_images: 10000, l2: 0.001 }",
         "  fresh-train-images-6000: { protocol: r4, dataset: cifar10, train_images: 6000 }",
     ]
     assert study[0] == "studies:"
