@@ -3,22 +3,36 @@
 What is trained, and how, is as the working tree says. All happens in data/scratch/verify, in
 folders that look like checkouts: one with the committed results, one for each variant with links to
 what its training needs. They are removed in the end, or by the next `verify` after a kill.
+
+Where bytes differ, chance may explain it: another CPU rounds otherwise, and after some epochs that
+is as good as another seed. So an accuracy of a repeated seed is within seed noise where it lies
+in the prediction interval that Student's t draws from the committed seeds that learned; at 95 % it
+holds all of a variant's repeated accuracies at once (Bonferroni; Hahn and Meeker, Statistical
+Intervals, 1991, section 4.8). It is widened by one test image, the step in which accuracies move.
+A repeated seed may stay at chance only where a committed one did. With fewer than two committed
+seeds that learned, the scatter between seeds is unknown, and so is the verdict.
+
+Chance explains no other data or network. And where the predictions, with the loss to all its
+digits, are the same, it explains nothing: whatever else differs was not made by the same training.
 """
 
 import hashlib
+import io
 import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 
-from cnn_ablations import agreement
-from cnn_ablations.agreement import DIFFERENT, IDENTICAL, WITHIN, Finding, worst
-from cnn_ablations.analysis.results import load_result
+from cnn_ablations.analysis.results import VariantResult, load_result
+from cnn_ablations.analysis.statistics import CONFIDENCE, prediction_interval, within_0_and_1
 from cnn_ablations.analysis.timings import Timings, load_timings
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
@@ -34,8 +48,21 @@ from cnn_ablations.scheduling.display import counted
 from cnn_ablations.scheduling.pipeline import locked_stages
 from cnn_ablations.training.backend import circumstances
 
+_GRAVITY = ("bit-identical", "within seed noise", "unknown", "different")
+IDENTICAL, WITHIN, UNKNOWN, DIFFERENT = _GRAVITY
+WIDE = 0.1
+"""An interval of accuracies in which much else but noise would fit."""
 QUICK_SECONDS = 300.0
 """What `quick` allows each group, by the recorded times."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict on one output or one accuracy, and what it rests on."""
+
+    subject: str
+    verdict: str
+    detail: str = ""
 
 
 def verify(
@@ -54,21 +81,21 @@ def verify(
     Raises ProjectError where something is missing or damaged, cannot be trained or written.
     """
     scratch = paths.scratch("verify")
+    head = Paths(scratch / "committed")
+    verdicts = []
     with alone(scratch.with_suffix(".lock"), "another `verify` is at work", console.print):
         try:
             remove(scratch)
-            head = Paths(scratch / "committed")
             extract(paths.root, "HEAD", ["dvc.lock", "params.yaml", "reports"], head.root)
             variants = plan(names, params, head, seeds=seeds, quick=quick)
             console.print(announced(variants, paths, head), highlight=False, soft_wrap=True)
             provide_arrays({variant.dataset for variant in variants}, paths)
-            verdicts = []
             for number, variant in enumerate(variants, start=1):
                 repeated = Paths(scratch / variant.name)
                 label = f"{variant.name} ({number} of {len(variants)})"
                 with shown(label, repeated.progress(variant.group, variant.name), console):
                     train_again(variant, paths, repeated)
-                findings, notes = compare(variant, paths, head, repeated)
+                findings, notes = compare(variant, head, repeated)
                 verdicts.append(worst(findings))
                 width = max(len(finding.subject) for finding in findings)
                 lines = [f"{f.subject:{width}}  {f.verdict:17}  {f.detail}" for f in findings]
@@ -102,29 +129,28 @@ def plan(
     chosen = [params.variant(name) for name in dict.fromkeys(named)] or [
         v for v in params.variants.values() if head.metrics(v.group, v.name).is_file()
     ]
-    if not chosen:
-        raise ProjectError("git's HEAD has no results; commit what `dvc repro train@VARIANT` makes")
     chosen = [variant.model_copy(update={"seeds": variant.seeds[:seeds]}) for variant in chosen]
     if quick:
-        cost = {variant.name: _seconds(variant, head) for variant in chosen}
-        cheap = [variant for variant in chosen if cost[variant.name] <= QUICK_SECONDS]
-        cheap.sort(key=lambda variant: cost[variant.name], reverse=True)
+        cheap = [variant for variant in chosen if _seconds(variant, head) <= QUICK_SECONDS]
+        cheap.sort(key=lambda variant: _seconds(variant, head), reverse=True)
         chosen = list({variant.group: variant for variant in cheap}.values())
     if not chosen:
         raise ProjectError(
             f"no variant takes at most {QUICK_SECONDS:.0f} s by the recorded times; ask for fewer "
             "seeds with --seeds 1, or leave out --quick"
+            if quick
+            else "git's HEAD has no results; commit what `dvc repro train@VARIANT` makes"
         )
     for variant in chosen:
         again = f"run `dvc repro train@{variant.name}` and commit what it writes"
         try:
             locked_stages(head)
-            committed = load_result(head, variant.group, variant.name).seeds
+            committed = load_result(head, variant.group, variant.name).seeds.tolist()
         except ProjectError as error:
             what = str(error).replace(f"{head.root}/", "").rpartition("; ")[0]
             raise ProjectError(f"in git's HEAD, {what}; {again}") from None
-        if missing := [seed for seed in variant.seeds if seed not in committed]:
-            raise ProjectError(f"git's HEAD has no seed {missing[0]} of {variant.name}; {again}")
+        if missing := {*variant.seeds} - {*committed}:
+            raise ProjectError(f"git's HEAD has no seed {min(missing)} of {variant.name}; {again}")
     return chosen
 
 
@@ -177,43 +203,40 @@ def train_again(variant: Variant, paths: Paths, repeated: Paths) -> None:
         ) from None
 
 
-def compare(
-    variant: Variant, paths: Paths, head: Paths, repeated: Paths
-) -> tuple[list[Finding], list[str]]:
+def compare(variant: Variant, head: Paths, repeated: Paths) -> tuple[list[Finding], list[str]]:
     """Compare what training `variant` wrote in `repeated` with the same files in `head`: findings,
     and notes on what was left out and on what keeps bits from being the same.
 
     Files that hold medians over seeds, the notebook, and the run folder (by its hash in dvc.lock)
-    are compared where all seeds were trained again.
+    are compared where all seeds were trained again. All that is committed has to be what DVC
+    recorded of the training, where dvc.lock has it.
     """
     own = (variant.group, variant.name)
     committed = load_result(head, *own)
-    whole = variant.seeds == committed.seeds.tolist()
+    seeds = None if variant.seeds == committed.seeds.tolist() else variant.seeds
     files = {*(repeated.root / "reports").rglob("*.*")} - {repeated.timings(*own)}
     names = sorted(file.relative_to(repeated.root).as_posix() for file in files)
     outputs = {
-        name: (_content(head.root / name), (repeated.root / name).read_bytes())
+        name: (_content(head.root / name), _content(repeated.root / name))
         for name in names
-        if whole or name.endswith((".csv", ".npz"))
+        if seeds is None or name.endswith((".csv", ".npz"))
     }
     run = repeated.run(*own).relative_to(repeated.root).as_posix()
     recorded, notes = _recorded(variant, head), []
-    if not whole:
+    of_run = recorded.pop(run, None)
+    if seeds:
         notes = [f"not compared, for that takes all seeds: metrics, the notebook and {run}"]
-    elif run in recorded:
-        outputs[run] = recorded[run].encode(), dvc_hash(repeated.root / run).encode()
+    elif of_run:
+        outputs[run] = of_run.encode(), dvc_hash(repeated.root / run).encode()
     else:
         notes = [f"not compared: {run}, of which dvc.lock has nothing beside these results"]
-    if other := [n for n in names if _content(paths.root / n) != _content(head.root / n)]:
-        notes += [f"not looked at, for it is not committed: what is here as {', '.join(other)}"]
-    noise = agreement.compare_accuracies(committed, load_result(repeated, *own))
-    findings = agreement.compare_outputs(outputs, noise, None if whole else variant.seeds)
+    noise = compare_accuracies(committed, load_result(repeated, *own))
+    findings = compare_outputs(outputs, noise, seeds)
     identical = worst(findings) == IDENTICAL
-    same = {f.subject for f in findings if whole and f.verdict == IDENTICAL} | {run}
-    findings += agreement.contradictions(committed) + [
+    findings += [
         Finding(f"{name} as committed", DIFFERENT, "not what DVC recorded of this training")
         for name, md5 in recorded.items()
-        if name not in same and _md5(_content(head.root / name)) != md5
+        if _md5(_content(head.root / name)) != md5
     ]
     return findings + noise * (not identical), notes + _circumstances(variant, head, identical)
 
@@ -229,13 +252,98 @@ def _recorded(variant: Variant, head: Paths) -> dict[str, str]:
     """The hash of each output by its name, from dvc.lock; none where that has no training with the
     predictions that are committed.
     """
-    hashes = {}
-    with suppress(KeyError, TypeError):  # an entry of another form
-        outputs = locked_stages(head).get(f"train@{variant.name}", {}).get("outs", [])
-        hashes = {str(output["path"]): str(output["md5"]) for output in outputs}
+    outputs = locked_stages(head).get(f"train@{variant.name}", {}).get("outs", [])
+    hashes = {output["path"]: output["md5"] for output in outputs}
     predictions = head.predictions(variant.group, variant.name)
     name = predictions.relative_to(head.root).as_posix()
     return hashes if hashes.get(name) == _md5(_content(predictions)) else {}
+
+
+def compare_outputs(
+    outputs: Mapping[str, tuple[bytes, bytes]],
+    noise: Iterable[Finding],
+    seeds: Sequence[int] | None = None,
+) -> list[Finding]:
+    """A verdict on each output, from its name and its content as committed and as made again.
+
+    `noise` is what `compare_accuracies` found: it decides where the predictions differ. Where only
+    some `seeds` were trained again, only what tables and arrays hold of these is compared.
+    """
+    differing = {
+        name
+        for name, contents in outputs.items()
+        if len({_held(name, content, seeds) for content in contents}) > 1
+    }
+    moved = any(name.endswith(".npz") for name in differing)
+    other = (worst(noise), "") if moved else (DIFFERENT, "although the predictions are the same")
+    return [Finding(n, *(other if n in differing else (IDENTICAL,))) for n in outputs]
+
+
+def _held(name: str, content: bytes, seeds: Sequence[int] | None) -> Any:
+    """What a file holds of `seeds`, or of all; of arrays whatever way they are packed."""
+    if name.endswith(".npz"):
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = dict(file)
+        rows = np.isin(arrays["seeds"], arrays["seeds"] if seeds is None else seeds)
+        arrays = {key: a if "label" in key else a[rows] for key, a in arrays.items()}
+        # Bytes, so that a loss that is not a number, of a training that diverged, equals itself.
+        return tuple((key, a.dtype, a.shape, a.tobytes()) for key, a in arrays.items())
+    if name.endswith(".csv") and seeds is not None:
+        header, *rows_of_all = content.splitlines()
+        of_seeds = tuple(f"{seed},".encode() for seed in seeds)
+        return (header, *(row for row in rows_of_all if row.startswith(of_seeds)))
+    return content
+
+
+def compare_accuracies(committed: VariantResult, repeated: VariantResult) -> list[Finding]:
+    """Whether seed noise explains the accuracies of the repeated seeds: a verdict on each split,
+    and one on seeds that stayed at chance, where some did. Other data or another network are
+    different, and nothing else is looked at.
+    """
+    then, now = _fixed(committed), _fixed(repeated)
+    if others := [key for key in then | now if then.get(key) != now.get(key)]:
+        return [Finding("data and network", DIFFERENT, f"other {_listed(others)}")]
+    findings = []
+    learned, of = ~repeated.collapsed, len(committed.seeds)
+    if not learned.all():
+        collapsed = int(committed.collapsed.sum())
+        detail = f"seed {_listed(repeated.seeds[~learned])} stayed at chance; {collapsed} of {of}"
+        verdict = WITHIN if collapsed else DIFFERENT
+        findings.append(Finding("collapsed seeds", verdict, f"{detail} committed seeds did"))
+    accuracies = [f"{split}_accuracy" for split in ("train", *committed.labels)]
+    confidence = 1 - (1 - CONFIDENCE) / (len(learned) * len(accuracies))
+    step = 1 / len(committed.labels["test"])
+    for metric in accuracies if learned.any() else []:
+        values = repeated.per_seed(metric)[learned]
+        known = committed.per_seed(metric)[~committed.collapsed]
+        detail = f"{_percent(values.min(), values.max())} repeated"
+        if len(known) < 2:
+            verdict = UNKNOWN if len(known) else DIFFERENT
+            detail += f"; only {len(known)} of {of} committed seeds learned"
+        else:
+            low, high = prediction_interval(known, confidence)
+            low, high = within_0_and_1((low - step, high + step))
+            outside = repeated.seeds[learned][(values < low) | (values > high)]
+            verdict = DIFFERENT if len(outside) else WITHIN
+            detail += f", {_percent(low, high)} expected"
+            if len(outside):
+                detail += f"; outside: seed {_listed(outside)}"
+            elif high - low > WIDE:
+                detail += f", so wide that {len(known)} committed seeds tell little"
+        findings.append(Finding(metric.replace("_", " "), verdict, detail))
+    return findings
+
+
+def _fixed(result: VariantResult) -> dict[str, Any]:
+    """What no seed has a part in."""
+    labels = {f"{split}_labels": true.tolist() for split, true in result.labels.items()}
+    counts = {"train_label_counts": result.train_label_counts.tolist()}
+    return labels | counts | {key: result.metrics.get(key) for key in ("parameters", "flops")}
+
+
+def worst(findings: Iterable[Finding]) -> str:
+    """The gravest of the verdicts; bit-identical where there are none."""
+    return max((f.verdict for f in findings), key=_GRAVITY.index, default=IDENTICAL)
 
 
 def _circumstances(variant: Variant, head: Paths, identical: bool) -> list[str]:
@@ -253,19 +361,16 @@ def _circumstances(variant: Variant, head: Paths, identical: bool) -> list[str]:
         return list(others)
     if others:
         return [*others, "the same bits are promised of float32 on x86-64 with AVX-512 (x86-64-v4)"]
-    since = f" since commit {timings.revision.commit:.12}" if timings.revision.commit else ""
     return [
         "nothing that is recorded of machine and libraries differs: look at what changed in code, "
-        f"parameters or data{since}"
+        f"parameters or data since {timings.revision.commit or 'then':.12}"
     ]
 
 
 def _timings(variant: Variant, head: Paths) -> Timings:
-    """The recorded times and provenance; empty where there is no readable record."""
-    with suppress(ProjectError):
-        if timings := load_timings(head.timings(variant.group, variant.name)):
-            return timings
-    return Timings.model_construct(seeds={})
+    """The recorded times and provenance, or none of both."""
+    recorded = load_timings(head.timings(variant.group, variant.name))
+    return recorded or Timings.model_construct(seeds={})
 
 
 def _seconds(variant: Variant, head: Paths) -> float:
@@ -274,9 +379,17 @@ def _seconds(variant: Variant, head: Paths) -> float:
     return math.fsum(of_seed.seconds if of_seed else math.inf for of_seed in times)
 
 
-def _content(file: Path) -> bytes | None:
-    return file.read_bytes() if file.is_file() else None
+def _listed(names: Iterable[Any]) -> str:
+    return ", ".join(map(str, names))
 
 
-def _md5(content: bytes | None) -> str:
-    return hashlib.md5(content or b"", usedforsecurity=False).hexdigest()
+def _percent(low: float, high: float) -> str:
+    return f"{' to '.join(dict.fromkeys(f'{100 * end:.2f}' for end in (low, high)))} %"
+
+
+def _content(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b""
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
