@@ -86,15 +86,15 @@ def settle(root: Path, *, in_place: bool = False, wait: bool = False) -> list[st
     said = []
     with suppress(OSError), (temporary / "lock").open("rb+") as repository:
         fcntl.flock(repository, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        if running.is_file() and not _is_json(running.read_bytes()):
+        try:
+            json.loads(running.read_bytes() if running.is_file() else b"{}")
+        except ValueError:
             running.unlink()
             said.append("removed .dvc/tmp/rwlock, which was empty or damaged, as after a kill")
-        now = lock.read_bytes() if lock.is_file() else None
-        if now is None or CONFLICT_MARKER.search(now):
+        now = lock.read_bytes()
+        if CONFLICT_MARKER.search(now):
             return said
         kept = copy.read_bytes() if copy.is_file() else b""
-        if ends_early(now) and not kept:
-            kept = _committed(root)
         whole = mended(now, kept, in_place=in_place) if kept else now
         if whole != now:
             write_atomically(lock, whole)
@@ -103,22 +103,6 @@ def settle(root: Path, *, in_place: bool = False, wait: bool = False) -> list[st
             with suppress(ProjectError):
                 write_atomically(copy, whole)
     return said
-
-
-def _is_json(content: bytes) -> bool:
-    try:
-        json.loads(content)
-    except ValueError:
-        return False
-    return True
-
-
-def _committed(root: Path) -> bytes:
-    command = ["git", "-C", str(root), "show", "HEAD:./dvc.lock"]
-    try:
-        return subprocess.run(command, capture_output=True).stdout
-    except OSError:
-        return b""
 
 
 def guard() -> None:
