@@ -11,7 +11,7 @@ from pprint import pformat
 from typing import Any
 
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.files import write_atomically
+from cnn_ablations.files import cannot_write, write_atomically
 from cnn_ablations.paths import Paths
 from cnn_ablations.processes import stderr_to
 
@@ -62,15 +62,11 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
     papermill_translators.register("python", WrappedLines)
 
     source = paths.template(template)
-    if not source.is_file():
-        raise ProjectError(
-            f"the notebook template {source} is missing; `git restore` brings it back"
-        )
     damaged = f"{source} is not a notebook that can be run: {{}}; `git restore` brings it back"
     try:
         nbformat.validate(json.loads(source.read_text(encoding="utf-8")))
         known = papermill.inspect_notebook(str(source))
-    except Exception as error:  # nbformat stumbles over what is no notebook in many ways
+    except Exception as error:  # it is missing, or nbformat stumbles over it in one of many ways
         raise ProjectError(damaged.format(str(error).partition("\n")[0])) from None
     unknown = sorted(set(parameters) - set(known))
     if unknown:
@@ -116,10 +112,7 @@ def execute(template: str, output: Path, parameters: Mapping[str, Any], paths: P
             f"checkpoint (the kernel's last words are in {log.relative_to(paths.root)})"
         ) from None
     except OSError as error:
-        raise ProjectError(
-            f"cannot write {working_copy}: {error.strerror}; mend that and run the same command "
-            "again"
-        ) from None
+        raise cannot_write(working_copy, error) from None
     finally:
         with suppress(OSError):
             address.unlink()

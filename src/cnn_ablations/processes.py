@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import cannot_write
 
 GRACE_SECONDS = 10.0
 """What a child has to end in once it was asked to."""
@@ -95,9 +95,7 @@ def alone(lock: Path, busy: str, say: Callable[[str], None]) -> Iterator[None]:
             say(f"{busy}; waiting for its end")
             held.acquire()
     except OSError as error:
-        raise ProjectError(
-            f"cannot write {lock}: {error.strerror}; mend that and run the same command again"
-        ) from None
+        raise cannot_write(lock, error) from None
     try:
         yield
     finally:
