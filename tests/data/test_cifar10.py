@@ -33,11 +33,15 @@ BATCH = {
 }
 
 
-def test_reads_a_batch(python_2_pickle: Pickle) -> None:
-    rows, labels = read_batch(python_2_pickle(BATCH), "data_batch_1")
+def test_reads_a_batch_and_the_names_of_files_and_classes(python_2_pickle: Pickle) -> None:
+    content = python_2_pickle(BATCH)
+    rows, labels = read_batch(content, "data_batch_1")
     np.testing.assert_array_equal(rows, ROWS)
     assert labels.dtype == np.uint8
     assert labels.tolist() == [9, 0, 4]
+    assert read_file_names(content, "data_batch_1") == BATCH["filenames"]
+    meta = {"num_cases_per_batch": 10_000, "label_names": ["cat", "dog"], "num_vis": 3072}
+    assert read_label_names(python_2_pickle(meta), "x") == ["cat", "dog"]
 
 
 def test_a_batch_of_the_tests_is_what_python_reads_too(python_2_pickle: Pickle) -> None:
@@ -63,10 +67,6 @@ def test_reads_what_python_reads_in_the_real_files(real_params: Params) -> None:
             assert read_file_names(content, name) == expected["filenames"]
 
 
-def test_reads_the_file_names_of_a_batch(python_2_pickle: Pickle) -> None:
-    assert read_file_names(python_2_pickle(BATCH), "data_batch_1") == BATCH["filenames"]
-
-
 @pytest.mark.parametrize("names", [None, ["a.png"], ["a.png", "b.png", 3]])
 def test_refuses_other_file_names(python_2_pickle: Pickle, names: Any) -> None:
     batch = {key: value for key, value in BATCH.items() if key != "filenames"}
@@ -75,27 +75,22 @@ def test_refuses_other_file_names(python_2_pickle: Pickle, names: Any) -> None:
         read_file_names(python_2_pickle(batch), "data_batch_1")
 
 
-def test_reads_label_names(python_2_pickle: Pickle) -> None:
-    meta = {"num_cases_per_batch": 10_000, "label_names": ["cat", "dog"], "num_vis": 3072}
-    assert read_label_names(python_2_pickle(meta), "x") == ["cat", "dog"]
+Y, X, COLOUR = np.indices((32, 32, 3))
 
 
-def test_a_row_is_red_then_green_then_blue_row_by_row() -> None:
+@pytest.mark.parametrize(
+    ("order", "place"),
+    [
+        ("planes", 1024 * COLOUR + 32 * Y + X),
+        ("pixels", 96 * Y + 3 * X + COLOUR),
+        ("lines", 96 * Y + 32 * COLOUR + X),
+    ],
+)
+def test_bytes_are_taken_in_the_order_that_is_said(order: Any, place: Any) -> None:
     row = np.arange(3072)
-    image = rows_to_images(np.stack([row, row + 1]).astype(np.uint8))
-    assert image.shape == (2, 32, 32, 3)
-    assert image.flags.c_contiguous
-    y, x, colour = np.indices((32, 32, 3))
-    np.testing.assert_array_equal(image[0], (1024 * colour + 32 * y + x).astype(np.uint8))
-    np.testing.assert_array_equal(image[1], image[0] + 1)
-
-
-def test_bytes_can_be_taken_to_be_in_another_order() -> None:
-    row = np.arange(3072).astype(np.uint8).reshape(1, -1)
-    y, x, colour = np.indices((32, 32, 3))
-    for order, place in (("pixels", 96 * y + 3 * x + colour), ("lines", 96 * y + 32 * colour + x)):
-        (image,) = rows_to_images(row, order)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(image, place.astype(np.uint8))
+    images = rows_to_images(np.stack([row, row + 1]).astype(np.uint8), order)
+    assert images.flags.c_contiguous
+    np.testing.assert_array_equal(images, np.stack([place, place + 1]).astype(np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -165,15 +160,37 @@ class Call:
         return self.call
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("nested", [False, True])
-def test_runs_no_code(tmp_path: Path, protocol: int, nested: bool) -> None:
-    harm = tmp_path / "harm"
-    for evil in (Call(os.mkdir, str(harm)), Call(eval, f"open({str(harm)!r}, 'w')")):
-        content = pickle.dumps({"data": [{0: (evil,)}]} if nested else evil, protocol)
-        with pytest.raises(ProjectError):
-            read_batch(content, "data_batch_1")
-        assert not harm.exists()
+HARM = "../harm"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(
+            pickle.dumps(evil, protocol)
+            for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+            for call in (Call(os.mkdir, HARM), Call(eval, f"open({HARM!r}, 'w')"))
+            for evil in (call, {"data": [{0: (call,)}]})
+        ),
+        b"cposix\nmkdir\n(S'../harm'\ntR.",
+        b"cposix\nmkdir\n(U\x07../harmtR.",
+        b"(S'../harm'\niposix\nmkdir\n.",
+        b"(cposix\nmkdir\nS'../harm'\no.",
+        b"\x80\x04\x8c\x05posix\x8c\x05mkdir\x93\x8c\x07../harm\x85R.",
+        b"\x80\x04\x8c\x05numpy\x8c\x08os.mkdir\x93\x8c\x07../harm\x85R.",
+        b"cnumpy\nload\n(S'/etc/passwd'\ntR.",
+        b"c__builtin__\n__import__\n(S'os'\ntR.",
+        b"\x80\x02\x82\x01.",
+        b"P../harm\n.",
+    ],
+    ids=lambda content: repr(content[:30]),
+)
+def test_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ProjectError):
+        read_batch(content, "data_batch_1")
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
 def test_refuses_a_file_larger_than_any_of_the_seven(python_2_pickle: Pickle) -> None:
@@ -210,11 +227,14 @@ LONG = SIZE_LIMIT - 10
         b"S'" + b"\\'" * (LONG // 2) + b"'\n.",
         b"c" + b"a" * LONG + b"\n\n.",
         b"\x8b" + LONG.to_bytes(4, "little") + b"\1" * LONG,
+        b"\x80\x04\x95" + b"\xff" * 7 + b"\x7f.",
+        b"}q\0(U\x04datah\0U\x06labels]q\1h\1au.",
     ],
     ids=[
         *("doubled 64 times", "deep", "too large", "dictionaries", "numbers", "memo", "references"),
         *("marks", "lists", "lists of one", "far in the memo", "farther", "bytearray", "bytes"),
-        *("string", "digits", "float", "character", "escapes", "name", "long number"),
+        *("string", "digits", "float", "character", "escapes", "name", "long number", "frame"),
+        "of itself",
     ],
 )
 def test_a_hostile_pickle_ends_within_bounds(content: bytes) -> None:

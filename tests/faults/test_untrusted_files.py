@@ -1,7 +1,7 @@
 """Malicious and broken files, given to the command as a user would: each ends in one clear line.
 
-What decides is in the readers' own tests; here nothing but the whole is looked at: no code of the
-file's is run, nothing is written beside the project, and time and memory stay within bounds.
+All kinds are in the readers' own tests; here a few of each show the whole: no code of the file's is
+run, nothing is written beside the project, and time and memory stay within bounds.
 """
 
 import gzip
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +198,8 @@ def put(folder: Path, files: dict[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
-def header(*shape: int, kind: bytes = b"\0\0\x08") -> bytes:
-    return kind + bytes([len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+def header(*shape: int) -> bytes:
+    return b"\0\0\x08" + bytes([len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
 
 
 ZEROS = gzip.compress(bytes(2**24), 1)
@@ -210,27 +210,12 @@ GIGABYTE = ZEROS * 64
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "cannot read|not an IDX file"),
         (b"<html>404</html>", "as an IDX file"),
-        (gzip.compress(b"<html>404</html>"), "not an IDX file"),
-        (gzip.compress(header(1, 2, 2) + bytes(4))[:-9], "as an IDX file"),
-        (gzip.compress(header(1, 2, 2) + bytes(4))[:-8] + bytes(8), "as an IDX file"),
-        (gzip.compress(header(1, 2, 2, kind=b"\0\0\x0d") + bytes(16)), "IDX type 0x0d"),
-        (gzip.compress(b"\0\0\x08\xff" + bytes(2000)), "in 255 dimensions"),
-        (gzip.compress(header(2, 2, 2) + bytes(4)), "announces 8 values, but it holds only 4"),
-        (gzip.compress(header(1, 2, 2) + bytes(5)), "announces 4 values, but it holds more"),
-        (gzip.compress(header(0, 2, 2)), "announces 0 values"),
-        (gzip.compress(header(2**32 - 1, 2**32 - 1, 2**32 - 1)), "announces 7922\\d+ values"),
         (gzip.compress(header(2**28, 2, 2)), "announces 1073741824 values"),
         (gzip.compress(header(1, 2, 2)) + GIGABYTE * 4, "announces 4 values, but it holds more"),
-        (GIGABYTE * 4, "IDX type 0x00 in 0 dimensions"),
         (gzip.compress(header(2**26, 2, 2)) + ZEROS * 16, "has 67108864 images and labels of"),
     ],
-    ids=[
-        *("empty", "web page", "gzipped web page", "cut", "wrong checksum", "floats"),
-        *("255 dimensions", "too few", "too many", "nothing", "10^28 values", "2^30 values"),
-        *("gzip bomb", "gzip bomb of zeros", "as much as is read"),
-    ],
+    ids=["web page", "2^30 values", "gzip bomb", "as much as is read"],
 )
 def test_idx(paths: Paths, refused: Any, content: bytes, words: str) -> None:
     names = [f"{part}_{kind}" for part in ("train", "test") for kind in ("images", "labels")]
@@ -241,11 +226,7 @@ def test_idx(paths: Paths, refused: Any, content: bytes, words: str) -> None:
     refused("preprocess", "d", words=words)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"1,2,3", gzip.compress(b"1,2,3\n" * 9), GIGABYTE],
-    ids=["empty", "not zipped", "another table", "gzip bomb"],
-)
+@pytest.mark.parametrize("content", [b"", GIGABYTE], ids=["empty", "gzip bomb"])
 def test_digits(paths: Paths, refused: Any, content: bytes) -> None:
     put(paths.raw("d"), {digits.FILE: content})
     describe(paths, format="digits")
@@ -262,50 +243,14 @@ class Call:
         return self.call
 
 
-HARM = "../harm"
-MKDIR, EVAL = Call(os.mkdir, HARM), Call(eval, f"__import__('os').mkdir({HARM!r})")
-
-
 @pytest.mark.parametrize(
     "content",
     [
-        *(
-            pickle.dumps(value, protocol)
-            for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
-            for value in (MKDIR, EVAL, {b"data": [{0: (MKDIR,)}]})
-        ),
-        b"cposix\nmkdir\n(S'../harm'\ntR.",
-        b"cposix\nmkdir\n(U\x07../harmtR.",
-        b"(S'../harm'\niposix\nmkdir\n.",
-        b"(cposix\nmkdir\nS'../harm'\no.",
-        b"\x80\x04\x8c\x05posix\x8c\x05mkdir\x93\x8c\x07../harm\x85R.",
-        b"\x80\x04\x8c\x05numpy\x8c\x08os.mkdir\x93\x8c\x07../harm\x85R.",
-        b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.",
-        b"cnumpy\nload\n(S'/etc/passwd'\ntR.",
-        b"c__builtin__\n__import__\n(S'os'\ntR.",
-        b"\x80\x02\x82\x01.",
-        b"P../harm\n.",
-        b"\x80\x02]r\0\0\0\2.",
-        b"\x80\x05\x96\0\0\0\x10\0\0\0\0.",
-        b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.",
-        b"\x80\x04\x95" + b"\xff" * 7 + b"\x7f.",
-        b"\x8b\xff\xff\xff\x7f.",
+        *(pickle.dumps(Call(os.mkdir, "../harm"), p) for p in range(pickle.HIGHEST_PROTOCOL + 1)),
         b"\x80\x02})" + b"2\x86" * 64 + b"K\x01s.",
         b"\x80\x02})" + b"\x85" * 10**6 + b"K\x01s.",
         b"}" * 6 * 10**7,
-        b"(" * 10**6,
-        b"(K\1" * 10**7,
-        b"]" + b"]a" * 10**5 + b".",
-        b"I" + b"9" * 10**5 + b"\n.",
-        b"}q\0h\0h\0s.",
-        b"}q\0(U\x04datah\0U\x06labels]q\1h\1au.",
-        pickle.dumps({b"data": np.array([print], object), b"labels": [0]}, 4),
-        pickle.dumps({b"data": np.zeros((1, 3072), np.uint8)}, 4)[:-500],
         {"data": np.zeros((1, 3072), np.uint8), "labels": [99]},
-        b"\x80\x02N.",
-        b"\x80\xff.",
-        b"<html>404</html>",
-        b"",
     ],
     ids=lambda value: repr(value[:30]) if isinstance(value, bytes) else "",
 )
@@ -324,19 +269,11 @@ def test_pickles(
 
 
 def entry(
-    name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = ""
+    name: str, content: bytes, kind: bytes = tarfile.REGTYPE, link: str = ""
 ) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.size, info.type, info.linkname = len(content), kind, link
     return info, content
-
-
-def tar(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for info, content in entries:
-            archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def announcing(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
@@ -352,47 +289,28 @@ MEMBERS = {
 GOOD = [entry(f"cifar-10-batches-py/{name}", content) for name, content in MEMBERS.items()]
 
 
-def archive(*tricky: tuple[tarfile.TarInfo, bytes]) -> bytes:
-    return gzip.compress(tar(*GOOD, *tricky))
+def archive(tricky: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
+        for info, content in (*GOOD, tricky):
+            packed.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
-    ("parts", "words"),
+    ("content", "words"),
     [
-        ([archive(entry("x", kind=tarfile.SYMTYPE, link="../../harm"))], "not a plain file"),
-        ([archive(entry("x", kind=tarfile.LNKTYPE, link="/etc/passwd"))], "not a plain file"),
-        ([archive(entry("x", kind=tarfile.CHRTYPE))], "not a plain file"),
-        ([archive(entry("x", kind=tarfile.BLKTYPE))], "not a plain file"),
-        ([archive(entry("x", kind=tarfile.FIFOTYPE))], "not a plain file"),
-        ([archive(entry("x", kind=tarfile.GNUTYPE_SPARSE))], "not a plain file"),
-        ([archive(entry("../../../harm", b"x"))], "not a plain file"),
-        ([archive(entry("a/../../../../harm", b"x"))], "not a plain file"),
-        ([archive(entry("/etc/harm", b"x"))], "not a plain file"),
-        ([archive(entry("else/test_batch", MEMBERS["test_batch"]))], "holds test_batch twice"),
-        ([archive(*(entry(str(number)) for number in range(100)))], "more than 100 entries"),
-        ([gzip.compress(tar(*GOOD[:-1], entry("test_batch", b"x")))], "has the sha256"),
-        ([gzip.compress(tar(*GOOD[:-1]))], "lacks test_batch"),
-        ([archive()[:-99]], "not a gzipped tar"),
-        ([tar(*GOOD)], "not a gzipped tar"),
-        ([b"<html>404</html>"], "not a gzipped tar"),
-        ([b""], "lacks batches.meta"),
-        ([gzip.compress(announcing(8 * 2**30))], "unpacks to more than"),
-        ([gzip.compress(announcing(8 * 2**30, tarfile.XHDTYPE))], "unpacks to more than"),
-        ([gzip.compress(announcing(2**62, tarfile.GNUTYPE_LONGNAME))], "unpacks to more than"),
-        ([gzip.compress(announcing(-(2**30)))], "unpacks to more than"),
-        ([gzip.compress(announcing(2**25)), ZEROS, ZEROS] * 9, "unpacks to more than"),
+        (archive(entry("x", b"", tarfile.SYMTYPE, link="../../harm")), "not a plain file"),
+        (archive(entry("../../../harm", b"x")), "not a plain file"),
+        (archive(entry("else/test_batch", MEMBERS["test_batch"])), "holds test_batch twice"),
+        (b"<html>404</html>", "not a gzipped tar"),
+        (gzip.compress(announcing(8 * 2**30, tarfile.XHDTYPE)), "unpacks to more than"),
+        ((gzip.compress(announcing(2**25)) + ZEROS + ZEROS) * 9, "unpacks to more than"),
     ],
-    ids=[
-        *("symbolic link", "hard link", "character device", "block device", "pipe", "sparse"),
-        *("climbing", "climbing later", "absolute", "twice", "too many", "wrong hash", "missing"),
-        *("cut", "not zipped", "web page", "empty", "huge member", "huge header", "huge name"),
-        *("negative size", "gzip bomb"),
-    ],
+    ids=["symbolic link", "climbing", "twice", "web page", "huge header", "gzip bomb"],
 )
-def test_archives(
-    paths: Paths, refused: Any, tmp_path: Path, parts: Sequence[bytes], words: str
-) -> None:
-    put(tmp_path / "mirror", {"a": b"".join(parts)})
+def test_archives(paths: Paths, refused: Any, tmp_path: Path, content: bytes, words: str) -> None:
+    put(tmp_path / "mirror", {"a": content})
     listed = {name: sha256(member) for name, member in MEMBERS.items()}
     describe(paths, format="cifar10", urls=["../mirror"], archive="a", members=listed)
     refused("download", "d", words=words)
