@@ -26,19 +26,15 @@ def test_a_clean_checkout_is_its_commit(checkout: Path, git: Git) -> None:
     assert revision(checkout) == {"commit": git(checkout, "rev-parse", "HEAD"), "modified": False}
 
 
-def test_changed_code_and_new_code_count_as_modified(checkout: Path) -> None:
-    (checkout / "src" / "new.py").write_text("2\n")
-    assert revision(checkout)["modified"] is True
-    (checkout / "src" / "new.py").unlink()
-    (checkout / "src" / "code.py").write_text("2\n")
-    assert revision(checkout)["modified"] is True
-
-
-def test_results_and_documents_do_not(checkout: Path) -> None:
-    (checkout / "reports").mkdir()
-    (checkout / "reports" / "result.json").write_text("{}\n")
-    (checkout / "README.md").write_text("other words\n")
-    assert revision(checkout)["modified"] is False
+@pytest.mark.parametrize(
+    ("file", "modified"),
+    [("src/code.py", True), ("src/new.py", True), ("new.json", False), ("README.md", False)],
+)
+def test_code_that_is_changed_or_new_counts_as_modified_results_and_documents_do_not(
+    checkout: Path, file: str, modified: bool
+) -> None:
+    (checkout / file).write_text("2\n")
+    assert revision(checkout)["modified"] is modified
 
 
 def test_outside_git_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

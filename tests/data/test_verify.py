@@ -51,14 +51,10 @@ def test_takes_the_wanted_members_and_nothing_else(tmp_path: Path, tar_format: i
     folder = entry("cifar-10-batches-py", kind=tarfile.DIRTYPE)
     long_name = entry("cifar-10-batches-py/" + "x" * 90 + "/data_batch_1.html", b"read me")
     extension = entry("PaxHeaders/data_batch_1", b"13 comment=x\n", tarfile.XHDTYPE)
-    content = tar([folder, long_name, extension, *reversed(GOOD)], tar_format)
+    in_another_folder = entry("./data_batch_1", MEMBERS["data_batch_1"])
+    content = tar([folder, long_name, extension, in_another_folder, GOOD[0]], tar_format)
     assert read(tmp_path, gzip.compress(content)) == MEMBERS
     assert {path.name for path in tmp_path.iterdir()} == {"a.tar.gz"}
-
-
-def test_takes_an_archive_that_was_packed_in_another_folder(tmp_path: Path) -> None:
-    entries = [entry(f"./{name}", content) for name, content in MEMBERS.items()]
-    assert read(tmp_path, gzip.compress(tar(entries))) == MEMBERS
 
 
 @pytest.mark.parametrize(
@@ -84,35 +80,25 @@ def test_refuses_a_tricky_entry(
         read(tmp_path, gzip.compress(tar(GOOD + entries)))
 
 
-def test_names_the_member_with_a_wrong_hash(tmp_path: Path) -> None:
-    wrong = [GOOD[0], entry("data_batch_1", b"x")]
-    found = hashlib.sha256(b"x").hexdigest()
-    with pytest.raises(
-        ProjectError,
-        match=rf"a\.tar\.gz: data_batch_1 .* {found} instead of {SHA256['data_batch_1']}",
-    ):
-        read(tmp_path, gzip.compress(tar(wrong)))
-
-
-def test_names_a_missing_member(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match=r"a\.tar\.gz lacks data_batch_1$"):
-        read(tmp_path, gzip.compress(tar(GOOD[:1])))
+WRONG_HASH = f"{hashlib.sha256(b'x').hexdigest()} instead of {SHA256['data_batch_1']}"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "lacks batches.meta, data_batch_1"),
-        (b"<html>404</html>", "is not a gzipped tar archive"),
-        (gzip.compress(b"<html>404</html>"), "is not a gzipped tar archive"),
-        (gzip.compress(tar(GOOD))[:10] + b"\xff" * 9, "is not a gzipped tar archive"),
-        (gzip.compress(tar(GOOD))[:-60], "is not a gzipped tar archive"),
-        (gzip.compress(tar(GOOD)[: 4 * 512]), "ends within 'cifar-10-batches-py/data_batch_1'"),
-        (tar(GOOD), "is not a gzipped tar archive"),
+        (b"", " lacks batches.meta, data_batch_1"),
+        (gzip.compress(tar(GOOD[:1])), " lacks data_batch_1$"),
+        (gzip.compress(tar([entry("data_batch_1", b"x")])), f": data_batch_1 .* {WRONG_HASH}$"),
+        (b"<html>404</html>", " is not a gzipped tar archive"),
+        (gzip.compress(b"<html>404</html>"), " is not a gzipped tar archive"),
+        (gzip.compress(tar(GOOD))[:10] + b"\xff" * 9, " is not a gzipped tar archive"),
+        (gzip.compress(tar(GOOD))[:-60], " is not a gzipped tar archive"),
+        (gzip.compress(tar(GOOD)[: 4 * 512]), " ends within 'cifar-10-batches-py/data_batch_1'"),
+        (tar(GOOD), " is not a gzipped tar archive"),
     ],
 )
 def test_refuses_a_damaged_archive(tmp_path: Path, content: bytes, message: str) -> None:
-    with pytest.raises(ProjectError, match=rf"a\.tar\.gz {message}"):
+    with pytest.raises(ProjectError, match=rf"^a\.tar\.gz{message}"):
         read(tmp_path, content)
 
 

@@ -1,7 +1,6 @@
 """Fill data/raw with verified files: from a mirror, the official addresses, or a folder."""
 
 import shutil
-import stat
 import sys
 import zipfile
 from collections.abc import Callable
@@ -43,15 +42,14 @@ def download(
     dataset: Dataset,
     paths: Paths,
     mirror: str | None,
-    report: Callable[[str], None],
+    report: Report,
 ) -> None:
     """Fill data/raw/<name> with the verified files of a data set: all of them, or none.
 
     `mirror` is a folder, or the beginning of a URL, that holds `<name>/<file>`; it is tried before
-    the data set's own addresses. `report` takes a line for each attempt and each failure; where
-    stderr is a terminal, a bar there shows bytes and remaining time. A file that is not what it
-    should be is moved to data/scratch/quarantine. Raises ProjectError where no address gave a good
-    file, and where a folder cannot be written.
+    the data set's own addresses. `report` takes a line for each attempt and each failure. A file
+    that is not what it should be is moved to data/scratch/quarantine. Raises ProjectError where no
+    address gave a good file, and where a folder cannot be written.
     """
     raw, scratch = paths.raw(name), paths.scratch("downloads", name)
     new = raw.with_name(f".{name}.tmp")
@@ -86,10 +84,7 @@ def download(
 
 
 Keep = Callable[[Path], None]
-"""Checks a downloaded file and puts what is wanted of it into the new folder.
-
-Raises ProjectError where the file is not what it should be.
-"""
+"""Puts what is wanted of a file into the new folder, or raises ProjectError where it is another."""
 
 
 def _wanted(
@@ -141,7 +136,7 @@ def _obtain(
     scratch: Path,
     quarantine: Path,
     keep: Keep,
-    report: Callable[[str], None],
+    report: Report,
 ) -> None:
     """Try the addresses in order until one gives a file that `keep` accepts."""
     failures = []
@@ -211,8 +206,8 @@ def _fetch(address: str, file: str, folder: Path) -> Path:
 
 def _copy(source: Path, target: Path) -> Path:
     try:
-        if not stat.S_ISREG(source.stat().st_mode):  # opening a pipe would wait for a writer
-            raise ProjectError("it is not a file")
+        if not source.is_file():  # opening a pipe would wait for a writer
+            raise ProjectError("it is not there, or not a file")
         stream = source.open("rb")
     except OSError as error:
         raise ProjectError(str(error.strerror)) from None
