@@ -10,10 +10,10 @@ import signal
 import sys
 from types import FrameType
 
-PAUSE = 0.001
-"""Seconds."""
 _interrupted = ""
 """What there is to say of an interruption, once there was one."""
+_terminal = os.dup(2)
+"""While a kernel runs, standard error is kept in a file."""
 
 
 def main() -> None:
@@ -41,8 +41,6 @@ def main() -> None:
     except OSError as error:  # such as a full disk behind the standard output
         where = f" {error.filename}" if error.filename else ""
         sys.exit(f"error: cannot read or write{where}: {error.strerror or error}")
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # at the end of Python it would kill
 
 
 def _run_the_code_of_the_checkout() -> None:
@@ -75,18 +73,12 @@ def _stop(signum: int, frame: FrameType | None) -> None:
     )
     # The kernel ends as well, which the tasks that wait for it would otherwise tell at length.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    if _is_importing(frame):
-        # Python loses an exception that is raised at some moments of an import: ask again soon.
-        signal.signal(signal.SIGALRM, lambda _, then: _stop(signum, then))
-        signal.setitimer(signal.ITIMER_REAL, PAUSE)
-        return
-    sys.exit(_interrupted)
-
-
-def _is_importing(frame: FrameType | None) -> bool:
     while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
         frame = frame.f_back
-    return frame is not None
+    if frame:  # Python loses an exception that is raised at some moments of an import
+        os.write(_terminal, f"{_interrupted}\n".encode())
+        os._exit(1)
+    sys.exit(_interrupted)
 
 
 if __name__ == "__main__":

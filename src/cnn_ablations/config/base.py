@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
 from cnn_ablations.errors import ProjectError
 
@@ -21,15 +21,10 @@ class ClosedModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _suggest_the_nearest_key(cls, values: Any) -> Any:
-        known = cls.model_fields
-        unknown = [key for key in values if key not in known] if isinstance(values, Mapping) else []
-        if unknown:
-            errors: list[InitErrorDetails] = []
-            for key in map(str, unknown):
-                hint = {"hint": nearest(key, known)}
-                kind = PydanticCustomError("unknown_key", "is an unknown key{hint}", hint)
-                errors.append({"type": kind, "loc": (key,), "input": None})
-            raise ValidationError.from_exception_data(cls.__name__, errors)
+        for key in values if isinstance(values, Mapping) else ():
+            if key not in cls.model_fields:
+                hint = nearest(str(key), cls.model_fields)
+                raise ValueError(f"has an unknown key '{key}'{hint}")
         return values
 
 
@@ -58,8 +53,8 @@ def validated(
         return validate(values)
     except ValidationError as error:
         found: dict[tuple[str, ...], ErrorDetails] = {}
-        for failure in error.errors(include_url=False):
-            found.setdefault(_keys(values, failure["loc"], failure["type"]), failure)
+        for failure in sorted(error.errors(), key=_vagueness):
+            found.setdefault(_keys(values, failure), failure)
         # Where a union reports each of its alternatives, the deepest came closest to fitting.
         deepest = [
             keys
@@ -67,32 +62,36 @@ def validated(
             if not any(len(other) > len(keys) and other[: len(keys)] == keys for other in found)
         ]
         sentences = [
-            f"{file}: {'.'.join([location, *keys])} {_sentence(found[keys])}" for keys in deepest
+            f"{file}: {'.'.join(filter(None, [location, *keys])) or 'the top level'} "
+            f"{_sentence(found[keys])}"
+            for keys in deepest
         ]
         raise ProjectError("\n".join(sentences)) from None
+
+
+def _vagueness(error: ErrorDetails) -> int:
+    """Of a union's alternatives, one of another type says least of what is wrong."""
+    return 0 if error["type"] == "value_error" else 2 if error["type"].endswith("_type") else 1
 
 
 def _sentence(error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
         return "is missing"
-    if error["type"] in ("unknown_key", "value_error"):
+    if error["type"] == "value_error":
         return message
-    if error["type"] == "union_tag_invalid":
-        context = error["ctx"]
-        kind = context["discriminator"].strip("'")
-        return f"has an unknown {kind} {context['tag']!r}; known are: {context['expected_tags']}"
+    if error["type"] in ("model_type", "dict_type"):
+        return f"must be a mapping, but it is {shortly(error['input'])}"
     return f"is wrong: {message[0].lower()}{message[1:]}, but it is {shortly(error['input'])}"
 
 
-def _keys(values: Any, location: tuple[int | str, ...], kind: str) -> tuple[str, ...]:
+def _keys(values: Any, error: ErrorDetails) -> tuple[str, ...]:
     """The parts of an error's location that are keys of the file, without a union's tags."""
     keys = []
-    for depth, part in enumerate(location):
+    for part in error["loc"]:
         try:
             values = values[part]
         except (KeyError, IndexError, TypeError):
-            if kind not in ("missing", "unknown_key") or depth < len(location) - 1:
-                continue
+            continue
         keys.append(str(part))
-    return tuple(keys)
+    return (*keys, str(error["loc"][-1])) if error["type"] == "missing" else tuple(keys)

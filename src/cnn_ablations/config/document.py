@@ -2,16 +2,14 @@
 reads it with.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
+import re
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import CONFLICT_MARKER
@@ -56,48 +54,28 @@ def parsed(content: bytes | str) -> Any:
     raise ProjectError(" ".join(what.split()))
 
 
-def inserted(file: str, text: str, after: int, lines: Sequence[str], expected: Any) -> str:
-    """`text` with lines below the one in which what is before its character `after` ends.
+def inserted(file: str, text: str, section: str, lines: str) -> str:
+    """`text`, of a file, with `lines` at the end of a section: below all that is indented there.
 
-    Raises ProjectError where it does not come to say what is `expected`.
+    Raises ProjectError where they would not come to be part of it.
     """
-    place = text.find("\n", len(text[:after].rstrip())) + 1
-    above, below = (text[:place], text[place:]) if place else (f"{text}\n", "")
-    end = "\r\n" if above.endswith("\r\n") else "\n"
-    changed = above + "".join(f"{line}{end}" for line in lines) + below
-    if parsed(changed) != expected:
-        raise ProjectError(f"{file} has no plain place for this line; add it: {lines[0].strip()}")
-    return changed
+    place = re.search(rf"^{section}:.*\n(?:(?:[ #].*)?\n)*[ ]+[^ #\n].*\n?", text, re.MULTILINE)
+    end = place.end() if place else len(text)
+    changed = "\n".join([text[:end].removesuffix("\n"), lines, text[end:]])
+    document, new = parsed(text), parsed(lines)
+    old = document.get(section) or type(new)()
+    both = {**old, **new} if isinstance(new, dict) else [*old, *new]
+    with suppress(ProjectError):
+        if parsed(changed) == {**document, section: both}:
+            return changed
+    first = lines.partition("\n")[0].strip()
+    raise ProjectError(f"{file}: {section} has no plain place for new lines; add by hand: {first}")
 
 
-def end_of(node: Node) -> int:
-    """Where a value ends in its text, without the comments below it."""
-    parts: list[Node] = []
-    if isinstance(node, MappingNode) and not node.flow_style:
-        parts = [part for entry in node.value for part in entry]
-    elif isinstance(node, SequenceNode) and not node.flow_style:
-        parts = node.value
-    return max(map(end_of, parts), default=node.end_mark.index)
-
-
-def value_of(text: str, key: str) -> Node | None:
-    """The value of a key at the top of a document, with its place in the text."""
-    document = YAML(typ="safe", pure=True).compose(text)
-    entries = document.value if isinstance(document, MappingNode) else []
-    return next((value for name, value in entries if name.value == key), None)
-
-
-def flow(value: Any) -> str:
-    """A value in one line of YAML, as params.yaml has it."""
-    if isinstance(value, Mapping):
-        entries = ", ".join(f"{flow(key)}: {flow(of)}" for key, of in value.items())
-        return f"{{ {entries} }}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(flow, value))}]"
-    if isinstance(value, float):
-        return f"{Decimal(repr(value)):f}"
-    yaml, text = YAML(typ="safe"), StringIO()
-    yaml.default_flow_style, yaml.width = True, 1_000_000
-    yaml.dump([value], text)
-    plain = text.getvalue().strip()[1:-1]
-    return json.dumps(value, ensure_ascii=False) if plain[:1] in ("'", '"') else plain
+def as_yaml(value: Any, *, flow: bool = False) -> str:
+    """A value in YAML without its last line end; with `flow` in one line."""
+    yaml, text = YAML(typ="rt"), StringIO()
+    yaml.default_flow_style, yaml.width = flow, 1_000_000
+    yaml.indent(sequence=4, offset=2)
+    yaml.dump(value, text)
+    return text.getvalue().removesuffix("...\n").rstrip("\n")

@@ -1,31 +1,24 @@
 """What variants are called: labels made from what they change, and texts that refer to them."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from cnn_ablations.config.base import nearest
-from cnn_ablations.config.datasets import Dataset
 from cnn_ablations.config.studies import Study
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.errors import ProjectError
 
 REFERENCE = re.compile(r"\{([^{}.]*)(?:\.([^{}]*))?\}")
 BASE = "base"
-DROPOUTS = ("conv_dropout", "dense_dropout")
-OF_CONVOLUTIONS = ("conv_dropout", "kernel_size", "pooling", "strides")
-"""Keys whose value may be a list with an entry for each convolution."""
 NOUNS = {
-    "augmentation": "augmentation",
-    "conv_dropout": "conv dropout",
     "dataset": "data set",
     "kernel_size": "kernel",
     "l1": "L1",
     "l1_on": "L1 on",
     "l2": "L2",
     "l2_on": "L2 on",
-    "nesterov": "Nesterov momentum",
     "pooling": "max pooling",
     "strides": "stride",
     "train_images": "training images",
@@ -36,39 +29,20 @@ FORMS = {
     "dataset": "on {}",
     "epochs": "{} epochs",
     "filters": "{} filters",
-    "kernel_size": "kernel {0}×{0}",
-    "pooling": "max pooling {0}×{0}",
     "train_images": "{} images",
 }
 """How a value is said, where that is not the noun and then the value."""
-SAID: dict[tuple[str, Any], str] = {
-    ("model", "conv_net"): "plain network",
-    ("model", "res_net"): "residual network",
-    ("optimizer", "adam"): "Adam",
-    ("optimizer", "adamw"): "AdamW",
-    ("optimizer", "sgd"): "SGD",
-    ("pooling", 1): "without max pooling",
-    ("precision", "float32"): "float32",
-    ("precision", "mixed_bfloat16"): "bfloat16",
-    ("train_images", None): "all images",
-    ("train_on", "train"): "trained on training images only",
-    ("train_on", "train+val"): "trained on validation images too",
-}
+SQUARES = ("kernel_size", "pooling")
+"""Keys whose values are the sides of squares."""
 
 
-def in_words(
-    study: Study, variants: Mapping[str, Variant], datasets: Mapping[str, Dataset], location: str
-) -> Study:
+def in_words(study: Study, variants: Mapping[str, Variant], location: str) -> Study:
     """The study with a label for each of its variants, and with labels and values in its texts.
 
-    Raises ProjectError, which begins with `location` and the key, where two variants have one
-    label or a text refers to what is not there.
+    Raises ProjectError, which begins with `location` and the key, where a text refers to what is
+    not there.
     """
-    given = [label for label in study.variants.values() if label is not None]
-    for label in given:
-        if given.count(label) > 1:
-            raise ProjectError(f"{location}.variants: two of them have the label '{label}'")
-    made = labels(study.variants, variants, datasets)
+    made = labels(study.variants, variants)
 
     def filled(key: str, text: str) -> str:
         try:
@@ -89,11 +63,7 @@ def in_words(
     return study.model_copy(update={**texts, "variants": made, "claims": claims})
 
 
-def labels(
-    given: Mapping[str, str | None],
-    variants: Mapping[str, Variant],
-    datasets: Mapping[str, Dataset],
-) -> dict[str, str]:
+def labels(given: Mapping[str, str | None], variants: Mapping[str, Variant]) -> dict[str, str]:
     """A label for each variant of a study, no two of them equal.
 
     It says what the variant changes of its protocol, but for what all of the study have in common.
@@ -101,38 +71,22 @@ def labels(
     Args:
         given: the study's variants, each with the label that the study gives it, if any.
         variants: those of params.yaml, the study's among them.
-        datasets: those of params.yaml.
     """
-    settings = {name: _settings(variants[name], datasets) for name in given}
-    first = settings[next(iter(given))]
-    changed: dict[str, list[str]] = {}
-    for name, own in settings.items():
-        keys = [key for key in ("dataset",) if own[key] != first[key]]
-        keys += sorted(variants[name].differences, key=lambda key: key != "model")
-        changed[name] = [key for key in keys if key in own and _varies(key, own, settings.values())]
-    at_all = list(dict.fromkeys(key for keys in changed.values() for key in keys))
-    if len(at_all) == 1 or {*at_all} == {*DROPOUTS}:  # then that of the base says more than "base"
-        changed = {
-            name: keys or [key for key in at_all if key in settings[name]]
-            for name, keys in changed.items()
-        }
-    short = {
-        name: given[name] or _joined(keys, settings[name], settings.values()) or BASE
-        for name, keys in changed.items()
-    }
-    made = dict(short)
-    for name, label in short.items():
-        others = [settings[other] for other in given if other != name and short[other] == label]
-        if others and not given[name]:
-            apart = [
-                key
-                for key, value in settings[name].items()
-                if key not in changed[name] and any(o.get(key, value) != value for o in others)
-            ]
-            made[name] = ", ".join(filter(None, [label, _joined(apart, settings[name], [])]))
+    settings = {name: _settings(variants[name]) for name in given}
+
+    def changes(name: str) -> str:
+        own = settings[name]
+        varied = [
+            key
+            for key in ("dataset", *variants[name].differences)
+            if any(other.get(key) != own[key] for other in settings.values())
+        ]
+        return ", ".join(_said(key, own[key]) for key in varied)
+
+    made = {name: label or changes(name) or BASE for name, label in given.items()}
     said = list(made.values())
     return {
-        name: f"{label} ({name})" if said.count(label) > 1 and not given[name] else label
+        name: label if said.count(label) == 1 else f"{label} ({name})"
         for name, label in made.items()
     }
 
@@ -151,7 +105,7 @@ def fill(text: str, labels: Mapping[str, str], variants: Mapping[str, Variant]) 
             )
         if key is None:
             return f"“{labels[name]}”"
-        settings = {"dataset": variants[name].dataset, **variants[name].settings}
+        settings = _settings(variants[name])
         if key not in settings:
             raise ProjectError(
                 f"{reference[0]}: variant '{name}' has no key '{key}'{nearest(key, settings)}"
@@ -164,16 +118,6 @@ def fill(text: str, labels: Mapping[str, str], variants: Mapping[str, Variant]) 
 def noun(key: str) -> str:
     """What a key of a variant is called."""
     return NOUNS.get(key, key.replace("_", " "))
-
-
-def dataset_name(name: str, datasets: Mapping[str, Dataset]) -> str:
-    """A data set's name as its title spells it: CIFAR-10 for cifar10."""
-
-    def plain(word: str) -> str:
-        return word.replace("-", "").lower()
-
-    words = datasets[name].title.split()
-    return next((word for word in words if plain(word) == plain(name)), name)
 
 
 def as_text(value: Any) -> str:
@@ -189,64 +133,17 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-def _settings(variant: Variant, datasets: Mapping[str, Dataset]) -> dict[str, Any]:
-    """What labels are made of: the variant's settings, without those that change nothing."""
-    settings = {
-        key: value
-        for key, value in variant.settings.items()
-        if not key.endswith("_on") or variant.settings.get(key.removesuffix("_on"), 1)
-    }
-    largest = 16 if datasets[variant.dataset].format == "digits" else 255
-    settings["pixels"] = "0..1" if variant.pixels == "unit" else f"0..{largest}"
-    return {"dataset": dataset_name(variant.dataset, datasets), **settings}
+def _settings(variant: Variant) -> dict[str, Any]:
+    return {"dataset": variant.dataset, **variant.settings}
 
 
-def _varies(key: str, own: Mapping[str, Any], study: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the variants of a study differ in a key.
-
-    Those that do not have it do not count: they are of another model. Of a list for convolutions,
-    nor do networks with more or fewer of them, where it cannot be the same.
-    """
-    others = [other for other in study if key in other]
-    if key in OF_CONVOLUTIONS and isinstance(own[key], list):
-        others = [other for other in others if _convolutions(other) == _convolutions(own)]
-    return any(other[key] != own[key] for other in others)
-
-
-def _convolutions(settings: Mapping[str, Any]) -> int:
-    filters = settings.get("filters")
-    return len(filters) if isinstance(filters, list) else 0
-
-
-def _joined(keys: Iterable[str], own: Mapping[str, Any], study: Iterable[Mapping[str, Any]]) -> str:
-    """What a variant's `keys` are, in words."""
-    values = {key: own[key] for key in keys}
-    if values.keys() >= {*DROPOUTS} and len({as_text(values[key]) for key in DROPOUTS}) == 1:
-        values = {"dropout" if key == DROPOUTS[0] else key: of for key, of in values.items()}
-        del values[DROPOUTS[1]]
-    return ", ".join(_said(key, value, study) for key, value in values.items())
-
-
-def _said(key: str, value: Any, study: Iterable[Mapping[str, Any]]) -> str:
-    if isinstance(value, Mapping):  # only what of it varies
-        others = [other for one in study if isinstance(other := one.get(key), Mapping)]
-        part = {
-            name: of
-            for name, of in value.items()
-            if any(name not in other or other[name] != of for other in others)
-        }
-        if key == "augmentation":
-            return f"augmented ({as_text(part)})" if part else "augmented"
-        return f"{noun(key)} ({as_text(part or value)})"
-    if isinstance(value, list) and key not in ("filters", "dense") and len(set(value)) == 1:
-        value = value[0]
-    if isinstance(value, list) and value and key != "filters":
-        plural = {"kernel_size": "kernels", "strides": "strides"}
-        return f"{plural.get(key, noun(key))} {as_text(value)}"
-    if not isinstance(value, list) and (key, value) in SAID:
-        return SAID[key, value]
+def _said(key: str, value: Any) -> str:
+    """A key and its value, in words."""
     if value is True:
         return noun(key)
     if not value:
         return f"without {noun(key)}"
-    return FORMS.get(key, f"{noun(key)} {{}}").format(as_text(value))
+    text = f"({as_text(value)})" if isinstance(value, Mapping) else as_text(value)
+    if key in SQUARES:
+        text = re.sub(r"\d+", r"\g<0>×\g<0>", text)
+    return FORMS.get(key, f"{noun(key)} {{}}").format(text)

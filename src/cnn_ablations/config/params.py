@@ -4,29 +4,46 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from cnn_ablations.config.base import nearest, shortly, validated
-from cnn_ablations.config.bounds import out_of_bounds
-from cnn_ablations.config.datasets import Dataset, dataset_adapter
+from pydantic import BaseModel, BeforeValidator, Field
+
+from cnn_ablations.config.base import ClosedModel, nearest, shortly, validated
+from cnn_ablations.config.datasets import Dataset
 from cnn_ablations.config.document import read_document
 from cnn_ablations.config.labels import in_words
 from cnn_ablations.config.studies import ACCURACIES, LOSSES, Study, Test, study_variants
-from cnn_ablations.config.variants import (
-    StratifiedSplit,
-    Variant,
-    resolve_protocol,
-    resolve_variant,
-)
+from cnn_ablations.config.variants import Variant, resolve_protocol, resolve_variant
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.models import check_factors, layer_names
 
 T = TypeVar("T")
-SECTIONS = ("datasets", "protocols", "variants", "studies")
-MISTAKES = 5
-"""Shown at a time."""
 NAME = re.compile("[a-z0-9][a-z0-9_-]{0,59}")
 """It becomes a folder, a DVC stage and an argument of commands; two of them make a file's name."""
+
+
+def _named(name: Any) -> Any:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ValueError(
+            f"has the name {shortly(name)}, but names are lower-case letters, digits, '-' and '_', "
+            "at most 60 of them, and begin with a letter or a digit (quote one that looks like a "
+            "number)"
+        )
+    return name
+
+
+Name = Annotated[str, BeforeValidator(_named)]
+
+
+class _Sections(ClosedModel):
+    datasets: dict[Name, Annotated[Dataset, Field(discriminator="format")]] = {}
+    protocols: dict[Name, Any] = {}
+    variants: dict[Name, Any] = {}
+    studies: dict[Name, Any] = {}
+
+
+class _Pipeline(BaseModel):
+    vars: list[Any] = []
 
 
 @dataclass(frozen=True)
@@ -56,33 +73,32 @@ def load_params(path: Path) -> Params:
     Raises ProjectError, naming the key at fault.
     """
     document = read_document(path)
-    if not isinstance(document, Mapping):
-        return parse_params(document)
-    if "studies" in document:
-        raise ProjectError("params.yaml: studies: a study is a file of its own, studies/NAME.yaml")
     studies: dict[str, Any] = {}
     for file in _study_files(path.parent):
-        content = read_document(file)
-        study = content.get("studies") if isinstance(content, Mapping) else None
-        if len(content or ()) != 1 or not isinstance(study, Mapping) or [*study] != [file.stem]:
-            raise ProjectError(
-                f"studies/{file.name} must hold one study of the file's name, and nothing else: "
-                f"'studies:', and below it '{file.stem}:'"
-            )
-        studies |= study
-    return parse_params({**document, "studies": studies})
+        match read_document(file):
+            case {"studies": {**study}, **others} if [*study] == [file.stem] and not others:
+                studies |= study
+            case _:
+                raise ProjectError(
+                    f"studies/{file.name} must hold one study of the file's name, and nothing "
+                    f"else: 'studies:', and below it '{file.stem}:'"
+                )
+    if isinstance(document, Mapping):
+        if "studies" in document:
+            raise ProjectError("params.yaml: a study is a file of its own, studies/NAME.yaml")
+        document = {**document, "studies": studies}
+    return parse_params(document)
 
 
 def check_studies_are_listed(root: Path) -> None:
     """Raise ProjectError where dvc.yaml in `root` lists other studies than there are: DVC would
     know nothing of a study, or end at its missing file.
     """
-    pipeline = root / "dvc.yaml"
-    if not pipeline.is_file():
+    path = root / "dvc.yaml"
+    if not path.is_file():
         return
-    content = read_document(pipeline)
-    files = content.get("vars") if isinstance(content, Mapping) else None
-    listed = {str(file) for file in files or [] if str(file).startswith("studies/")}
+    pipeline = validated(_Pipeline.model_validate, read_document(path), "", "dvc.yaml")
+    listed = {str(file) for file in pipeline.vars if str(file).startswith("studies/")}
     there = {f"studies/{file.name}" for file in _study_files(root)}
     for file in sorted(there - listed):
         raise ProjectError(f"dvc.yaml: vars does not list {file}; add the line '- {file}'")
@@ -97,23 +113,13 @@ def _study_files(root: Path) -> list[Path]:
 def parse_params(document: Any) -> Params:
     """The checked form of what params.yaml and the studies hold together.
 
-    Raises ProjectError with a line for each of the first mistakes of a section.
+    Raises ProjectError with a line for each mistake of a section.
     """
-    sections = _mapping(document, "the top level")
-    for key in sections:
-        if key not in SECTIONS:
-            raise ProjectError(
-                f"params.yaml: the top level has an unknown key '{key}'"
-                f"{nearest(str(key), SECTIONS)}"
-            )
-    raw = {name: _mapping(sections.get(name, {}), name) for name in SECTIONS}
-
-    def dataset(name: str, values: Any) -> Dataset:
-        return validated(dataset_adapter.validate_python, values, f"datasets.{name}")
+    raw = validated(_Sections.model_validate, document, "")
 
     def variant(name: str, values: Any) -> Variant:
-        resolved = resolve_variant(name, values, raw["protocols"])
-        _check_variant(resolved, datasets)
+        resolved = resolve_variant(name, values, raw.protocols)
+        _check_variant(resolved, raw.datasets)
         return resolved
 
     def study(name: str, values: Any) -> Study:
@@ -122,12 +128,11 @@ def parse_params(document: Any) -> Params:
         mistakes = [f"{file}: studies.{name}.{what}" for what in _mistakes(parsed, variants)]
         if mistakes:
             raise ProjectError("\n".join(mistakes))
-        return in_words(parsed, variants, datasets, f"{file}: studies.{name}")
+        return in_words(parsed, variants, f"{file}: studies.{name}")
 
-    datasets = _each(raw["datasets"], dataset)
-    protocols = _each(raw["protocols"], resolve_protocol)
-    variants = _each(raw["variants"], variant)
-    return Params(datasets, protocols, variants, _each(raw["studies"], study))
+    protocols = _each(raw.protocols, resolve_protocol)
+    variants = _each(raw.variants, variant)
+    return Params(raw.datasets, protocols, variants, _each(raw.studies, study))
 
 
 def _each(section: Mapping[str, Any], parse: Callable[[str, Any], T]) -> dict[str, T]:
@@ -137,9 +142,7 @@ def _each(section: Mapping[str, Any], parse: Callable[[str, Any], T]) -> dict[st
         try:
             parsed[name] = parse(name, values)
         except ProjectError as error:
-            mistakes += str(error).splitlines()
-    if len(mistakes) > MISTAKES:
-        mistakes[MISTAKES:] = [f"and {len(mistakes) - MISTAKES} more"]
+            mistakes.append(str(error))
     if mistakes:
         raise ProjectError("\n".join(mistakes))
     return parsed
@@ -150,23 +153,9 @@ def _check_variant(variant: Variant, datasets: Mapping[str, Dataset]) -> None:
     if variant.dataset not in datasets:
         hint = nearest(variant.dataset, datasets)
         raise ProjectError(f"{location}.dataset: there is no data set '{variant.dataset}'{hint}")
-    for what in out_of_bounds(variant.settings):
-        raise ProjectError(f"{location}.{what}")
-    shape, classes = datasets[variant.dataset].image_shape, len(datasets[variant.dataset].classes)
-    if isinstance(variant.split, StratifiedSplit) and 1 <= variant.split.val < classes:
-        raise ProjectError(
-            f"{location}.split.val is {variant.split.val:g} images, but each of the {classes} "
-            "classes needs one"
-        )
-    if variant.augmentation is not None:
-        for key, most in (("crop", min(shape[:2]) - 1), ("cutout", min(shape[:2]))):
-            if (pixels := getattr(variant.augmentation, key)) > most:
-                raise ProjectError(
-                    f"{location}.augmentation.{key} is {pixels}, but images of {min(shape[:2])} "
-                    f"pixels need at most {most}"
-                )
+    dataset = datasets[variant.dataset]
     try:
-        check_factors(variant.model, shape, variant.factors)
+        check_factors(variant.model, dataset.image_shape, variant.factors)
     except ProjectError as error:
         raise ProjectError(f"{location}: {error}") from None
 
@@ -215,9 +204,9 @@ def _impossible(key: str, test: Test, variants: Mapping[str, Variant]) -> Iterat
             yield from _unrecorded(key, quantity, variant, by_epoch=epoch is not None)
         if epoch is not None and epoch > variant.epochs:
             yield f"{key} is about epoch {epoch}, but '{name}' trains for {variant.epochs}"
-        known = layer_names(variant.model, variant.factors)
+        known = layer_names(variant.model, variant.factors) or test.layers
         for layer in test.layers:
-            if known is not None and layer not in known:
+            if layer not in known:
                 yield f"{key}: variant '{name}' has no layer '{layer}'{nearest(layer, known)}"
 
 
@@ -225,30 +214,19 @@ def _unrecorded(
     key: str, metric: str, variant: Variant, *, by_epoch: bool = False
 ) -> Iterator[str]:
     """Whether a metric is none of those that are kept of a training."""
-    splits = {"train", "test"} if variant.train_on == "train+val" else {"train", "val", "test"}
-    evaluated = splits.intersection(variant.evaluate_each_epoch)
-    kept = {f"{split}_{what}" for split in evaluated for what in ("accuracy", "loss")}
-    kept |= {"running_train_accuracy", "running_train_loss"}
+    validates = variant.train_on == "train"
+    splits = ["train", "test", *(["val"] if validates else [])]
+    if by_epoch:
+        splits = [split for split in splits if split in variant.evaluate_each_epoch]
+    kept = [
+        f"{split}_{what}" for split in ("running_train", *splits) for what in ("accuracy", "loss")
+    ]
     if not by_epoch:
-        kept |= {f"{split}_{what}" for split in splits for what in ("accuracy", "loss")}
-        kept |= {"majority_test_accuracy"}
-        kept |= {"train_val_accuracy", "majority_train_val_accuracy"} if "val" in splits else set()
+        kept += ["majority_test_accuracy"]
+        kept += ["train_val_accuracy", "majority_train_val_accuracy"] if validates else []
     if metric not in kept:
-        when, hint = " after each epoch" if by_epoch else "", nearest(metric, sorted(kept))
-        yield f"{key}: variant '{variant.name}' records no {metric}{when}{hint}"
-
-
-def _mapping(value: Any, location: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ProjectError(f"params.yaml: {location} must be a mapping, but it is {shortly(value)}")
-    for key in value:
-        if not isinstance(key, str) or not NAME.fullmatch(key):
-            raise ProjectError(
-                f"params.yaml: {location} has a key {shortly(key)}, but names are lower-case "
-                "letters, digits, '-' and '_', at most 60 of them, and begin with a letter or a "
-                "digit (quote a name that looks like a number)"
-            )
-    return value
+        when = " after each epoch" if by_epoch else ""
+        yield f"{key}: variant '{variant.name}' records no {metric}{when}{nearest(metric, kept)}"
 
 
 def _lookup(kind: str, name: str, known: Mapping[str, T]) -> T:

@@ -4,7 +4,7 @@ A variant is a protocol with its differences. Both write the keys of `Recipe` an
 the model side by side; resolved, the latter are the variant's `factors`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import (
     AfterValidator,
     BaseModel,
+    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -21,11 +22,13 @@ from pydantic import (
     model_validator,
 )
 
-from cnn_ablations.config.base import ClosedModel, nearest, validated
+from cnn_ablations.config.base import ClosedModel, nearest, shortly, validated
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.models import factor_types, model_names
 
 T = TypeVar("T")
+ENTRIES, LARGEST = 1_000, 2**32 - 1
+"""Of a key: more numbers, or larger ones, can only be a slip of the hand. Seeds may be so large."""
 Share = Annotated[float, Ge(0), Lt(1)]
 
 
@@ -43,6 +46,15 @@ def _distinct(values: list[T]) -> list[T]:
     if len(set(values)) < len(values):
         raise ValueError("must not name anything twice")
     return values
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """All numbers in mappings and lists."""
+    if isinstance(value, Mapping | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _numbers(each)
+    elif isinstance(value, int | float):
+        yield value
 
 
 class LastSplit(ClosedModel):
@@ -183,6 +195,13 @@ class Recipe(ClosedModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
+        for key, value in self.model_dump().items():
+            numbers = [*_numbers(value)]
+            if len(numbers) > ENTRIES or max(numbers, default=0) > LARGEST:
+                raise ValueError(
+                    f"{key} is {shortly(value)}, but at most {ENTRIES:,} numbers of at most "
+                    f"{LARGEST:,} are allowed"
+                )
         if self.augmentation and not any(self.augmentation.model_dump().values()):
             raise ValueError("augmentation changes nothing; name a change in it, or write null")
         if self.momentum and self.optimizer != "sgd":
@@ -248,6 +267,14 @@ class Variant(Recipe):
         } | self.factors
 
 
+class _Entry(BaseModel):
+    """What a variant writes besides the keys in which it differs from its protocol."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    protocol: str
+    dataset: str
+
+
 def resolve_protocol(name: str, values: Any) -> dict[str, Any]:
     """The protocol's keys with the defaults filled in. Raises ProjectError."""
     return _resolve(values, f"protocols.{name}")
@@ -259,20 +286,16 @@ def resolve_variant(name: str, values: Any, protocols: Mapping[str, Any]) -> Var
     `protocols` is that section of params.yaml. Raises ProjectError.
     """
     location = f"variants.{name}"
-    if not isinstance(values, Mapping):
-        raise ProjectError(f"params.yaml: {location} must be a mapping such as {{protocol: ...}}")
-    for key in ("protocol", "dataset"):
-        if not isinstance(values.get(key), str):
-            raise ProjectError(f"params.yaml: {location}.{key} is missing or not a name")
-    if values["protocol"] not in protocols:
-        hint = nearest(values["protocol"], protocols)
+    entry = validated(_Entry.model_validate, values, location)
+    own = entry.model_extra or {}
+    if entry.protocol not in protocols:
+        hint = nearest(entry.protocol, protocols)
         raise ProjectError(
-            f"params.yaml: {location}.protocol: there is no protocol '{values['protocol']}'{hint}"
+            f"params.yaml: {location}.protocol: there is no protocol '{entry.protocol}'{hint}"
         )
-    own = {key: value for key, value in values.items() if key not in ("protocol", "dataset")}
-    shared = protocols[values["protocol"]]
-    base = resolve_protocol(values["protocol"], shared)
-    if isinstance(own.get("model"), str) and own["model"] != base["model"]:
+    shared = protocols[entry.protocol]
+    base = resolve_protocol(entry.protocol, shared)
+    if own.get("model", base["model"]) != base["model"]:
         # The protocol's factors are of another model.
         shared, base = (
             {key: value for key, value in values.items() if key in Recipe.model_fields}
@@ -287,8 +310,8 @@ def resolve_variant(name: str, values: Any, protocols: Mapping[str, Any]) -> Var
     factors = {key: resolved.pop(key) for key in factor_types(resolved["model"])}
     return Variant(
         name=name,
-        protocol=values["protocol"],
-        dataset=values["dataset"],
+        protocol=entry.protocol,
+        dataset=entry.dataset,
         factors=factors,
         differences=[
             key for key in own if key != "seeds" and {**resolved, **factors}[key] != base.get(key)
@@ -298,13 +321,11 @@ def resolve_variant(name: str, values: Any, protocols: Mapping[str, Any]) -> Var
 
 
 def _resolve(values: Any, location: str) -> dict[str, Any]:
-    model = values.get("model", "conv_net") if isinstance(values, Mapping) else None
-    known = model_names()
-    if isinstance(model, str) and model not in known:
-        hint = nearest(model, known)
-        raise ProjectError(f"params.yaml: {location}.model: there is no '{model}'{hint}")
-    schema = _schema(model if isinstance(model, str) else "conv_net")
-    return validated(schema.model_validate, values, location).model_dump()
+    model = values.get("model", "conv_net") if isinstance(values, Mapping) else "conv_net"
+    if model not in (known := model_names()):
+        hint = nearest(str(model), known)
+        raise ProjectError(f"params.yaml: {location}.model: there is no {model!r}{hint}")
+    return validated(_schema(model).model_validate, values, location).model_dump()
 
 
 @cache

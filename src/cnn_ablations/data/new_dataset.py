@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from matplotlib.font_manager import findfont, get_font
 from numpy.typing import NDArray
-from ruamel.yaml.nodes import MappingNode
 
 from cnn_ablations.config.datasets import DrawnSplit, Role
-from cnn_ablations.config.document import end_of, flow, inserted, parsed, value_of
+from cnn_ablations.config.document import as_yaml, inserted, parsed
 from cnn_ablations.config.params import NAME, load_params, parse_params
 from cnn_ablations.data.cifar10 import MEMBERS, read_batch, read_label_names
 from cnn_ablations.data.folder import (
@@ -101,14 +100,15 @@ def new_dataset(
         with open_tree(path) as tree:
             entry, lines, counts = _images(tree, source, size, report)
     entry = {"title": name, "citation": f"own images ({PurePosixPath(source).name})", **entry}
-    text = (root / "params.yaml").read_bytes().decode()
-    lines_of_entry = [f"  {key}: {flow(value)}" for key, value in entry.items()]
-    text = _with_entry(text, "datasets", name, entry, lines_of_entry)
+    keys = [f"    {key}: {as_yaml(value, flow=True)}" for key, value in entry.items()]
+    text = (root / "params.yaml").read_text()
+    text = inserted("params.yaml", text, "datasets", "\n".join([f"  {name}:", *keys]))
     recipe = params.protocols.get(PROTOCOL, {})  # without it, the check below says so
     pooled = min(entry["image_shape"][:2]) >= POOLED
     suits = {**({} if pooled else {"pooling": 1}), **_suited(counts, recipe)}
     variant = {"protocol": PROTOCOL, "dataset": name, **suits}
-    text = _with_entry(text, "variants", base, variant, [], f" {flow(variant)}")
+    line = f"  {base}: {as_yaml(variant, flow=True)}"
+    text = inserted("params.yaml", text, "variants", line)
     parse_params(parsed(text))
     return text, lines
 
@@ -131,22 +131,6 @@ def _suited(counts: Counts, recipe: Mapping[str, Any]) -> Entry:
         if steps * recipe["epochs"] < STEPS:
             suited["epochs"] = math.ceil(STEPS / steps)
     return suited
-
-
-def _with_entry(
-    text: str, section: str, name: str, entry: Entry, lines: Sequence[str], beside: str = ""
-) -> str:
-    """params.yaml with an entry below the others of its section, and all else as it was."""
-    others = value_of(text, section)
-    if not isinstance(others, MappingNode) or others.flow_style or not others.value:
-        raise ProjectError(f"params.yaml: {section} must be lines of their own, not one in braces")
-    key, value = others.value[-1]
-    indent = " " * key.start_mark.column
-    document = parsed(text)
-    expected = {**document, section: {**document[section], name: entry}}
-    written = [f"{indent}{name}:{beside}", *(f"{indent}{line}" for line in lines)]
-    after = max(key.end_mark.index, end_of(value))
-    return inserted("params.yaml", text, after, written, expected)
 
 
 def _images(tree: Tree, source: str, size: str, report: Report) -> Seen:
