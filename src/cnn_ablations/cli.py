@@ -194,25 +194,21 @@ def new_study(
     grid: Annotated[
         bool, typer.Option("--grid", help="All combinations, instead of one change at a time.")
     ] = False,
-    question: Annotated[str, typer.Option(metavar="TEXT", help="What the study asks.")] = "",
 ) -> None:
     """Write variants that differ from a base, and a study with a claim for each difference."""
     from cnn_ablations.config.new_study import new_study as written
     from cnn_ablations.files import write_atomically
 
     paths = find_project()
-    new = written(paths.root, name, base, vary, grid=grid, question=question)
+    new = written(paths.root, name, base, vary, grid=grid)
     for file, content in new.files.items():
         write_atomically(file, content)
-    variants = new.variants.values()
-    waiting = [v for v in variants if not paths.metrics(v.group, v.name).is_file()]
-    trainings = sum(len(variant.seeds) for variant in waiting)
     for variant, label in new.study.labels.items():
-        typer.echo(f"{'new' if variant in new.new else 'there':5}  {variant}: {label}")
+        typer.echo(f"{'new' if variant in new.variants else 'there':5}  {variant}: {label}")
     typer.echo(
-        f"wrote studies/{name}.yaml, {len(new.new)} variants in params.yaml, a line in dvc.yaml\n"
-        f"next: `dvc repro compare@{name}`, about {trainings} trainings "
-        f"(`cnn-ablations plan compare@{name}` says how long they take)"
+        f"wrote studies/{name}.yaml, {len(new.variants)} variants in params.yaml, a line in "
+        f"dvc.yaml\nnext: `dvc repro compare@{name}` (`cnn-ablations plan compare@{name}` says how "
+        "long it takes)"
     )
 
 
@@ -333,7 +329,6 @@ def predict(
     """
     paths, params = _project()
     import numpy as np
-    from rich.progress import track
 
     from cnn_ablations.prediction import open_run, probabilities, read_picture, verdict
 
@@ -341,18 +336,8 @@ def predict(
     dataset = params.dataset(run.variant.dataset)
     pictures = [read_picture(image, run.arrays, dataset) for image in images]
     pixels = np.stack([picture.pixels for picture in pictures])
-    console = _console()
     with stderr_to(Path(os.devnull)):
-        found = {
-            seed: probabilities(run, seed, pixels)
-            for seed in track(
-                run.variant.seeds,
-                "networks asked",
-                console=console,
-                transient=True,
-                disable=not console.is_terminal,
-            )
-        }
+        found = {seed: probabilities(run, seed, pixels) for seed in run.variant.seeds}
     for number, (image, picture) in enumerate(zip(images, pictures, strict=True)):
         said = verdict({seed: of_all[number] for seed, of_all in found.items()}, run)
         typer.echo(f"{image}{f' ({picture.changes})' if picture.changes else ''}: {said}")

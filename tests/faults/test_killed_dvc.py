@@ -37,7 +37,6 @@ def test_killed_while_it_writes_dvc_goes_on_from_a_whole_lock(
     run: Callable[..., tuple[int, str]],
     all_ended: Callable[[Paths], None],
     moments: random.Random,
-    count: Callable[..., None],
 ) -> None:
     assert run(lock.parent, *DVC)[0] == 0
     undisturbed = lock.read_bytes()
@@ -61,7 +60,6 @@ def test_killed_while_it_writes_dvc_goes_on_from_a_whole_lock(
         assert status == 0, said
         assert lock.read_bytes() == undisturbed
     all_ended(Paths(lock.parent))
-    count(kills_survived=killed)
 
 
 def wait_for_write(lock: Path, size: int, dvc: "subprocess.Popen[str]") -> float:

@@ -1,8 +1,12 @@
-"""Kills in a tree of processes: DVC, the command (papermill works in it), the kernel."""
+"""A tree of processes, DVC, the command (papermill works in it), the kernel: killed, interrupted,
+and beside another one.
+"""
 
+import os
 import random
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,20 +18,22 @@ from cnn_ablations.paths import Paths
 DVC = ("dvc", "repro", "train@tiny-net")
 COMMAND = ("cnn-ablations", "train", "tiny-net")
 DIED = "the kernel of train.ipynb died"
+KILLS = 8
 
 Files = dict[str, bytes]
 Start = Callable[..., "subprocess.Popen[str]"]
+Run = Callable[..., tuple[int, str]]
+EndedWell = Callable[[Paths, Files], None]
 
 
 def test_killed_alone_each_process_leaves_what_the_next_run_goes_on_from(
     paths: Paths,
     start: Start,
-    run: Callable[..., tuple[int, str]],
+    run: Run,
     wait_for: Callable[..., None],
-    undisturbed_tree: tuple[Files, float],
+    undisturbed: tuple[Files, float],
     all_ended: Callable[[Paths], None],
-    assert_ended_well: Callable[[Paths, Files], None],
-    count: Callable[..., None],
+    assert_ended_well: EndedWell,
 ) -> None:
     # The kernel, during the first epoch of the second seed.
     status, said = run(paths.root, *DVC, CNN_ABLATIONS_FAULT="epoch:4")
@@ -51,8 +57,7 @@ def test_killed_alone_each_process_leaves_what_the_next_run_goes_on_from(
 
     status, said = run(paths.root, *DVC)
     assert status == 0, said
-    assert_ended_well(paths, undisturbed_tree[0])
-    count(kills_survived=3)
+    assert_ended_well(paths, undisturbed[0])
 
 
 def outputs_of_the_notebook(paths: Paths) -> list[str]:
@@ -70,30 +75,35 @@ def test_killed_at_random_moments_a_tree_ends_in_the_same_bytes(
     victim: str,
     make_checkout: Callable[[Path], Paths],
     start: Start,
-    undisturbed_tree: tuple[Files, float],
+    undisturbed: tuple[Files, float],
     all_ended: Callable[[Paths], None],
-    survive: Callable[..., None],
+    assert_ended_well: EndedWell,
+    left_of: Callable[[Paths], Files],
     moments: random.Random,
+    tmp_path: Path,
 ) -> None:
-    expected, seconds = undisturbed_tree
-
-    def attempt(paths: Paths) -> bool:
-        process = start(paths.root, *command)
-        # The last part of the time is when it trains.
-        ended_before = ended_within(process, moments.triangular(0, seconds, seconds))
-        if not ended_before:
-            kill(process, victim)
-        said, _ = process.communicate()
-        assert "Traceback" not in said
-        if ended_before:
-            assert process.returncode == 0, said
-        elif victim == "kernel":
-            # It may have been killed when all its work was done.
-            assert process.returncode in (0, -signal.SIGKILL) or DIED in said, said
-        all_ended(paths)
-        return not ended_before
-
-    survive(3, make_checkout, attempt, expected)
+    expected, seconds = undisturbed
+    kills = projects = 0
+    while kills < KILLS:
+        projects += 1
+        paths, ended = make_checkout(tmp_path / f"project-{projects}"), False
+        while not ended:
+            process = start(paths.root, *command)
+            # The last part of the time is when it trains.
+            ended = ended_within(process, moments.triangular(0, seconds, seconds))
+            if not ended:
+                kill(process, victim)
+            said, _ = process.communicate()
+            assert "Traceback" not in said
+            if ended:
+                assert process.returncode == 0, said
+            elif victim == "kernel":
+                # It may have been killed when all its work was done.
+                assert process.returncode in (0, -signal.SIGKILL) or DIED in said, said
+            all_ended(paths)
+            kills += not ended
+            assert left_of(paths).items() <= expected.items()  # each is there whole or not at all
+        assert_ended_well(paths, expected)
 
 
 def ended_within(process: "subprocess.Popen[str]", seconds: float) -> bool:
@@ -117,3 +127,64 @@ def _command_line(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:  # it has just ended
         return ""
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("command", "send", "signum"),
+    [
+        (COMMAND, os.kill, signal.SIGTERM),
+        (COMMAND, os.killpg, signal.SIGINT),
+        (DVC, os.killpg, signal.SIGINT),
+    ],
+    ids=["SIGTERM", "Ctrl-C", "Ctrl-C at DVC"],
+)
+def test_interrupted_at_a_random_moment_the_command_says_so_in_one_line(
+    command: Sequence[str],
+    send: Callable[[int, int], None],
+    signum: signal.Signals,
+    paths: Paths,
+    start: Start,
+    wait_for: Callable[..., None],
+    run: Run,
+    undisturbed: tuple[Files, float],
+    assert_ended_well: EndedWell,
+    all_ended: Callable[[Paths], None],
+    moments: random.Random,
+) -> None:
+    expected, seconds = undisturbed
+    process = start(paths.root, *command)
+    wait_for(paths.scratch("notebooks", "tiny-tiny-net-train.log").exists, process)
+    time.sleep(moments.uniform(0, seconds / 2))
+    send(process.pid, signum)
+    said, _ = process.communicate()
+    assert process.returncode > 0, said
+    assert "Traceback" not in said
+    way_back = "; `git restore reports` brings back what DVC removed" * (command == DVC)
+    assert (
+        f"\ninterrupted ({signum.name}): run the same command again; a training goes on from "
+        f"its last checkpoint{way_back}\n"
+    ) in f"\n{said}"
+    all_ended(paths)
+    status, said = run(paths.root, *COMMAND)
+    assert status == 0, said
+    assert_ended_well(paths, expected)
+
+
+@pytest.mark.faults
+def test_of_two_runs_of_one_variant_the_second_waits(
+    paths: Paths,
+    start: Start,
+    undisturbed: tuple[Files, float],
+    assert_ended_well: EndedWell,
+    moments: random.Random,
+) -> None:
+    first = start(paths.root, *COMMAND)
+    time.sleep(moments.uniform(0, 3))
+    second = start(paths.root, *COMMAND)
+    said = [process.communicate()[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), said
+    notebook = "reports/notebooks/tiny/tiny-net/train.ipynb"
+    waits = f"another process is at {notebook}; waiting for its end\n"
+    assert sorted(text.count(waits) for text in said) == [0, 1], said
+    assert_ended_well(paths, undisturbed[0])

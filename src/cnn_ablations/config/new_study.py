@@ -33,20 +33,12 @@ class NewStudy:
     order: of what a crash leaves, `check` says how to go on."""
     study: Study
     """Labelled."""
-    variants: dict[str, Variant]
-    """All of the study: the base first."""
-    new: list[str]
+    variants: list[str]
     """Those that params.yaml did not have."""
 
 
 def new_study(
-    root: Path,
-    name: str,
-    base: str,
-    vary: Sequence[str],
-    *,
-    grid: bool = False,
-    question: str = "",
+    root: Path, name: str, base: str, vary: Sequence[str], *, grid: bool = False
 ) -> NewStudy:
     """The study `name` of the variant `base` and of others that differ from it.
 
@@ -58,7 +50,6 @@ def new_study(
         base: the variant that the others are compared with, and whose keys they have.
         vary: for each key that changes `KEY=V1,V2`, the values in YAML.
         grid: all combinations of the values and of the base's, instead of one change at a time.
-        question: what is asked; by default, whether it helps to change the keys.
 
     Raises ProjectError where something of it cannot be; nothing is written.
     """
@@ -75,7 +66,7 @@ def new_study(
             for variant, changes in by_variant.items()
             if variant not in params.variants
         }
-        study = {name: _study(params.variant(base), by_variant, levels, question)}
+        study = {name: _study(params.variant(base), by_variant, levels)}
         variants = {**document["variants"], **new}
         checked = parse_params({**document, "variants": variants, "studies": study})
         lines = "\n".join(f"  {key}: {as_yaml(of, flow=True)}" for key, of in new.items())
@@ -88,12 +79,8 @@ def new_study(
     except ProjectError as error:
         first = str(error).splitlines()[0].removeprefix("params.yaml: ")
         raise ProjectError(f"study '{name}' was not written: {first}") from None
-    return NewStudy(
-        files={root / file: text.encode() for file, text in texts.items()},
-        study=checked.study(name),
-        variants={variant: checked.variant(variant) for variant in checked.study(name).variants},
-        new=list(new),
-    )
+    contents = {root / file: text.encode() for file, text in texts.items()}
+    return NewStudy(contents, checked.study(name), list(new))
 
 
 def _levels(vary: Sequence[str], base: Variant) -> dict[str, list[Any]]:
@@ -159,9 +146,7 @@ def _slug(key: str, value: Any) -> str:
     return re.sub("[^a-z0-9_]+", "-", text).strip("-")
 
 
-def _study(
-    base: Variant, variants: Mapping[str, Changes], keys: Iterable[str], question: str
-) -> dict[str, Any]:
+def _study(base: Variant, variants: Mapping[str, Changes], keys: Iterable[str]) -> dict[str, Any]:
     nouns = [noun(key) for key in keys]
     title = f"{' and '.join(nouns)} on {base.dataset}"
     claims = {
@@ -174,7 +159,7 @@ def _study(
     return {
         "title": title[0].upper() + title[1:],
         "group": base.group,
-        "question": question or f"Does it help to change {' or '.join(nouns)}?",
+        "question": f"Does it help to change {' or '.join(nouns)}?",
         "variants": [base.name, *variants],
         "margin": MARGIN,
         "claims": claims,
