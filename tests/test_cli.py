@@ -24,7 +24,7 @@ from cnn_ablations.paths import Paths
 
 ROOT = Path(__file__).parents[1]
 COMMAND = str(Path(sys.executable).with_name("cnn-ablations"))
-HEAVY = {*"tensorflow keras torch jax pandas matplotlib sklearn scipy IPython".split()}
+HEAVY = {"tensorflow", "keras", "pandas", "matplotlib", "sklearn", "scipy", "IPython"}
 INTERRUPTED = (
     "interrupted (SIGINT): run the same command again; a training goes on from its last "
     "checkpoint\n"

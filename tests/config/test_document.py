@@ -43,16 +43,9 @@ def test_yaml_1_2_is_read_as_dvc_reads_it(path: Path, content: str, value: objec
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("a: 1\nb: 2\na: 3", 'line 3: found duplicate key "a"'),
         ("v:\n  x: {epochs: 1, dense: [1], epochs: 2}", 'line 2: found duplicate key "epochs"'),
-        ("a: b: c", "line 1: mapping values are not allowed"),
         ("variants:\n- {a: [}", "line 2: did not find expected node content"),
-        ("\n\t- a", "line 2: found character that cannot start any token"),
-        (
-            "a: !!python/object/apply:os.system ['true']",
-            "line 1: could not determine a constructor",
-        ),
-        ("a: !secret {}", "line 1: could not determine a constructor for the tag '!secret'"),
+        ("a: !!python/object/apply:os.system [x]", "line 1: could not determine a constructor"),
         ("a: 2001-13-01", "month must be in 1..12"),
         ("a: " + "1" * 5000, "integer string conversion"),
         ("a: \udcff", "unacceptable character|invalid|can't decode"),

@@ -1,7 +1,6 @@
 import copy
-import datetime
 import math
-import time
+import re
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -48,112 +47,78 @@ NET = "variants.tiny-net"
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
-        ("variant", {}, ["top level", "'variant'", "did you mean 'variants'?"]),
-        ("variants", None, ["variants must be a mapping"]),
-        ("variants", [NET], ["variants must be a mapping"]),
-        ("variants.Tiny net", {}, ["variants", "'Tiny net'", "lower-case"]),
-        (NET, None, [NET, "must be a mapping"]),
-        (NET, {"dataset": "digits"}, [f"{NET}.protocol is missing"]),
-        (NET, {"protocol": "tiny"}, [f"{NET}.dataset is missing"]),
-        (f"{NET}.epoch", 3, [f"{NET}.epoch is", "did you mean 'epochs'?"]),
-        (f"{NET}.filter", [3], [f"{NET}.filter is", "did you mean 'filters'?"]),
-        (f"{NET}.colour", 3, [f"{NET}.colour is", "known are", "epochs", "filters"]),
-        (f"{NET}.protocol", "tinny", [f"{NET}.protocol", "'tinny'", "did you mean 'tiny'?"]),
-        (f"{NET}.dataset", "digit", [f"{NET}.dataset", "'digit'", "did you mean 'digits'?"]),
-        (f"{NET}.model", "conf_net", [f"{NET}.model", "did you mean 'conv_net'?"]),
-        (f"{NET}.model", 5, [f"{NET}.model", "string", "5"]),
-        (f"{NET}.model", ["conv_net"], [f"{NET}.model", "string"]),
-        (f"{NET}.epochs", -1, [f"{NET}.epochs", "greater than 0", "-1"]),
-        (f"{NET}.epochs", "3", [f"{NET}.epochs", "integer", "'3'"]),
-        (f"{NET}.epochs", True, [f"{NET}.epochs", "integer", "True"]),
-        (f"{NET}.learning_rate", 0, [f"{NET}.learning_rate", "greater than 0"]),
-        (f"{NET}.learning_rate", math.inf, [f"{NET}.learning_rate", "finite"]),
-        (f"{NET}.learning_rate", {"peak": 0}, [f"{NET}.learning_rate.peak", "greater than 0"]),
-        (f"{NET}.learning_rate", {"peek": 0.1}, [f"{NET}.learning_rate", "mean 'peak'"]),
-        (f"{NET}.learning_rate", {"warm_up": 1}, [f"{NET}.learning_rate.peak", "is missing"]),
+        ("variant", {}, "the top level has an unknown key 'variant'; did you mean 'variants'?"),
+        ("variants", None, "variants must be a mapping"),
+        (NET, None, f"{NET} must be a mapping"),
+        (NET, {"dataset": "digits"}, f"{NET}.protocol is missing"),
+        (f"{NET}.epoch", 3, f"{NET} has an unknown key 'epoch'; did you mean 'epochs'?"),
+        (f"{NET}.filter", [3], f"{NET} has an unknown key 'filter'; did you mean 'filters'?"),
+        (f"{NET}.colour", 3, f"{NET} has an unknown key 'colour'; known are: model, split"),
+        (f"{NET}.protocol", "tinny", f"{NET}.protocol: there is no protocol 'tinny'; did you mean"),
+        (f"{NET}.dataset", "digit", f"{NET}.dataset: there is no data set 'digit'; did you mean"),
+        (f"{NET}.model", "conf_net", f"{NET}.model: there is no 'conf_net'; did you mean"),
+        (f"{NET}.model", ["conv_net"], f"{NET}.model: there is no ['conv_net']"),
+        (f"{NET}.epochs", -1, f"{NET}.epochs is wrong: input should be greater than 0, but it is"),
+        (f"{NET}.epochs", "3", f"{NET}.epochs is wrong: input should be a valid integer, but it"),
+        (f"{NET}.l2", math.inf, f"{NET}.l2 is wrong: input should be a finite number"),
+        (
+            f"{NET}.learning_rate",
+            0,
+            f"{NET}.learning_rate is wrong: input should be greater than 0",
+        ),
+        (
+            f"{NET}.learning_rate",
+            {"peek": 0.1},
+            f"{NET}.learning_rate has an unknown key 'peek'; did you mean 'peak'?",
+        ),
+        (f"{NET}.learning_rate", {"warm_up": 1}, f"{NET}.learning_rate.peak is missing"),
         (
             f"{NET}.learning_rate",
             {"peak": 1.0, "warm_up": 3},
-            [f"{NET} learning_rate.warm_up takes 3 epochs, but of 3 it must leave one"],
+            f"{NET} learning_rate.warm_up takes 3 epochs, but of 3 it must leave one",
         ),
         (
             f"{NET}.learning_rate",
             {"peak": 1.0, "decay": "sine"},
-            [f"{NET}.learning_rate.decay", "'linear' or 'cosine'", "'sine'"],
+            f"{NET}.learning_rate.decay is wrong: input should be 'linear' or 'cosine', but it is",
         ),
         (
             f"{NET}.learning_rate",
             {"peak": 1.0, "decay": {"after": [2, 1]}},
-            [f"{NET} learning_rate.decay.after is [2, 1]", "ascending"],
+            f"{NET} learning_rate.decay.after is [2, 1], but must name epochs in ascending order",
         ),
+        (f"{NET}.optimizer", "adamw", f"{NET} weight_decay is of the optimizer adamw, which needs"),
+        (f"{NET}.momentum", 0.9, f"{NET} momentum is of the optimizer sgd, not of adam"),
+        (f"{NET}.nesterov", True, f"{NET} nesterov needs a momentum"),
+        (f"{NET}.augmentation", {}, f"{NET} augmentation changes nothing"),
+        (f"{NET}.evaluate_each_epoch", ["val", "val"], "must not name anything twice"),
+        (f"{NET}.seeds", [-1], f"{NET}.seeds.0 is wrong: input should be greater than or equal"),
+        (f"{NET}.split", {"method": "first"}, "'first' found using 'method' does not match any of"),
+        (f"{NET}.split", {"method": "last", "val": 1.5}, f"{NET}.split.val must be a fraction"),
+        (f"{NET}.kernel_size", [0], f"{NET}.kernel_size.0 is wrong: input should be greater than"),
+        (f"{NET}.kernel_size", [3, 3], f"{NET}: kernel_size has 2 values for 1 layers"),
+        (f"{NET}.pooling", 9, f"{NET}: pool1: pooling by 9 leaves nothing of a feature map of 8"),
+        ("protocols.tiny.dataset", "digits", "protocols.tiny has an unknown key 'dataset'"),
+        ("datasets.digits.format", "digit", "datasets.digits is wrong: input tag 'digit' found"),
+        # What no machine can train is refused at once.
         (
-            f"{NET}.learning_rate",
-            {"peak": 1.0, "decay": {"after": [3]}},
-            [f"{NET} learning_rate.decay.after is [3]", "before the last of 3"],
+            f"{NET}.filters",
+            [10**12],
+            f"{NET} filters is [1000000000000], but at most 1,000 numbers",
         ),
-        (
-            f"{NET}.learning_rate",
-            {"peak": 1.0, "decay": {"after": [1], "factor": 1.0}},
-            [f"{NET}.learning_rate.decay.factor", "less than 1"],
-        ),
-        (f"{NET}.optimizer", "adm", [f"{NET}.optimizer", "'sgd', 'adam' or 'adamw'", "'adm'"]),
-        (f"{NET}.optimizer", "adamw", [f"{NET} weight_decay", "adamw", "greater than 0"]),
-        (f"{NET}.weight_decay", 0.1, [f"{NET} weight_decay", "any other needs it to be 0"]),
-        (f"{NET}.weight_decay", -0.1, [f"{NET}.weight_decay", "greater than or equal to 0"]),
-        (f"{NET}.momentum", 0.9, [f"{NET} momentum is of the optimizer sgd, not of adam"]),
-        (f"{NET}.momentum", 1.0, [f"{NET}.momentum", "less than 1"]),
-        (f"{NET}.nesterov", True, [f"{NET} nesterov needs a momentum"]),
-        (f"{NET}.weight_average", 0.9999999, [f"{NET}.weight_average", "0.99999"]),
-        (f"{NET}.augmentation", {"rotation": 1e3}, [f"{NET}.augmentation.rotation", "180"]),
-        (
-            f"{NET}.split",
-            {"method": "stratified", "val": 3, "random_state": 0},
-            [f"{NET}.split.val is 3 images", "10 classes"],
-        ),
-        (f"{NET}.label_smoothing", 1.0, [f"{NET}.label_smoothing", "less than 1"]),
-        (f"{NET}.class_weights", "even", [f"{NET}.class_weights", "'balanced'", "'even'"]),
-        (f"{NET}.weight_average", 1, [f"{NET}.weight_average", "0.99999"]),
-        (f"{NET}.evaluate_mirrored", 1, [f"{NET}.evaluate_mirrored", "boolean"]),
-        (f"{NET}.augmentation", {"mirror": "often"}, [f"{NET}.augmentation.mirror", "'often'"]),
-        (f"{NET}.augmentation", {"crop": -1}, [f"{NET}.augmentation.crop", "equal to 0"]),
-        (f"{NET}.augmentation", {"crop": 8}, [f"{NET}.augmentation.crop", "8 pixels"]),
-        (f"{NET}.augmentation", {"cutout": 9}, [f"{NET}.augmentation.cutout", "8 pixels"]),
-        (f"{NET}.augmentation", {}, [f"{NET} augmentation changes nothing"]),
-        (f"{NET}.augmentation", {"shift": 1.0}, [f"{NET}.augmentation.shift", "less than 1"]),
-        (f"{NET}.augmentation", {"shear": 90.0}, [f"{NET}.augmentation.shear", "less than 90"]),
-        (f"{NET}.evaluate_each_epoch", ["val", "val"], [f"{NET}.evaluate_each_epoch", "twice"]),
-        (f"{NET}.seeds", [], [f"{NET}.seeds", "at least 1"]),
-        (f"{NET}.seeds", [1, 2, 1], [f"{NET}.seeds", "twice"]),
-        (f"{NET}.seeds", [-1], [f"{NET}.seeds.0", "greater than or equal to 0"]),
-        (f"{NET}.split", {"method": "first"}, [f"{NET}.split", "'first'", "'last'"]),
-        (f"{NET}.split", {"method": "last"}, [f"{NET}.split.val is missing"]),
-        (f"{NET}.split", {"method": "last", "val": 1.5}, [f"{NET}.split.val", "fraction"]),
-        (f"{NET}.split", {"method": "last", "val": math.inf}, [f"{NET}.split.val", "finite"]),
-        (
-            f"{NET}.split",
-            {"method": "stratified", "val": 0.1},
-            [f"{NET}.split.random_state is missing"],
-        ),
-        (f"{NET}.augmentation", {"rotate": 1.0}, [f"{NET}.augmentation", "'rotation'"]),
-        (f"{NET}.kernel_size", [0], [f"{NET}.kernel_size.0", "greater than 0"]),
-        (f"{NET}.conv_dropout", 1, [f"{NET}.conv_dropout", "less than 1"]),
-        (f"{NET}.kernel_size", [3, 3], [NET, "kernel_size has 2 values for 1 layers"]),
-        (f"{NET}.pooling", 9, [NET, "pool1", "pooling by 9", "8 pixels"]),
-        ("protocols.tiny.epochs", -1, ["protocols.tiny.epochs", "greater than 0"]),
-        ("protocols.tiny.seed", 1, ["protocols.tiny", "did you mean 'seeds'?"]),
-        ("protocols.tiny.dataset", "digits", ["protocols.tiny.dataset is an unknown key"]),
-        ("datasets.digits.format", "digit", ["datasets.digits", "'digit'", "'digits'"]),
-        ("datasets.digits.clases", [], ["datasets.digits", "did you mean 'classes'?"]),
-        ("datasets.digits.image_shape", [8, 8], ["datasets.digits.image_shape", "3"]),
+        (f"{NET}.filters", [1] * 100_000, f"{NET} filters is [1, 1, 1, 1, 1, 1, ...], but at most"),
+        (f"{NET}.l2", 1.0e308, f"{NET} l2 is 1e+308, but at most"),
+        (f"{NET}.seeds", [2**32], f"{NET} seeds is [4294967296], but at most"),
     ],
+    ids=lambda value: f"{value!s:.30}",
 )
 def test_bad_input_is_one_sentence_that_names_the_key(
-    document: Document, place: str, value: Any, words: list[str]
+    document: Document, place: str, value: Any, words: str
 ) -> None:
     put(document, place, value)
     message = complaint(document)
     assert "\n" not in message
-    assert [word for word in words if word not in message] == []
+    assert words in message
 
 
 @pytest.mark.parametrize(
@@ -161,8 +126,6 @@ def test_bad_input_is_one_sentence_that_names_the_key(
     [
         ({"optimizer": "adamw", "weight_decay": 200.0, "learning_rate": 0.01}, "less than 1"),
         ({"train_on": "train+val", "evaluate_each_epoch": ["val"]}, "no validation images remain"),
-        ({"dense": [], "dense_dropout": 0.5}, "dense_dropout is 0.5, but there is no layer for it"),
-        ({"l1": 0.1, "l1_on": []}, "l1 is 0.1, but there is no layer for it"),
     ],
 )
 def test_keys_that_do_not_go_together_are_refused(
@@ -170,16 +133,6 @@ def test_keys_that_do_not_go_together_are_refused(
 ) -> None:
     document["variants"]["tiny-net"] |= changes
     assert words in complaint(document)
-
-
-def test_a_larger_kernel_than_its_input_names_layer_and_variant(document: Document) -> None:
-    document["variants"]["tiny-net"] |= {
-        "filters": [4, 4],
-        "kernel_size": [3, 5],
-        "padding": "valid",
-    }
-    message = complaint(document)
-    assert message.startswith("params.yaml: variants.tiny-net: conv2: a kernel of 5 pixels")
 
 
 STUDY: Document = {
@@ -223,21 +176,12 @@ def test_a_study_may_only_name_variants_of_its_own(
     assert [word for word in words if word not in message] == []
 
 
-@pytest.mark.parametrize("content", [b"", b"- 1", b"a", b"datasets:"])
-def test_what_is_yaml_but_no_mapping_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_bytes(content)
-    with pytest.raises(ProjectError, match="must be a mapping"):
-        load_params(path)
-
-
-def test_aliases_that_hold_themselves_are_refused(document: Document) -> None:
+def test_an_alias_that_holds_itself_is_refused(document: Document) -> None:
     for section in ("datasets", "protocols", "variants", "studies"):
         recursive: Document = {}
         recursive["protocol"] = recursive["method"] = recursive
-        for content in {"x": recursive}, recursive:
-            with pytest.raises(ProjectError, match=r"^(params|studies/\w+)\.yaml: "):
-                parse_params({**document, section: content})
+        with pytest.raises(ProjectError, match=r"^(params|studies/x)\.yaml: "):
+            parse_params({**document, section: {"x": recursive}})
 
 
 # What YAML can hold: plain values, and the odd ones that it makes of dates and `!!binary`.
@@ -274,11 +218,6 @@ def places(node: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@given(document=st.one_of(anything, st.dictionaries(st.sampled_from(["variants"]), anything)))
-def test_anything_is_parsed_or_refused(document: Any) -> None:
-    outcome(document)
-
-
 @given(data=st.data())
 def test_a_document_with_anything_in_one_place_is_parsed_or_refused(
     tiny_document: Document, data: st.DataObject
@@ -290,23 +229,6 @@ def test_a_document_with_anything_in_one_place_is_parsed_or_refused(
     for folder in folders:
         node = node[folder]
     node[key] = data.draw(anything)
-    outcome(document)
-
-
-@pytest.mark.parametrize(
-    "odd", [[], {}, None, "x", -1, 1.5, math.nan, math.inf, datetime.date(2000, 1, 1), {1: {}}]
-)
-def test_every_place_can_hold_something_odd(tiny_document: Document, odd: Any) -> None:
-    for *folders, key in places(tiny_document):
-        document = copy.deepcopy(tiny_document)
-        node: Any = document
-        for folder in folders:
-            node = node[folder]
-        node[key] = odd
-        outcome(document)
-
-
-def outcome(document: Any) -> None:
     with suppress(ProjectError):
         assert isinstance(parse_params(document), Params)
 
@@ -323,17 +245,16 @@ def test_the_real_file_is_valid(real_params: Params) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "hint"),
     [
-        ("dataset", "minst", "no data set 'minst'; did you mean 'mnist'?"),
-        ("variant", "r2-1conv-nonne", "no variant 'r2-1conv-nonne'; did you mean 'r2-1conv-none'?"),
-        ("study", "quick", "no study 'quick'; did you mean 'quickstart'?"),
+        ("dataset", "minst", "data set 'minst'; did you mean 'mnist'?"),
+        ("variant", "quickstart-l", "variant 'quickstart-l'; did you mean 'quickstart-l2'?"),
+        ("study", "quick", "study 'quick'; did you mean 'quickstart'?"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(
     real_params: Params, kind: str, name: str, hint: str
 ) -> None:
-    with pytest.raises(ProjectError) as caught:
+    with pytest.raises(ProjectError, match=f"^there is no {re.escape(hint)}"):
         getattr(real_params, kind)(name)
-    assert hint in str(caught.value)
 
 
 def write(root: Path, document: Document, **studies: Any) -> Path:
@@ -379,53 +300,20 @@ def test_studies_and_the_list_of_them_agree(document: Document, tmp_path: Path) 
             check_studies_are_listed(tmp_path)
 
 
-def test_every_mistake_has_a_line_up_to_five(document: Document) -> None:
+def test_every_mistake_has_a_line(document: Document) -> None:
     document["variants"]["tiny-net"] |= {"l2": "1e-05", "epochs": 0}
     document["variants"]["other"] = {"protocol": "tiny", "dataset": "digits", "eposhs": 1}
     mistakes = [line.split()[1] for line in complaint(document).splitlines()]
-    assert mistakes == [f"{NET}.epochs", f"{NET}.l2", "variants.other.eposhs"]
-    document["protocols"]["tiny"] = {}
-    with pytest.raises(ProjectError) as caught:  # of the protocol only: its variants lack the same
-        parse_params(document)
-    *lines, more = str(caught.value).splitlines()
-    assert [line.split()[1].rpartition(".")[0] for line in lines] == ["protocols.tiny"] * 5
-    assert more.startswith("and ")
+    assert mistakes == [f"{NET}.epochs", f"{NET}.l2", "variants.other"]
 
 
-@pytest.mark.parametrize(
-    "name", ["--help", "-x", "_x", "x" * 61, "", "a b", "../x", 1, None], ids=repr
-)
+@pytest.mark.parametrize("name", ["--help", "_x", "x" * 61, "", "a b", "../x", 1, None])
 @pytest.mark.parametrize("section", ["datasets", "protocols", "variants", "studies"])
 def test_a_name_is_one_for_files_dvc_and_a_shell(
     document: Document, section: str, name: Any
 ) -> None:
     document.setdefault(section, {})[name] = {}
-    with pytest.raises(
-        ProjectError, match=f"{section} has a key .* begin with a letter or a digit"
-    ):
-        parse_params(document)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "words"),
-    [
-        ("filters", [10**12], "filters.0 is 1000000000000, but at most 1,000,000 is allowed"),
-        ("filters", [1] * 100_000, "filters has 100,000 entries, but at most 1,000"),
-        ("l2", 1.0e308, "l2 is 1e+308, but at most"),
-        ("augmentation", {"rotation": 1e7}, "augmentation.rotation is wrong"),
-        ("epochs", 10**400, "epochs is 1000000"),
-        ("seeds", [2**32], "seeds.0 is 4294967296"),
-        ("seeds", [*range(1001)], "seeds has 1,001 entries"),
-    ],
-    ids=lambda value: f"{value!s:.20}",
-)
-def test_what_no_machine_can_train_is_refused_at_once(
-    document: Document, key: str, value: Any, words: str
-) -> None:
-    document["variants"]["tiny-net"][key] = value
-    started = time.process_time()
-    assert f"{NET}.{words}" in complaint(document)
-    assert time.process_time() - started < 1
+    assert f" has the name {name!r:.30}" in complaint(document)
 
 
 def test_large_seeds_and_counts_of_images_are_allowed(document: Document) -> None:
@@ -490,30 +378,16 @@ def test_a_test_must_be_possible_with_what_its_variants_record(
         assert f"studies.s.claims.c.tests.0{words}" in complaint(document, "studies/s.yaml")
 
 
-@pytest.mark.parametrize(
-    ("metric", "without_validation"),
-    [
-        ("train_loss", True),
-        ("test_accuracy", True),
-        ("majority_test_accuracy", True),
-        ("running_train_loss", True),
-        ("val_accuracy", False),
-        ("val_loss", False),
-        ("train_val_accuracy", False),
-        ("majority_train_val_accuracy", False),
-    ],
-)
+@pytest.mark.parametrize("metric", ["val_loss", "majority_train_val_accuracy", "tset_accuracy"])
 def test_a_published_figure_is_of_something_that_is_recorded(
-    document: Document, metric: str, without_validation: bool
+    document: Document, metric: str
 ) -> None:
-    put(document, "studies.s", {**STUDY, "published": {"tiny-net": {metric: 0.5}}})
-    parse_params(document)
+    figures = {"train_loss": 0.5, "majority_test_accuracy": 0.1, "running_train_loss": 1, metric: 1}
+    put(document, "studies.s", {**STUDY, "published": {"tiny-net": figures}})
     document["variants"]["tiny-net"]["train_on"] = "train+val"
-    if without_validation:
-        parse_params(document)
-    else:
-        message = complaint(document, "studies/s.yaml")
-        assert f"published.tiny-net: variant 'tiny-net' records no {metric}" in message
+    message = complaint(document, "studies/s.yaml")
+    assert f"published.tiny-net: variant 'tiny-net' records no {metric}" in message
+    assert "\n" not in message
 
 
 def test_the_layers_that_claims_may_name_are_those_with_weights(

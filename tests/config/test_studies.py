@@ -1,4 +1,5 @@
 import copy
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -51,20 +52,12 @@ TEST = ("claims", "c", "tests", 0)
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (changed({}, "variants"), r"studies\.s\.variants is wrong"),
-        (changed(0, "margin"), r"studies\.s\.margin is wrong: .* greater than 0"),
+        (changed({}, "variants"), r"studies\.s\.variants is wrong: .* at least 1 item"),
         (changed(89.69, "published", "a", "val_accuracy"), "val_accuracy 89.69 for a .* fractions"),
-        (changed(0, "published_minutes", "b"), r"published_minutes\.b is wrong"),
-        (changed(-1, "published", "a", "val_accuracy"), r"published\.a\.val_accuracy is wrong"),
-        (changed(0.1, "published", "a", "accuracy"), r"published\.a\.accuracy is wrong"),
-        (changed([], "claims", "c", "tests"), r"claims\.c\.tests is wrong"),
         (changed("acuracy", *TEST, "quantity"), r"tests\.0\.quantity is wrong: .* 'gap'"),
-        (changed("train_loss", *TEST, "quantity"), r"tests\.0\.quantity is wrong"),
-        (changed([], *TEST, "of"), r"tests\.0\.of is wrong"),
-        (changed("margins", *TEST, "above"), r"tests\.0\.above must be a number or 'margin', but"),
+        (changed("margins", *TEST, "above"), r"tests\.0\.above is wrong: .* 'margin', but it is"),
         (changed(["a"], *TEST, "along"), r"tests\.0\.along is wrong: .* 2 items"),
-        (changed(1, *TEST, "vaule"), "vaule is an unknown key; known are"),
-        (changed([], "choises"), "choises is an unknown key; did you mean 'choices'"),
+        (changed(1, *TEST, "vaule"), r"tests\.0 has an unknown key 'vaule'; known are"),
     ],
 )
 def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:
@@ -127,38 +120,14 @@ def test_every_mention_of_a_variant_is_found() -> None:
     assert [name for _, name in mentions[4:]] == ["b", "a", "b", "a", "a", "b"]
 
 
-@pytest.mark.parametrize(
-    ("study", "figures", "claims"),
-    [
-        ("r1-mnist", 20, 6),
-        ("r1-cifar10", 15, 6),
-        ("r1-cifar10-stride", 5, 2),
-        ("r2-regularisation", 34, 7),
-        ("r3-mnist", 2, 6),
-        ("r3-cifar10", 2, 6),
-        ("r4-data-size", 12, 8),
-        ("r4-l1", 14, 4),
-        ("r4-downsampling", 4, 2),
-        ("r4-depth", 4, 4),
-    ],
-)
-def test_every_published_figure_and_claim_is_there(
-    real_params: Params, study: str, figures: int, claims: int
-) -> None:
-    of_study = real_params.study(study)
-    assert sum(len(of_variant) for of_variant in of_study.published.values()) == figures
-    assert len(of_study.claims) == claims
+def test_no_published_figure_of_a_report_is_lost(real_params: Params) -> None:
+    figures: Counter[str] = Counter()
+    for study in real_params.studies.values():
+        figures[study.source] += sum(map(len, study.published.values()))
+    assert +figures == {"report R1": 40, "report R2": 34, "report R3": 4, "report R4": 34}
 
 
 def test_r2_retrains_where_its_report_did(real_params: Params) -> None:
-    """Ten published variants, and two more with 64 filters."""
-    study = real_params.study("r2-regularisation")
-    assert len(study.published) == 10
-    assert set(study.variants) - set(study.published) == {
-        "r2-1conv-batchnorm-64",
-        "r2-2conv-batchnorm-64",
-    }
-    for name in study.published:
-        variant = real_params.variant(name)
-        metrics = set(study.published[name])
-        assert variant.train_on == ("train" if "val_loss" in metrics else "train+val")
+    for name, figures in real_params.study("r2-regularisation").published.items():
+        train_on = "train" if "val_loss" in figures else "train+val"
+        assert real_params.variant(name).train_on == train_on
