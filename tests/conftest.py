@@ -281,25 +281,16 @@ def module_file(name: str) -> Path | None:
 def write_template() -> Callable[..., None]:
     """Writes a notebook: its path, the source of the cell with the parameters, other cells."""
 
+    from nbformat.v4 import new_code_cell, new_notebook
+
     def write(path: Path, parameters: str, *cells: str) -> None:
-        notebook = {
-            "cells": [
-                {
-                    "cell_type": "code",
-                    "id": f"cell-{number:02d}",
-                    "metadata": {} if number else {"tags": ["parameters"]},
-                    "execution_count": None,
-                    "outputs": [],
-                    "source": source,
-                }
-                for number, source in enumerate((parameters, *cells))
-            ],
-            "metadata": {
-                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
-            },
-            "nbformat": 4,
-            "nbformat_minor": 5,
-        }
+        first, *others = (
+            new_code_cell(source, id=f"cell-{number:02d}")
+            for number, source in enumerate((parameters, *cells))
+        )
+        first["metadata"]["tags"] = ["parameters"]
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = new_notebook(cells=[first, *others], metadata={"kernelspec": kernel})
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(notebook))
 

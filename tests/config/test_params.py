@@ -1,6 +1,4 @@
 import copy
-import math
-import re
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -51,68 +49,11 @@ NET = "variants.tiny-net"
         ("variants", None, "variants must be a mapping"),
         (NET, None, f"{NET} must be a mapping"),
         (NET, {"dataset": "digits"}, f"{NET}.protocol is missing"),
-        (f"{NET}.epoch", 3, f"{NET} has an unknown key 'epoch'; did you mean 'epochs'?"),
-        (f"{NET}.filter", [3], f"{NET} has an unknown key 'filter'; did you mean 'filters'?"),
-        (f"{NET}.colour", 3, f"{NET} has an unknown key 'colour'; known are: model, split"),
-        (f"{NET}.protocol", "tinny", f"{NET}.protocol: there is no protocol 'tinny'; did you mean"),
-        (f"{NET}.dataset", "digit", f"{NET}.dataset: there is no data set 'digit'; did you mean"),
-        (f"{NET}.model", "conf_net", f"{NET}.model: there is no 'conf_net'; did you mean"),
-        (f"{NET}.model", ["conv_net"], f"{NET}.model: there is no ['conv_net']"),
-        (f"{NET}.epochs", -1, f"{NET}.epochs is wrong: input should be greater than 0, but it is"),
-        (f"{NET}.epochs", "3", f"{NET}.epochs is wrong: input should be a valid integer, but it"),
-        (f"{NET}.l2", math.inf, f"{NET}.l2 is wrong: input should be a finite number"),
-        (
-            f"{NET}.learning_rate",
-            0,
-            f"{NET}.learning_rate is wrong: input should be greater than 0",
-        ),
-        (
-            f"{NET}.learning_rate",
-            {"peek": 0.1},
-            f"{NET}.learning_rate has an unknown key 'peek'; did you mean 'peak'?",
-        ),
-        (f"{NET}.learning_rate", {"warm_up": 1}, f"{NET}.learning_rate.peak is missing"),
-        (
-            f"{NET}.learning_rate",
-            {"peak": 1.0, "warm_up": 3},
-            f"{NET} learning_rate.warm_up takes 3 epochs, but of 3 it must leave one",
-        ),
-        (
-            f"{NET}.learning_rate",
-            {"peak": 1.0, "decay": "sine"},
-            f"{NET}.learning_rate.decay is wrong: input should be 'linear' or 'cosine', but it is",
-        ),
-        (
-            f"{NET}.learning_rate",
-            {"peak": 1.0, "decay": {"after": [2, 1]}},
-            f"{NET} learning_rate.decay.after is [2, 1], but must name epochs in ascending order",
-        ),
-        (f"{NET}.optimizer", "adamw", f"{NET} weight_decay is of the optimizer adamw, which needs"),
-        (f"{NET}.momentum", 0.9, f"{NET} momentum is of the optimizer sgd, not of adam"),
-        (f"{NET}.nesterov", True, f"{NET} nesterov needs a momentum"),
-        (f"{NET}.augmentation", {}, f"{NET} augmentation changes nothing"),
-        (f"{NET}.evaluate_each_epoch", ["val", "val"], "must not name anything twice"),
-        (f"{NET}.seeds", [-1], f"{NET}.seeds.0 is wrong: input should be greater than or equal"),
-        (f"{NET}.split", {"method": "first"}, "'first' found using 'method' does not match any of"),
-        (f"{NET}.split", {"method": "last", "val": 1.5}, f"{NET}.split.val must be a fraction"),
-        (f"{NET}.kernel_size", [0], f"{NET}.kernel_size.0 is wrong: input should be greater than"),
-        (f"{NET}.kernel_size", [3, 3], f"{NET}: kernel_size has 2 values for 1 layers"),
-        (f"{NET}.pooling", 9, f"{NET}: pool1: pooling by 9 leaves nothing of a feature map of 8"),
         ("protocols.tiny.dataset", "digits", "protocols.tiny has an unknown key 'dataset'"),
         ("datasets.digits.format", "digit", "datasets.digits is wrong: input tag 'digit' found"),
-        # What no machine can train is refused at once.
-        (
-            f"{NET}.filters",
-            [10**12],
-            f"{NET} filters is [1000000000000], but at most 1,000 numbers",
-        ),
-        (f"{NET}.filters", [1] * 100_000, f"{NET} filters is [1, 1, 1, 1, 1, 1, ...], but at most"),
-        (f"{NET}.l2", 1.0e308, f"{NET} l2 is 1e+308, but at most"),
-        (f"{NET}.seeds", [2**32], f"{NET} seeds is [4294967296], but at most"),
     ],
-    ids=lambda value: f"{value!s:.30}",
 )
-def test_bad_input_is_one_sentence_that_names_the_key(
+def test_an_entry_that_is_none_is_one_sentence(
     document: Document, place: str, value: Any, words: str
 ) -> None:
     put(document, place, value)
@@ -124,15 +65,53 @@ def test_bad_input_is_one_sentence_that_names_the_key(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"optimizer": "adamw", "weight_decay": 200.0, "learning_rate": 0.01}, "less than 1"),
-        ({"train_on": "train+val", "evaluate_each_epoch": ["val"]}, "no validation images remain"),
+        ({"epoch": 3}, " has an unknown key 'epoch'; did you mean 'epochs'?"),
+        ({"colour": 3}, " has an unknown key 'colour'; known are: model, split"),
+        ({"protocol": "tinny"}, ".protocol: there is no protocol 'tinny'; did you mean 'tiny'?"),
+        ({"dataset": "digit"}, ".dataset: there is no data set 'digit'; did you mean 'digits'?"),
+        ({"model": "conf_net"}, ".model: there is no 'conf_net'; did you mean 'conv_net'?"),
+        ({"model": ["conv_net"]}, ".model: there is no ['conv_net']"),
+        ({"epochs": -1}, ".epochs is wrong: input should be greater than 0, but it is -1"),
+        ({"learning_rate": 0}, ".learning_rate is wrong: input should be greater than 0"),
+        (
+            {"learning_rate": {"peek": 1.0}},
+            ".learning_rate has an unknown key 'peek'; did you mean",
+        ),
+        ({"learning_rate": {"warm_up": 1}}, ".learning_rate.peak is missing"),
+        ({"learning_rate": {"peak": 1, "decay": "no"}}, ".learning_rate.decay is wrong: input sho"),
+        ({"learning_rate": {"peak": 1, "warm_up": 3}}, " learning_rate.warm_up takes 3 epochs, bu"),
+        (
+            {"learning_rate": {"peak": 1, "decay": {"after": [2, 1]}}},
+            " learning_rate.decay.after is [2, 1], but must name epochs in ascending order",
+        ),
+        ({"optimizer": "adamw"}, " weight_decay is of the optimizer adamw, which needs one"),
+        ({"optimizer": "adamw", "weight_decay": 200.0}, " weight_decay times learning_rate must"),
+        ({"momentum": 0.9}, " momentum is of the optimizer sgd, not of adam"),
+        ({"nesterov": True}, " nesterov needs a momentum greater than 0"),
+        ({"augmentation": {}}, " augmentation changes nothing; name a change in it, or write null"),
+        ({"evaluate_each_epoch": ["val", "val"]}, ".evaluate_each_epoch must not name anything tw"),
+        ({"train_on": "train+val", "evaluate_each_epoch": ["val"]}, ".evaluate_each_epoch names v"),
+        ({"split": {"method": "first"}}, ".split is wrong: input tag 'first' found using 'method'"),
+        ({"split": {"method": "last", "val": 1.5}}, ".split.val must be a fraction between 0 and"),
+        ({"kernel_size": [0]}, ".kernel_size.0 is wrong: input should be greater than 0"),
+        ({"pooling": 9}, ": pool1: pooling by 9 leaves nothing of a feature map of 8 pixels"),
+        # What no machine can train is refused at once.
+        (
+            {"filters": [10**12]},
+            " filters is [1000000000000], but at most 1,000 numbers of at most",
+        ),
+        ({"filters": [1] * 100_000}, " filters is [1, 1, 1, 1, 1, 1, ...], but at most 1,000 num"),
+        ({"l2": 1.0e308}, " l2 is 1e+308, but at most 1,000 numbers of at most"),
     ],
+    ids=lambda value: f"{value!s:.30}",
 )
-def test_keys_that_do_not_go_together_are_refused(
+def test_a_bad_value_is_one_sentence_that_names_the_key(
     document: Document, changes: Document, words: str
 ) -> None:
     document["variants"]["tiny-net"] |= changes
-    assert words in complaint(document)
+    message = complaint(document)
+    assert "\n" not in message
+    assert message.startswith(f"params.yaml: {NET}{words}")
 
 
 STUDY: Document = {
@@ -242,19 +221,14 @@ def test_the_real_file_is_valid(real_params: Params) -> None:
     assert groups == set(real_params.protocols) - {"own-images"}
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "hint"),
-    [
-        ("dataset", "minst", "data set 'minst'; did you mean 'mnist'?"),
-        ("variant", "quickstart-l", "variant 'quickstart-l'; did you mean 'quickstart-l2'?"),
-        ("study", "quick", "study 'quick'; did you mean 'quickstart'?"),
-    ],
-)
-def test_an_unknown_name_is_answered_with_the_nearest(
-    real_params: Params, kind: str, name: str, hint: str
-) -> None:
-    with pytest.raises(ProjectError, match=f"^there is no {re.escape(hint)}"):
-        getattr(real_params, kind)(name)
+def test_an_unknown_name_is_answered_with_the_nearest(real_params: Params) -> None:
+    for find, name, hint in (
+        (real_params.dataset, "minst", "data set 'minst'; did you mean 'mnist'"),
+        (real_params.variant, "r4-bas", "variant 'r4-bas'; did you mean 'r4-base'"),
+        (real_params.study, "quick", "study 'quick'; did you mean 'quickstart'"),
+    ):
+        with pytest.raises(ProjectError, match=f"^there is no {hint}"):
+            find(name)
 
 
 def write(root: Path, document: Document, **studies: Any) -> Path:
@@ -330,7 +304,6 @@ LATE = {"quantity": "val_loss", "below": 0}
     [
         ({**LATE, "after": 3}, None),
         ({**LATE, "after": 4}, " is about epoch 4, but 'a' trains for 3"),
-        ({"quantity": "val_accuracy", "epoch": 9, "than": "a"}, " is about epoch 9"),
         (
             {"quantity": "test_loss", "after": 1},
             ": variant 'a' records no test_loss after each epoch; known are: running",
@@ -341,10 +314,6 @@ LATE = {"quantity": "val_loss", "below": 0}
             ": variant 'all' records no val_accuracy; did you mean",
         ),
         (
-            {"quantity": "test_accuracy", "than": "all", "than_quantity": "val_accuracy"},
-            ": variant 'all' records no val_accuracy",
-        ),
-        (
             {"quantity": "val_accuracy", "of": None, "along": ["a", "all"]},
             ": variant 'all' records no val_accuracy",
         ),
@@ -353,11 +322,6 @@ LATE = {"quantity": "val_loss", "below": 0}
         (
             {"quantity": "layer_share", "layers": ["dense2"], "above": 0.5},
             ": variant 'a' has no layer 'dense2'; did you mean 'dense1'?",
-        ),
-        ({"quantity": "tail", "layers": ["conv1", "output"], "below": 2}, None),
-        (
-            {"quantity": "tail", "layers": ["conv1", "conv3"], "below": 2},
-            ": variant 'a' has no layer",
         ),
     ],
 )
