@@ -36,18 +36,23 @@ def made(document: Document, *changes: Document, **study: Any) -> list[str]:
         ({"pooling": [1]}, "max pooling 1×1"),
         ({"dense": [16, 32]}, "dense 16, 32"),
         ({"dense": []}, "without dense"),
-        ({"filters": [16, 8], "strides": 2}, "16, 8 filters, stride 2"),
+        ({"filters": [16, 8]}, "16, 8 filters"),
+        ({"strides": 2, "l2": 0.1}, "stride 2, L2 0.1"),
         ({"train_images": 1_000}, "1,000 images"),
         ({"augmentation": {"mirror": "random", "crop": 4}}, "augmentation (mirror random, crop 4)"),
-        ({"dataset": "other", "l2": 0.1}, "on other, L2 0.1"),
         ({}, "base"),
     ],
 )
 def test_a_label_says_what_the_variant_changes(
     document: Document, change: Document, label: str
 ) -> None:
-    document["datasets"]["other"] = document["datasets"]["digits"]
     assert made(document, {"activation": "gelu"}, change) == ["activation gelu", label]
+
+
+def test_the_data_set_is_said_where_a_study_has_two(document: Document) -> None:
+    document["datasets"]["other"] = document["datasets"]["digits"]
+    changes = {"dataset": "other", "l2": 0.1}
+    assert made(document, {}, changes) == ["on digits", "on other, L2 0.1"]
 
 
 def test_what_all_variants_of_the_study_change_is_left_out(document: Document) -> None:
@@ -64,7 +69,7 @@ def test_labels_that_the_study_gives_stay_and_no_two_are_equal(document: Documen
 def test_committed_studies_without_labels_of_their_own_read_well(real_params: Params) -> None:
     expected = {
         "r1-mnist": "base; stride 2; kernel 5×5; L2 0.05",
-        "r4-l1": "L1 0; base; L1 0.001; L1 0.01; L1 0.1; L1 1; L1 10; 40,000 images",
+        "r4-l1": "without L1; base; L1 0.001; L1 0.01; L1 0.1; L1 1; L1 10; 40,000 images",
         "r2-precision": "base; precision mixed_bfloat16; 64, 64 filters; 64, 64 filters, "
         "precision mixed_bfloat16",
     }

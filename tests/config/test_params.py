@@ -287,7 +287,7 @@ def test_a_name_is_one_for_files_dvc_and_a_shell(
     document: Document, section: str, name: Any
 ) -> None:
     document.setdefault(section, {})[name] = {}
-    assert f" has the name {name!r:.30}" in complaint(document)
+    assert f" has the name {name!r:.10}" in complaint(document)
 
 
 def test_large_seeds_and_counts_of_images_are_allowed(document: Document) -> None:
