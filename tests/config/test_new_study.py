@@ -103,9 +103,9 @@ def test_variants_a_study_and_its_line_are_added_and_all_else_stays(root: Path) 
         """\
 studies:
   c:
-    title: L2 and kernel on digits
+    title: L2 and kernel size on digits
     group: plain
-    question: Does it help to change L2 or kernel?
+    question: Does it help to change L2 or kernel size?
     variants:
       - base
       - c-l2-0_001
@@ -134,7 +134,7 @@ def test_one_factor_changes_at_a_time_unless_a_grid_is_wanted(root: Path) -> Non
     grid = written(root, "c", "base", *vary, grid=True).study
     assert len(grid.labels) == 2 * 2 * 2
     assert len(grid.claims) == 7
-    assert grid.labels["c-kernel-size-5-strides-2"] == "kernel 5×5, stride 2"
+    assert grid.labels["c-kernel-size-5-strides-2"] == "kernel size 5, strides 2"
 
 
 def test_new_variants_have_what_the_base_changes(root: Path) -> None:

@@ -85,12 +85,9 @@ def test_an_entry_that_is_none_is_one_sentence(
             " learning_rate.decay.after is [2, 1], but must name epochs in ascending order",
         ),
         ({"optimizer": "adamw"}, " weight_decay is of the optimizer adamw, which needs one"),
-        ({"optimizer": "adamw", "weight_decay": 200.0}, " weight_decay times learning_rate must"),
         ({"momentum": 0.9}, " momentum is of the optimizer sgd, not of adam"),
         ({"nesterov": True}, " nesterov needs a momentum greater than 0"),
-        ({"augmentation": {}}, " augmentation changes nothing; name a change in it, or write null"),
         ({"evaluate_each_epoch": ["val", "val"]}, ".evaluate_each_epoch must not name anything tw"),
-        ({"train_on": "train+val", "evaluate_each_epoch": ["val"]}, ".evaluate_each_epoch names v"),
         ({"split": {"method": "first"}}, ".split is wrong: input tag 'first' found using 'method'"),
         ({"split": {"method": "last", "val": 1.5}}, ".split.val must be a fraction between 0 and"),
         ({"kernel_size": [0]}, ".kernel_size.0 is wrong: input should be greater than 0"),
@@ -266,8 +263,11 @@ def test_studies_and_the_list_of_them_agree(document: Document, tmp_path: Path) 
     pipeline.write_text("vars: [studies/a.yaml, other.yaml]")
     check_studies_are_listed(tmp_path)
     for content, message in (
-        ("stages: {}", "vars does not list studies/a.yaml; add the line '- studies/a.yaml'"),
-        ("vars: [studies/a.yaml, studies/b.yaml]", "lists studies/b.yaml, which does not exist"),
+        ("stages: {}", "vars does not list studies/a.yaml; mend the line '- studies/a.yaml'"),
+        (
+            "vars: [studies/a.yaml, studies/b.yaml]",
+            "vars lists, but there is no studies/b.yaml; mend",
+        ),
     ):
         pipeline.write_text(content)
         with pytest.raises(ProjectError, match=f"^dvc.yaml: .*{message}"):

@@ -12,28 +12,6 @@ from cnn_ablations.errors import ProjectError
 
 REFERENCE = re.compile(r"\{([^{}.]*)(?:\.([^{}]*))?\}")
 BASE = "base"
-NOUNS = {
-    "dataset": "data set",
-    "kernel_size": "kernel",
-    "l1": "L1",
-    "l1_on": "L1 on",
-    "l2": "L2",
-    "l2_on": "L2 on",
-    "pooling": "max pooling",
-    "strides": "stride",
-    "train_images": "training images",
-}
-"""Of keys that are not words when their underscores are spaces."""
-FORMS = {
-    "batch_size": "batches of {}",
-    "dataset": "on {}",
-    "epochs": "{} epochs",
-    "filters": "{} filters",
-    "train_images": "{} images",
-}
-"""How a value is said, where that is not the noun and then the value."""
-SQUARES = ("kernel_size", "pooling")
-"""Keys whose values are the sides of squares."""
 
 
 def in_words(study: Study, variants: Mapping[str, Variant], location: str) -> Study:
@@ -117,7 +95,7 @@ def fill(text: str, labels: Mapping[str, str], variants: Mapping[str, Variant]) 
 
 def noun(key: str) -> str:
     """What a key of a variant is called."""
-    return NOUNS.get(key, key.replace("_", " "))
+    return key.replace("_", " ").replace("l1", "L1").replace("l2", "L2")
 
 
 def as_text(value: Any) -> str:
@@ -139,11 +117,7 @@ def _settings(variant: Variant) -> dict[str, Any]:
 
 def _said(key: str, value: Any) -> str:
     """A key and its value, in words."""
-    if value is True:
-        return noun(key)
-    if not value:
-        return f"without {noun(key)}"
-    text = f"({as_text(value)})" if isinstance(value, Mapping) else as_text(value)
-    if key in SQUARES:
-        text = re.sub(r"\d+", r"\g<0>×\g<0>", text)
-    return FORMS.get(key, f"{noun(key)} {{}}").format(text)
+    if value is True or not value:
+        return noun(key) if value else f"without {noun(key)}"
+    text = as_text(value)
+    return f"{noun(key)} ({text})" if isinstance(value, Mapping) else f"{noun(key)} {text}"

@@ -100,10 +100,9 @@ def check_studies_are_listed(root: Path) -> None:
     pipeline = validated(_Pipeline.model_validate, read_document(path), "", "dvc.yaml")
     listed = {str(file) for file in pipeline.vars if str(file).startswith("studies/")}
     there = {f"studies/{file.name}" for file in _study_files(root)}
-    for file in sorted(there - listed):
-        raise ProjectError(f"dvc.yaml: vars does not list {file}; add the line '- {file}'")
-    for file in sorted(listed - there):
-        raise ProjectError(f"dvc.yaml: vars lists {file}, which does not exist; remove the line")
+    for file in sorted(there ^ listed):
+        what = "does not list" if file in there else "lists, but there is no"
+        raise ProjectError(f"dvc.yaml: vars {what} {file}; mend the line '- {file}'")
 
 
 def _study_files(root: Path) -> list[Path]:

@@ -202,8 +202,6 @@ class Recipe(ClosedModel):
                     f"{key} is {shortly(value)}, but at most {ENTRIES:,} numbers of at most "
                     f"{LARGEST:,} are allowed"
                 )
-        if self.augmentation and not any(self.augmentation.model_dump().values()):
-            raise ValueError("augmentation changes nothing; name a change in it, or write null")
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(
                 f"momentum is of the optimizer sgd, not of {self.optimizer}; set it to 0"
@@ -215,9 +213,6 @@ class Recipe(ClosedModel):
                 "weight_decay is of the optimizer adamw, which needs one greater than 0; "
                 "any other needs it to be 0"
             )
-        rate = self.learning_rate
-        if self.weight_decay * (rate.peak if isinstance(rate, Schedule) else rate) >= 1:
-            raise ValueError("weight_decay times learning_rate must be less than 1")
         if isinstance(self.learning_rate, Schedule):
             _check_schedule(self.learning_rate, self.epochs)
         return self
@@ -302,11 +297,6 @@ def resolve_variant(name: str, values: Any, protocols: Mapping[str, Any]) -> Var
             for values in (shared, base)
         )
     resolved = _resolve({**shared, **own}, location)
-    if resolved["train_on"] == "train+val" and "val" in own.get("evaluate_each_epoch", []):
-        raise ProjectError(
-            f"params.yaml: {location}.evaluate_each_epoch names val, but with train_on train+val "
-            "no validation images remain"
-        )
     factors = {key: resolved.pop(key) for key in factor_types(resolved["model"])}
     return Variant(
         name=name,
