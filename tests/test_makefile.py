@@ -61,26 +61,24 @@ def test_a_python_without_tensorflow_is_refused(folder: Path, version: str) -> N
 
 
 @pytest.mark.parametrize(
-    "left",
-    [None, {"version": "3, 14"}, {"without_pip": 1}],
-    ids=["none", "other Python", "without pip"],
+    ("left", "made_by"),
+    [
+        (None, "new"),
+        ({"version": "3, 14"}, "new"),
+        ({"without_pip": 1}, "new"),
+        ({}, "left"),
+    ],
+    ids=["none", "other Python", "without pip", "a good one"],
 )
 def test_an_environment_that_is_no_good_is_made_anew(
-    folder: Path, left: dict[str, Any] | None
+    folder: Path, left: dict[str, Any] | None, made_by: str
 ) -> None:
     if left is not None:
         python(folder / ".venv" / "bin" / "python", "left", **left)
-    given = python(folder / "given", "given")
-    done = make(folder, "setup", f"PYTHON={given}")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert called(folder) == ["given venv", "new pip", "new pip"]
-
-
-def test_a_good_environment_is_kept(folder: Path) -> None:
-    python(folder / ".venv" / "bin" / "python", "good")
     done = make(folder, "setup", f"PYTHON={python(folder / 'given', 'given')}")
     assert (done.returncode, done.stderr) == (0, "")
-    assert called(folder) == ["good pip", "good pip"]
+    pip = [f"{made_by} pip"] * 2
+    assert called(folder) == (["given venv", *pip] if made_by == "new" else pip)
 
 
 def test_a_folder_without_git_is_refused_before_anything_is_installed(folder: Path) -> None:

@@ -19,10 +19,6 @@ def code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-def test_there_are_templates() -> None:
-    assert {"dataset", "train", "inspect"} <= {path.stem for path in NOTEBOOKS}
-
-
 def test_it_is_a_valid_notebook(notebook: Any) -> None:
     nbformat.validate(notebook)
 

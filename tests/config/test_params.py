@@ -263,10 +263,10 @@ def test_studies_and_the_list_of_them_agree(document: Document, tmp_path: Path) 
     pipeline.write_text("vars: [studies/a.yaml, other.yaml]")
     check_studies_are_listed(tmp_path)
     for content, message in (
-        ("stages: {}", "vars does not list studies/a.yaml; mend the line '- studies/a.yaml'"),
+        ("stages: {}", "vars lacks studies/a.yaml; add the line '- studies/a.yaml'"),
         (
             "vars: [studies/a.yaml, studies/b.yaml]",
-            "vars lists, but there is no studies/b.yaml; mend",
+            "vars lists the missing studies/b.yaml; remove",
         ),
     ):
         pipeline.write_text(content)

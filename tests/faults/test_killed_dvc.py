@@ -35,6 +35,7 @@ def test_killed_while_it_writes_dvc_goes_on_from_a_whole_lock(
     lock: Path,
     start: Start,
     run: Callable[..., tuple[int, str]],
+    wait_for: Callable[..., None],
     all_ended: Callable[[Paths], None],
     moments: random.Random,
 ) -> None:
@@ -42,9 +43,9 @@ def test_killed_while_it_writes_dvc_goes_on_from_a_whole_lock(
     undisturbed = lock.read_bytes()
 
     process = start(lock.parent, *DVC)
-    seconds = -wait_for_write(lock, len(undisturbed), process)
+    began = wait_for_write(lock, len(undisturbed), process)
     wait_for(lambda: lock.stat().st_size == len(undisturbed), process)
-    seconds += time.monotonic()
+    seconds = time.monotonic() - began
     process.communicate()
 
     killed = 0
@@ -64,11 +65,6 @@ def test_killed_while_it_writes_dvc_goes_on_from_a_whole_lock(
 
 def wait_for_write(lock: Path, size: int, dvc: "subprocess.Popen[str]") -> float:
     """The time when DVC has begun to write."""
-    wait_for(lambda: lock.stat().st_size < size, dvc)
+    while lock.stat().st_size == size:
+        assert dvc.poll() is None
     return time.monotonic()
-
-
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    while not condition():
-        assert process.poll() is None
-        time.sleep(0.001)

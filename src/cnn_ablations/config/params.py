@@ -101,8 +101,8 @@ def check_studies_are_listed(root: Path) -> None:
     listed = {str(file) for file in pipeline.vars if str(file).startswith("studies/")}
     there = {f"studies/{file.name}" for file in _study_files(root)}
     for file in sorted(there ^ listed):
-        what = "does not list" if file in there else "lists, but there is no"
-        raise ProjectError(f"dvc.yaml: vars {what} {file}; mend the line '- {file}'")
+        problem, way_out = ("lacks", "add") if file in there else ("lists the missing", "remove")
+        raise ProjectError(f"dvc.yaml: vars {problem} {file}; {way_out} the line '- {file}'")
 
 
 def _study_files(root: Path) -> list[Path]:
