@@ -48,7 +48,7 @@ test: setup ## Lint, check types, run the tests (of the pages in Chromium)
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-faults
-test-faults: setup ## Kill trainings at random moments, starve and lie to them; simulate at length: 30 minutes
+test-faults: setup ## Kill trainings at random moments, lie to them; simulate at length: 30 minutes
 	pytest --numprocesses 2 --dist worksteal -m "" tests/faults
 	pytest -m faults tests/scheduling
 	pytest --numprocesses 2 -m faults tests/analysis
