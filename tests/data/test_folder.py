@@ -503,7 +503,7 @@ def test_the_text_around_a_new_entry_stays_as_it_was(
     new = new_dataset.new_dataset(paths.root, "own", str(source), "", Path, print)[0]
     place = new.index("  own:\n")
     end = new.index("\nprotocols:")
-    base = "  own-base: { protocol: own-images, dataset: own, pooling: 1, epochs: 500 }\n"
+    base = "  own-base: {protocol: own-images, dataset: own, pooling: 1, epochs: 500}\n"
     assert new[:place] + new[end:].replace(base, "") == text[:place] + text[place:]
     assert new[place - 1 :].startswith("\n")
 
