@@ -281,16 +281,16 @@ def module_file(name: str) -> Path | None:
 def write_template() -> Callable[..., None]:
     """Writes a notebook: its path, the source of the cell with the parameters, other cells."""
 
-    from nbformat.v4 import new_code_cell, new_notebook
-
     def write(path: Path, parameters: str, *cells: str) -> None:
-        first, *others = (
-            new_code_cell(source, id=f"cell-{number:02d}")
+        made: list[dict[str, Any]] = [
+            {"cell_type": "code", "id": f"cell-{number}", "metadata": {}, "source": source}
+            | {"execution_count": None, "outputs": []}
             for number, source in enumerate((parameters, *cells))
-        )
-        first["metadata"]["tags"] = ["parameters"]
+        ]
+        made[0]["metadata"] = {"tags": ["parameters"]}
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        notebook = new_notebook(cells=[first, *others], metadata={"kernelspec": kernel})
+        metadata = {"kernelspec": kernel}
+        notebook = {"cells": made, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(notebook))
 

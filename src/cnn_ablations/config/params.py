@@ -75,9 +75,10 @@ def load_params(path: Path) -> Params:
     document = read_document(path)
     studies: dict[str, Any] = {}
     for file in _study_files(path.parent):
-        match read_document(file):
-            case {"studies": {**study}, **others} if [*study] == [file.stem] and not others:
-                studies |= study
+        content = read_document(file)
+        match content:
+            case {"studies": {**study}} if [*study] == [file.stem] and len(content) == 1:
+                studies[file.stem] = study[file.stem]
             case _:
                 raise ProjectError(
                     f"studies/{file.name} must hold one study of the file's name, and nothing "
