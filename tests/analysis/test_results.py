@@ -87,17 +87,6 @@ def test_a_missing_or_damaged_file_is_named(
         load_result(paths, "g", "a")
 
 
-@pytest.mark.parametrize("kind", ["curves", "features", "weights"])
-def test_a_table_without_seeds_is_named(
-    paths: Paths, write: Callable[..., None], kind: str
-) -> None:
-    write("a", [0.9])
-    path = getattr(paths, kind)("g", "a")
-    path.write_text("sead,epoch\n0,1\n")
-    with pytest.raises(ProjectError, match=r"a\.csv cannot be read \(it has no column 'seed'\)"):
-        load_result(paths, "g", "a")
-
-
 def test_results_from_before_there_were_details_are_read(
     paths: Paths, write: Callable[..., None]
 ) -> None:
@@ -173,22 +162,41 @@ def test_an_array_that_nobody_asked_for_is_named(paths: Paths, predictions: Path
 
 
 @pytest.mark.parametrize(
-    ("kind", "content", "words"),
+    ("kind", "written", "changed", "words"),
     [
-        ("metrics", '{"flops": 1e999}', "finite"),
-        ("metrics", '{"flops": "x"}', "flops"),
-        ("curves", "seed" + "," * 70_000, "a line of more than 65,536 bytes"),
-        ("curves", "seed\n" + "1\n" * 2**22, "larger than 8,388,608 bytes"),
+        ("metrics", '"flops": 600000', '"flops": 1e999', "flops.*finite"),
+        ("metrics", '"flops": 600000', '"flops": "many"', "flops.*valid integer"),
+        ("metrics", '"flops": 600000', '"flops": null', "flops.*valid integer"),
+        ("metrics", '"flops": 600000', '"flop": 600000', "flops: Field required"),
+        ("metrics", '"test_loss": 0.5', '"test_loss": [0.5]', "test_loss.*valid integer"),
+        ("metrics", '"seeds": 1', '"seeds": "one"', "seeds.*valid integer"),
+        ("details", '"train_loss"', '"loss"', "train_loss: Field required"),
+        ("details", '"train_loss"', '"train_loss": {}, "loss"', "train_loss.*valid integer"),
+        ("curves", "\n0,2,", "\n0,two,", "'two'"),
+        ("curves", "\n0,2,", "\n0,1,", "one row for each seed and epoch"),
+        ("curves", "\n0,2,", "\n0,2,high", "'high0"),
+        ("curves", "\n0,2,", "\n3,2,", "not of the seeds 0"),
+        ("curves", "epoch", "epic", "no column 'epoch'"),
+        ("weights", "near_zero", "nearly", "no column 'near_zero'"),
+        ("weights", "0,conv1,biases,16,", "0,conv1,biases,some,", "'some'"),
+        ("weights", "0,conv1,biases,", "0,,biases,", "one row for each seed and layer and kind"),
+        ("weights", " 0 ", " zero ", "'histogram' must hold numbers"),
+        ("features", "0,conv1,8,8,", "0,conv1,8,8,little", "'little0.8'"),
+        ("features", "detail", "details", "no column 'detail'"),
+        ("curves", "seed", "seed" + "," * 70_000, "a line of more than 65,536 bytes"),
+        ("curves", "seed", "seed\n" + "1\n" * 2**22, "larger than 8,388,608 bytes"),
     ],
-    ids=["infinite", "no number", "columns", "rows"],
+    ids=lambda value: repr(value[:20]),
 )
 def test_what_no_training_writes_is_named(
-    paths: Paths, write: Callable[..., None], kind: str, content: str, words: str
+    paths: Paths, write: Callable[..., None], kind: str, written: str, changed: str, words: str
 ) -> None:
     write("a", [0.9])
     path = getattr(paths, kind)("g", "a")
-    path.write_text(content)
-    with pytest.raises(ProjectError, match=rf"{path.name} cannot be read \(.*{words}"):
+    content = path.read_text()
+    assert written in content
+    path.write_text(content.replace(written, changed, 1))
+    with pytest.raises(ProjectError, match=rf"{path.name} cannot be read \(.*{words}.* train@a"):
         load_result(paths, "g", "a")
 
 

@@ -2,15 +2,17 @@
 
 import io
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, FiniteFloat, TypeAdapter
+from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter
 
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import read_json, read_limited
@@ -30,8 +32,35 @@ LINE_LIMIT = 2**16
 """Of a table: pandas takes a column for each comma, and minutes for millions of them."""
 PREDICTIONS_LIMIT = 2**27
 """Once decompressed: ten thousand seeds of ten thousand images."""
+TABLES = {
+    "curves": ["seed", "epoch"],
+    "weights": [
+        *("seed", "layer", "kind", "count", "q01", "q25", "median", "q75", "q99"),
+        *("near_zero", "min", "max", "histogram"),
+    ],
+    "features": ["seed", "layer", "detail"],
+}
+"""The columns that each table must have; others may stand beside them."""
+_KEYS = {"seed": int, "epoch": int, "layer": str, "kind": str}
+"""The columns that say what a row is about, and their types."""
+_TYPES = defaultdict(lambda: float, _KEYS | {"count": int, "histogram": str})
 T = TypeVar("T")
-_METRICS = TypeAdapter(dict[str, Annotated[int, Field(ge=0, le=10**18)] | FiniteFloat | None])
+Count = Annotated[int, Field(ge=0, le=10**18)]
+Number = Count | FiniteFloat | None
+
+
+class _Metrics(BaseModel, extra="allow"):
+    __pydantic_extra__: dict[str, Number]
+    test_accuracy: Number
+    test_loss: Number
+    parameters: Count
+    flops: Count
+
+
+class _Details(BaseModel, extra="allow"):
+    __pydantic_extra__: dict[str, Number]
+    train_loss: Number
+    val_loss: Number
 
 
 @dataclass(frozen=True)
@@ -39,7 +68,7 @@ class VariantResult:
     """All seeds of one trained variant."""
 
     name: str
-    metrics: dict[str, int | float | None]
+    metrics: dict[str, Number]
     """Those that git holds as metrics, and the details beside them."""
     curves: pd.DataFrame
     """One row per seed and epoch."""
@@ -167,32 +196,43 @@ def load_result(paths: Paths, group: str, variant: str) -> VariantResult:
     arrays = read(paths.predictions(group, variant), _arrays)
     metrics = read(paths.metrics(group, variant), load_metrics)
     if "train_loss" not in metrics:  # as it is in results from before there were details
-        metrics |= read(paths.details(group, variant), load_metrics)
-    return VariantResult(
-        name=variant,
-        metrics=metrics,
-        curves=read(paths.curves(group, variant), _table),
-        weights=read(paths.weights(group, variant), _table),
-        features=read(paths.features(group, variant), _table),
-        **arrays,
-    )
+        metrics |= read(paths.details(group, variant), lambda path: _numbers(path, _Details))
+    tables: dict[str, Any] = {
+        kind: read(
+            getattr(paths, kind)(group, variant),
+            partial(_table, columns=columns, seeds=arrays["seeds"]),
+        )
+        for kind, columns in TABLES.items()
+    }
+    return VariantResult(name=variant, metrics=metrics, **tables, **arrays)
 
 
-def load_metrics(path: Path) -> dict[str, int | float | None]:
-    """The metrics of one variant, or its details, by name.
+def load_metrics(path: Path) -> dict[str, Number]:
+    """The metrics of one variant, by name.
 
     Raises ValueError where they are damaged, OSError where they cannot be read.
     """
-    return read_json(path, METRICS_LIMIT, _METRICS)
+    return _numbers(path, _Metrics)
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _numbers(path: Path, form: type[BaseModel]) -> dict[str, Number]:
+    return read_json(path, METRICS_LIMIT, TypeAdapter(form)).model_dump()
+
+
+def _table(path: Path, columns: Iterable[str], seeds: NDArray[np.int64]) -> pd.DataFrame:
     content = read_limited(path, TABLE_LIMIT)
     if max(map(len, content.splitlines()), default=0) > LINE_LIMIT:
         raise ValueError(f"it has a line of more than {LINE_LIMIT:,} bytes")
-    table = pd.read_csv(io.BytesIO(content))
-    if "seed" not in table:
-        raise ValueError("it has no column 'seed'")
+    table = pd.read_csv(io.BytesIO(content), dtype=_TYPES)
+    if missing := [name for name in columns if name not in table]:
+        raise ValueError(f"it has no column {missing[0]!r}")
+    keys = [name for name in columns if name in _KEYS]
+    if table.duplicated(keys).any() or table[keys].isna().any(axis=None):
+        raise ValueError(f"it must have one row for each {' and '.join(keys)}")
+    if len(table) and {*table["seed"]} != {*seeds}:
+        raise ValueError(f"it is not of the seeds {', '.join(map(str, seeds))}")
+    if "histogram" in table and not table["histogram"].str.fullmatch(r"\d+( \d+)*", na=False).all():
+        raise ValueError("its column 'histogram' must hold numbers and spaces")
     return table
 
 
