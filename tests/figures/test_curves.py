@@ -62,6 +62,7 @@ def test_one_seed_is_one_line_and_many_epochs_have_no_markers(texts: Texts) -> N
     figure = learning_curves(curves(seeds=1, epochs=30))
     assert [line.get_marker() for line in figure.axes[0].lines] == ["", ""]
     texts(figure)
+    assert "of one seed. After 30 epochs" in str(figure.get_label())
 
 
 def test_a_loss_that_explodes_does_not_squeeze_the_others(texts: Texts) -> None:

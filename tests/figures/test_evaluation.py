@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -45,6 +46,16 @@ def test_ten_long_names_are_readable(texts: Texts) -> None:
     counts = np.full((10, 10), 1000)
     written = texts(confusion_matrix({"train": counts, "test": counts}, FASHION))
     assert all(written.count(name) >= 4 for name in FASHION)  # below and at the side, twice
+
+
+def test_fifteen_classes_with_long_names_are_readable(texts: Texts) -> None:
+    names = [f"$^$ class {i} of the Staffordshire terriers" for i in range(15)]
+    counts = np.full((15, 15), 100)
+    figure = confusion_matrix({"train": counts, "test": counts}, names)
+    assert "$^$ class 14 of the Sta…" in texts(figure)
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.texts[:15]]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_a_number_contrasts_with_its_cell() -> None:

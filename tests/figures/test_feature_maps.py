@@ -79,6 +79,19 @@ def test_the_value_of_a_flat_map_is_written_below_it(texts: Texts) -> None:
     assert {"flat: 0", "flat: −0.12"} <= set(written)
 
 
+def test_long_captions_stay_beside_their_image(texts: Texts) -> None:
+    maps = {f"conv{i}": rng.random((4, 4, 2)) for i in range(1, 7)}
+    caption = f"{'American Staffordshire terrier ' * 2}\n{'IMG_2019' * 9}"
+    for figure in (
+        maps_through_depth(image[None], [maps], captions=[caption], pixel_max=255),
+        feature_maps(image, maps, caption=caption, pixel_max=255, channels=8),
+    ):
+        texts(figure)
+        boxes = [box for axes in figure.axes if (box := axes.get_tightbbox())]
+        assert not any(boxes[0].overlaps(other) for other in boxes[1:])
+        assert figure.axes[0].get_window_extent().width > 90
+
+
 def test_an_image_through_six_layers_fits(texts: Texts, pixels: Pixels) -> None:
     maps = {f"conv{i}": rng.random((32 // i, 32 // i, 4)) for i in range(1, 7)}
     maps["conv6"][:] = np.nan

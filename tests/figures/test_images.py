@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -13,6 +14,7 @@ from cnn_ablations.figures.images import (
     large_image,
     scaled,
     scaled_each,
+    wrapped,
 )
 from cnn_ablations.figures.style import new_figure
 
@@ -29,6 +31,24 @@ def test_a_grid_shows_every_image_under_its_caption(texts: Texts, pixels: Pixels
     np.testing.assert_array_equal(pixels(figure), images[..., 0])
     for axes in shown:
         assert axes.images[0].get_clim() == (0, 27)
+
+
+def test_captions_do_not_run_into_their_neighbours(texts: Texts) -> None:
+    long = "American Staffordshire terrier (100\N{NO-BREAK SPACE}%)\nis W"
+    captions = [long, "W" * 40, "IMG_20190203_123456789_HDR.jpg", "50$ or 60$"] * 2
+    figure = image_grid(np.zeros((8, 2, 2, 1), np.uint8), captions, pixel_max=1, columns=6)
+    texts(figure)
+    for row in (figure.axes[:6], figure.axes[6:8]):
+        boxes = [axes.title.get_window_extent() for axes in row]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    shown = [axes.title.get_text() for axes in figure.axes]
+    assert shown[0] == "American\nStaffordshire terrier\n(100\N{NO-BREAK SPACE}%)\nis W"
+    assert shown[1].replace("\n", "") == captions[1]
+    assert shown[2:4] == ["IMG_20190203_\n123456789_HDR.jpg", "50$ or 60$"]
+
+
+def test_a_caption_that_fits_is_left_as_it_is() -> None:
+    assert wrapped("T-shirt/top (100 %)\n\nis Bag ", 1.5, 9) == "T-shirt/top (100 %)\n\nis Bag "
 
 
 def test_colour_images_are_scaled_by_the_largest_pixel(pixels: Pixels) -> None:

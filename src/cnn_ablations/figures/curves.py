@@ -44,9 +44,8 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
         if f"{key}_accuracy" in curves
     )
     seeds, epochs = curves["seed"].nunique(), curves["epoch"].nunique()
-    alt = (
-        f"Accuracy and loss by epoch of {seeds} seeds. After {epochs} epochs: {medians} (medians)."
-    )
+    of, kind = (f"{seeds} seeds", " (medians)") if seeds > 1 else ("one seed", "")
+    alt = f"Accuracy and loss by epoch of {of}. After {epochs} epochs: {medians}{kind}."
     figure = new_figure(WIDTH, 3.8, alt)
     left, right = figure.subplots(1, 2, sharex=True)
     finite = curves.replace([np.inf, -np.inf], np.nan)

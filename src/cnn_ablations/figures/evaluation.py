@@ -19,6 +19,8 @@ from cnn_ablations.figures.style import (
 )
 
 Floats = NDArray[np.floating]
+LONGEST = 24
+"""Letters of a class's name at a matrix."""
 
 
 def final_accuracies(accuracies: Mapping[str, Floats]) -> Figure:
@@ -60,7 +62,7 @@ def confusion_matrix(counts: Mapping[str, NDArray[np.int64]], classes: Sequence[
         counts: (classes, classes), rows true, columns predicted, by split.
         classes: the names of the classes.
     """
-    side = 3.4 * min(len(classes), 12) / 10
+    side = 3.4 * len(classes) / 10
     right = ", ".join(
         f"{percent(np.trace(of_split) / of_split.sum())} of the {SPLIT_NAMES[split]} images"
         for split, of_split in counts.items()
@@ -89,15 +91,17 @@ def _draw_matrix(
     # Most cells of a good network are near zero: the root spreads what lies there.
     shade = np.sqrt(shares)
     axes.imshow(shade, cmap="Blues", vmin=0, vmax=1.15)
-    slant = 45 if max(map(len, classes)) > 2 else 0
+    names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in classes]
+    slant = 45 if max(map(len, names)) > 2 else 0
     axes.set_xticks(
         range(len(classes)),
-        classes,
+        names,
         rotation=slant,
         ha="right" if slant else "center",
         rotation_mode="anchor",
+        parse_math=False,
     )
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), names, parse_math=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for row, of_row in enumerate(texts):

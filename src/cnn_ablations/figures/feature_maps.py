@@ -14,6 +14,7 @@ from cnn_ablations.figures.images import (
     one_line,
     scaled,
     scaled_each,
+    wrapped,
 )
 from cnn_ablations.figures.style import WIDTH, new_figure
 
@@ -47,7 +48,7 @@ def feature_maps(
     grid = figure.add_gridspec(len(maps), 2, width_ratios=(1, 3.6), height_ratios=rows)
     axes = figure.add_subplot(grid[:, 0])
     draw_image(axes, image, pixel_max)
-    axes.set_title(caption)
+    axes.set_title(wrapped(caption, 1.7, 10.5), parse_math=False)
     for row, (name, of_layer) in enumerate(maps.items()):
         axes = figure.add_subplot(grid[row, 1])
         height, width, total = of_layer.shape
@@ -81,7 +82,8 @@ def maps_through_depth(
     """
     names = list(maps[0])
     side = min(1.3, 7.4 / (len(names) + 1))
-    lines = max(caption.count("\n") + 1 for caption in captions)
+    texts = [wrapped(caption, 1.5, 9) for caption in captions]
+    lines = max(text.count("\n") + 1 for text in texts)
     figure = new_figure(
         1.6 + side * (len(names) + 1),
         0.4 + len(images) * max(side, 0.2 * lines),
@@ -89,9 +91,9 @@ def maps_through_depth(
         f"{'; '.join(map(one_line, captions))}.",
     )
     rows = figure.subplots(len(images), len(names) + 1, squeeze=False)
-    for row, image, of_image, caption in zip(rows, images, maps, captions, strict=True):
+    for row, image, of_image, text in zip(rows, images, maps, texts, strict=True):
         draw_image(row[0], image, pixel_max)
-        row[0].set_ylabel(caption, rotation=0, ha="right", va="center", fontsize=9)
+        row[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9, parse_math=False)
         for axes, of_layer in zip(row[1:], of_image.values(), strict=True):
             _draw_map(axes, of_layer[..., 0])
     for axes, name in zip(rows[0, 1:], names, strict=True):

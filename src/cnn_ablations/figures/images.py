@@ -1,11 +1,14 @@
 """Images as they are: single, in grids with captions, and many small ones as one mosaic."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
 from cnn_ablations.figures.style import WIDTH, new_figure
@@ -31,14 +34,16 @@ def draw_image(axes: Axes, image: UInt8s, pixel_max: int) -> None:
 def image_grid(images: UInt8s, captions: Sequence[str], pixel_max: int, columns: int) -> Figure:
     """Images (n, height, width, channels), each under its caption (of one or more lines)."""
     rows = -(-len(images) // columns)
-    lines = max(caption.count("\n") + 1 for caption in captions)
     side = WIDTH / columns
+    texts = [wrapped(caption, 0.95 * side, 9) for caption in captions]
+    lines = max(text.count("\n") + 1 for text in texts)
     alt = f"{len(images)} images: {'; '.join(map(one_line, captions))}."
     figure = new_figure(WIDTH, rows * (0.88 * side + 0.17 * lines), alt)
-    for axes, image, caption in zip(_grid(figure, rows, columns), images, captions, strict=False):
+    for axes, image, text in zip(_grid(figure, rows, columns), images, texts, strict=False):
         axes.set_visible(True)
         draw_image(axes, image, pixel_max)
-        axes.set_title(caption, fontsize=9, pad=3)
+        axes.set_anchor("N")  # or the layout counts on room above the image for its caption
+        axes.set_title(text, fontsize=9, pad=3, parse_math=False)
     return figure
 
 
@@ -79,6 +84,26 @@ def draw_mosaic(axes: Axes, tiles: Floats, columns: int) -> None:
 def one_line(caption: str) -> str:
     """A caption as a part of an alternative text."""
     return caption.replace("\n", ", ")
+
+
+def wrapped(caption: str, width: float, size: float) -> str:
+    """The caption in lines that are at most so many inches wide, in letters of `size` points.
+
+    A word that is longer goes on in the next line, after an underscore if it can.
+    """
+    font = FontProperties(size=size)
+
+    def wide(line: str) -> bool:
+        return text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] > 72 * width
+
+    texts = []
+    for line in caption.split("\n"):
+        parts, letters = [line], len(line)
+        while any(map(wide, parts)):
+            letters -= 1
+            parts = [part.replace("_ ", "_") for part in wrap(line.replace("_", "_ "), letters)]
+        texts += parts
+    return "\n".join(texts)
 
 
 def scaled(tiles: Floats) -> Floats:

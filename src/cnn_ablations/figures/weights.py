@@ -42,6 +42,7 @@ def weight_histograms(layers: Mapping[str, Mapping[str, Floats]]) -> Figure:
         row[0].set_ylabel("count")
     for axes, kind in zip(rows[-1], ("weight", "bias"), strict=True):
         axes.set_xlabel(kind)
+    figure.align_ylabels(rows[:, 0])
     return figure
 
 
