@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,6 +126,32 @@ def test_iterations_are_those_of_the_seed(run: Run) -> None:
 def test_a_run_of_other_seeds_is_refused(run: Run, paths: Paths) -> None:
     with pytest.raises(ProjectError, match=r"is of the seeds \[0, 1, 2\], not \[0, 5\]"):
         load_run(variant(seeds=[0, 5]), paths)
+
+
+@pytest.mark.parametrize(
+    ("split", "part"),
+    [
+        ({"method": "last", "val": 0.5}, "test"),
+        ({"method": "train_test_split", "held_out": 0.5, "random_state": 0}, "train"),
+    ],
+)
+def test_test_images_from_files_have_their_names(
+    run: Run, paths: Paths, split: dict[str, object], part: str
+) -> None:
+    numbered = {p: np.arange(n, dtype=np.uint8) for p, n in (("train", 8), ("test", IMAGES))}
+    images = {f"{p}_images": v[:, None, None, None] for p, v in numbered.items()}
+    labels = {f"{p}_labels": v % 10 for p, v in numbered.items()}
+    files = {f"{p}_files": [f"{p}/a/{i}.png" for i in v] for p, v in numbered.items()}
+    classes = [str(i) for i in range(10)]
+    arrays: dict[str, Any] = {**images, **labels, "classes": classes, "pixel_max": 255}
+    write_arrays(paths.arrays("small"), **arrays | files)
+    loaded = load_run(variant(split=split), paths)
+    shown = loaded.subsets["test"].images[:].ravel()
+    assert loaded.files == [f"{part}/a/{i}.png" for i in shown]
+    batches = {name: [n.rpartition("/")[2] for n in names] for name, names in files.items()}
+    for without in ({}, batches):
+        write_arrays(paths.arrays("small"), **arrays | without)
+        assert load_run(variant(split=split), paths).files is None
 
 
 def test_what_is_missing_is_named_with_the_way_out(run: Run, paths: Paths) -> None:

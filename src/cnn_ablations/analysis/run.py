@@ -1,7 +1,8 @@
 """A trained variant opened again: its results, one of its networks, and what that one answers."""
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,21 @@ from numpy.typing import NDArray
 
 from cnn_ablations.analysis.results import Floats, VariantResult, load_result
 from cnn_ablations.config.variants import Variant
-from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays
+from cnn_ablations.data.arrays import (
+    PARTS,
+    Arrays,
+    UInt8s,
+    load_arrays,
+    load_file_names,
+)
 from cnn_ablations.data.splits import Subset, split_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 
 if TYPE_CHECKING:
     import keras
+
+Labels = NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True)
@@ -31,15 +40,17 @@ class Run:
     arrays: Arrays
     subsets: dict[str, Subset]
     """Images and labels of `train`, `val` (where there is one) and `test`."""
+    files: Sequence[str] | None
+    """Of each test image its place in the folder that the data set was made from, if it was."""
 
 
 @dataclass(frozen=True)
 class Predictions:
     """The classes of n images, and what one network takes them for."""
 
-    labels: NDArray[np.unsignedinteger[Any]]
+    labels: Labels
     """True classes, (n,)."""
-    predicted: NDArray[np.unsignedinteger[Any]]
+    predicted: Labels
     """(n,)."""
 
 
@@ -73,7 +84,19 @@ def load_run(variant: Variant, paths: Paths) -> Run:
         folder=paths.run(variant.group, variant.name),
         arrays=arrays,
         subsets=split_arrays(arrays, variant),
+        files=_files(arrays, variant, paths.arrays(variant.dataset)),
     )
+
+
+def _files(arrays: Arrays, variant: Variant, folder: Path) -> list[str] | None:
+    names = {part: load_file_names(folder, part) for part in PARTS}
+    if not all(of_part and "/" in of_part[0] for of_part in names.values()):
+        return None  # or names that lead to no file, as those in CIFAR-10's batches
+    # A split may draw its test images from the training images: names go the way of their images.
+    named: dict[str, Any] = {f"{part}_images": np.array(names[part]) for part in PARTS}
+    test = split_arrays(replace(arrays, **named), variant)["test"]
+    files: list[str] = test.images[:].tolist()
+    return files
 
 
 def accuracies(result: VariantResult) -> dict[str, Floats]:
