@@ -1,24 +1,28 @@
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from cnn_ablations.analysis.inspection import (
     Example,
+    balanced,
     captions,
     class_report,
     confusions,
     describe,
+    describe_classes,
     describe_confusions,
     describe_iterations,
     describe_missing,
     describe_network,
     final_figures,
     find_examples,
+    frequent_mistakes,
     scores,
     sort_out,
     spread,
@@ -72,6 +76,24 @@ def test_the_summary_of_one_seed_without_validation(paths: Paths, write: WriteVa
     assert "2.00 points below that on test images" in text
     assert "median" not in text
     assert "collapsed" not in text
+
+
+def test_balanced_accuracy_comes_first_where_accuracy_misleads(
+    paths: Paths, write: WriteVariant
+) -> None:
+    write("v", [0.8, 0.7, 0.6], examples=200, gap=0.0)
+    result = load_result(paths, "g", "v")
+    labels = np.array([0] * 160 + [1] * 30 + [2] * 10, np.uint8)
+    answers = np.stack([np.where(labels == 2, 0, labels), labels, np.zeros_like(labels)])
+    text = describe(
+        replace(result, labels={"test": labels, "val": labels}, predicted={"test": answers})
+    )
+    assert "reaches a median balanced accuracy of **66.67 %** on 200 test images" in text
+    assert "between 33.33 % and 100.00 %" in text
+    assert "always giving the same answer would reach 33.33 %" in text
+    assert "Plain accuracy, the share of all images, is **95.00 %**" in text
+    assert "a class has 10 to 160 test images" in text
+    assert text.index("66.67 %") < text.index("95.00 %")
 
 
 def row(table: pd.DataFrame, name: str) -> list[Any]:
@@ -131,6 +153,14 @@ def test_scores_of_every_split_stand_beside_a_constant_answer() -> None:
     assert row(table, "test") == ["5", "60.00 %", "58.33 %", "60.00 %", "dog"]
 
 
+def test_scores_of_unequal_classes_begin_with_the_balanced_accuracy() -> None:
+    test = predictions([0, 0, 0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 1, 0, 1])
+    table = scores({"train": SPLITS["train"], "test": test}, ["cat", "dog"])
+    assert row(table, "training")[:3] == ["50.00 %", "4", "75.00 %"]
+    assert row(table, "test")[:3] == ["66.67 %", "8", "75.00 %"]
+    assert balanced(test) == balanced_accuracy_score(test.labels, test.predicted)
+
+
 def test_scores_without_validation_are_of_two_splits() -> None:
     table = scores({"train": SPLITS["train"], "test": SPLITS["test"]}, ["cat", "dog"])
     assert list(table.index) == ["training", "test"]
@@ -165,6 +195,46 @@ def test_a_class_without_images_does_not_lower_the_means() -> None:
     assert row(scores({"train": given, "test": given}, CLASSES), "test")[2] == "73.33 %"
 
 
+@pytest.fixture
+def many() -> Predictions:
+    """Of forty classes, of which class n is mistaken for class n + 1 in n of forty images."""
+    labels = np.repeat(np.arange(40), 40)
+    mistaken = np.tile(np.arange(40), 40) < labels
+    return Predictions(labels.astype(np.uint8), ((labels + mistaken) % 40).astype(np.uint8))
+
+
+NAMES = [f"class {i}" for i in range(40)]
+
+
+def test_of_many_classes_those_recognised_least_and_best_are_shown(many: Predictions) -> None:
+    table = class_report({"train": SPLITS["train"], "test": many}, NAMES)
+    worst, best = range(39, 29, -1), range(4, -1, -1)
+    assert [*table.index] == [*(f"class {i}" for i in (*worst, *best)), "mean or total"]
+    assert table.at["class 39", "test recall"] == "2.50\N{NO-BREAK SPACE}%"
+    assert table.at["mean or total", "test images"] == "1,600"
+    text = describe_classes(many, 40)
+    assert "Of 40 classes these are the 10 that it recognises least" in text
+    assert "at most 26.88 %, of another quarter at least 75.62 %" in text
+
+
+def test_of_many_classes_the_most_frequent_mistakes_are_shown(many: Predictions) -> None:
+    counts = {"train": confusions(SPLITS["train"], 40), "test": confusions(many, 40)}
+    table = frequent_mistakes(counts, NAMES)
+    assert [*table.index] == [f"class {i}" for i in range(39, 24, -1)]
+    assert row(table, "class 38") == [
+        *("class 39", "38 of 40", "95.00\N{NO-BREAK SPACE}%"),
+        *("0 of 0", "0.00\N{NO-BREAK SPACE}%"),
+    ]
+    assert "The table has the most frequent mistakes" in describe_confusions(counts["test"], NAMES)
+
+
+def test_fewer_mistakes_make_fewer_rows() -> None:
+    counts = np.diag([4, 3, 2]) + np.array([[0, 1, 0], [0, 0, 0], [0, 2, 0]])
+    table = frequent_mistakes({"train": counts, "test": counts}, ["cat", "dog", "tree_frog"])
+    assert [*table.index] == ["tree_\N{ZERO WIDTH SPACE}frog", "cat"]
+    assert [*table["test images"]] == ["2 of 4", "1 of 5"]
+
+
 def test_confusions_count_true_classes_in_rows() -> None:
     counts = confusions(answers(), 3)
     assert counts.tolist() == [[1, 1, 0], [0, 2, 0], [1, 1, 0]]
@@ -179,9 +249,8 @@ def test_a_class_without_images_is_not_the_weakest() -> None:
 
 
 def test_no_mistake_is_said() -> None:
-    assert describe_confusions(np.diag([2, 3]), ["cat", "dog"]) == (
-        "It makes no mistake on the test images."
-    )
+    text = describe_confusions(np.diag([2, 3]), ["cat", "dog"])
+    assert text.startswith("It makes no mistake on the test images. Each row is a true class")
 
 
 def test_few_layers_stand_for_those_of_a_deep_network() -> None:
@@ -199,7 +268,7 @@ def test_what_is_right_and_wrong_is_in_the_order_of_the_file() -> None:
     [
         (["dog"], [(2, "dog", True), (1, "dog", False)], ""),
         (["cat", "dog"], [(0, "cat", True), (5, "cat", False), (2, "dog", True)], ""),
-        (["frog"], [], "It never answers *frog*."),
+        (["frog"], [], "It recognises no *frog*. It takes nothing else for *frog*."),
     ],
 )
 def test_examples_are_the_first_that_are_taken_for_a_class(
@@ -219,5 +288,17 @@ def test_which_example_is_missing_is_said() -> None:
 
 
 def test_captions_name_the_answer_how_sure_it_is_and_the_truth() -> None:
-    assert captions(answers(), np.array([0, 4]), CLASSES) == ["cat (62 %)", "dog (62 %)\nis frog"]
-    assert captions(answers(confidence=np.nan), np.array([1]), CLASSES) == ["dog\nis cat"]
+    sure = "(62\N{NO-BREAK SPACE}%)"
+    assert captions(answers(), [0, 4], CLASSES) == [f"cat {sure}", f"dog {sure}\nis frog"]
+    assert captions(answers(confidence=np.nan), [1], CLASSES) == ["dog\nis cat"]
+
+
+def test_captions_of_wrong_answers_name_the_file_in_the_folder_of_its_class() -> None:
+    files = ["cat/0.png", "test/cat/far/1.png", "", "", "frog/frog.png", "test/frog/5.png"]
+    given = answers(confidence=np.nan)
+    assert captions(given, [0, 1, 4, 5], CLASSES, files) == [
+        "cat",
+        "dog\nis cat\nfar/1.png",
+        "dog\nis frog\nfrog.png",
+        "cat\nis frog\n5.png",
+    ]

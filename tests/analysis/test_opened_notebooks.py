@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from cnn_ablations.analysis.inspection import how_to_use
 from cnn_ablations.analysis.run import load_run
 from cnn_ablations.cli import app
-from cnn_ablations.config.datasets import dataset_adapter
+from cnn_ablations.config.datasets import Dataset, dataset_adapter
 from cnn_ablations.config.params import load_params
 from cnn_ablations.config.variants import Variant, resolve_variant
 from cnn_ablations.data import digits
@@ -169,6 +169,17 @@ def own_arrays(root: Path, classes: int) -> str:
     return "own.npz"
 
 
+def prepared(paths: Paths, document: dict[str, Any], source: str) -> Dataset:
+    """The data set `d`, made of what is at `source` below the root."""
+    paths.params.write_text(yaml.safe_dump(document))
+    source = str(paths.root / source)
+    paths.params.write_text(new_dataset(paths.root, "d", source, "", Path, print)[0])
+    dataset = load_params(paths.params).dataset("d")
+    download("d", dataset, paths, None, print)
+    preprocess("d", dataset, paths)
+    return dataset
+
+
 @pytest.mark.parametrize("classes", [2, 37, 200])
 @pytest.mark.parametrize("make", [own_images, own_arrays])
 def test_own_images_are_shown_whatever_the_number_of_classes(
@@ -178,12 +189,7 @@ def test_own_images_are_shown_whatever_the_number_of_classes(
     make: Callable[[Path, int], str],
     classes: int,
 ) -> None:
-    paths.params.write_text(yaml.safe_dump(tiny_document))
-    source = str(paths.root / make(paths.root, classes))
-    paths.params.write_text(new_dataset(paths.root, "d", source, "", Path, print)[0])
-    dataset = load_params(paths.params).dataset("d")
-    download("d", dataset, paths, None, print)
-    preprocess("d", dataset, paths)
+    dataset = prepared(paths, tiny_document, make(paths.root, classes))
     names = execute("own-data", name="d", dataset=dataset.model_dump())
     assert len(names["arrays"].classes) == classes
     assert len(names["captions"]) == min(classes, 20)
@@ -343,6 +349,32 @@ def test_a_network_without_convolutions_and_few_classes_is_opened(
     assert list(names["weights"]) == ["output"]
     assert sum("no convolutions" in heading for heading in headings(displayed)) == 4
     assert names["counts"]["test"].sum() == 20
+
+
+@pytest.mark.parametrize("classes", [37, 200])
+def test_a_network_of_many_classes_is_opened_and_its_mistakes_name_their_files(
+    paths: Paths,
+    execute: Execute,
+    displayed: list[Any],
+    tiny_document: dict[str, Any],
+    classes: int,
+) -> None:
+    dataset = prepared(paths, tiny_document, own_images(paths.root, classes))
+    values = {"protocol": "g", "dataset": "d", "filters": [2], "pooling": 1, "epochs": 1}
+    variant = resolve_variant("v", values, {"g": PROTOCOL})
+    train_variant(variant, paths)
+    names = execute(
+        "inspect", variant=variant.model_dump(), example_classes=dataset.example_classes
+    )
+    shown = [text.data for text in displayed if isinstance(text, Markdown)]
+    assert any(f"Of {classes} classes these are the 10" in text for text in shown)
+    assert any("The table has the most frequent mistakes" in text for text in shown)
+    alts = [str(figure.get_label()) for figure in displayed if isinstance(figure, Figure)]
+    assert not any("Confusion" in alt for alt in alts)
+    mistaken = int(names["wrong"][0])
+    file = (load_file_names(paths.arrays("d"), "test") or [])[mistaken]
+    alt = str(names["show"](names["wrong"][:12], "").get_label())
+    assert f"is {file.replace('/', ', ')};" in alt
 
 
 @pytest.mark.parametrize(("name", "shown"), [("bias", ["own"]), ("slope", [])])

@@ -8,10 +8,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cnn_ablations.analysis.results import VariantResult
-from cnn_ablations.analysis.run import Answers, Predictions, Run, accuracies
+from cnn_ablations.analysis.run import Answers, Labels, Predictions, Run, accuracies
 from cnn_ablations.training.record import SPLITS, number, origin, per_cent
+from cnn_ablations.training.summary import UNEQUAL
 
 Indices = NDArray[np.intp]
+Counts = NDArray[np.int64]
+FEW = 15
+"""Of more classes neither a confusion matrix nor a table with a row for each can be read."""
+WORST, BEST, MISTAKES = 10, 5, 15
+"""Rows that stand for them."""
 
 
 class Example(NamedTuple):
@@ -47,17 +53,30 @@ def final_figures(result: VariantResult) -> pd.DataFrame:
 def describe(result: VariantResult) -> str:
     """A paragraph for people: how good the variant is, and how far its seeds lie apart."""
     of_split = accuracies(result)
-    test, seeds = of_split["test"], result.seeds.tolist()
-    images = f"{len(result.labels['test']):,} test images"
-    median = per_cent(float(np.median(test)))
+    test, seeds, labels = of_split["test"], result.seeds.tolist(), result.labels["test"]
+    misleading = unequal(labels)
+    if misleading:
+        test = np.array([balanced(Predictions(labels, p)) for p in result.predicted["test"]])
+    images, median = f"{len(labels):,} test images", per_cent(float(np.median(test)))
     if len(seeds) == 1:
-        sentences = [f"Trained once, it reaches an accuracy of **{median}** on {images}."]
+        first = "a balanced" if misleading else "an"
+        sentences = [f"Trained once, it reaches {first} accuracy of **{median}** on {images}."]
     else:
+        first = "a median balanced" if misleading else "a median"
         sentences = [
-            f"Trained {len(seeds)} times, each from another seed, it reaches a median accuracy of "
+            f"Trained {len(seeds)} times, each from another seed, it reaches {first} accuracy of "
             f"**{median}** on {images}. Single seeds lie between {per_cent(float(test.min()))} and "
             f"{per_cent(float(test.max()))}."
         ]
+    if misleading:
+        of_class = np.unique(labels, return_counts=True)[1]
+        sentences.append(
+            "Balanced accuracy is the share of a class's images that it recognises, averaged over "
+            "the classes: a rare class counts as much as a common one, and always giving the same "
+            f"answer would reach {per_cent(1 / len(of_class))}. Plain accuracy, the share of all "
+            f"images, is **{per_cent(float(np.median(of_split['test'])))}** and says little about "
+            f"rare classes: a class has {of_class.min():,} to {of_class.max():,} test images."
+        )
     collapsed = [str(k) for k, gone in zip(seeds, result.collapsed, strict=True) if gone]
     if collapsed:
         sentences.append(
@@ -74,6 +93,20 @@ def describe(result: VariantResult) -> str:
         "floating-point operations for an image."
     )
     return " ".join(sentences)
+
+
+def unequal(labels: Labels) -> bool:
+    """Whether classes have such unequal numbers of images that accuracy misleads."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return bool(counts.max() > UNEQUAL * counts.min())
+
+
+def balanced(predictions: Predictions) -> float:
+    """The balanced accuracy: the mean of the recalls of the classes that have images."""
+    from sklearn.metrics import recall_score
+
+    labels, predicted = predictions.labels, predictions.predicted
+    return float(recall_score(labels, predicted, labels=np.unique(labels), average="macro"))
 
 
 def describe_network(run: Run, seed: int, answers: Answers) -> str:
@@ -105,7 +138,8 @@ def describe_iterations(iterations: pd.DataFrame) -> str:
 
 
 def scores(predictions: Mapping[str, Predictions], classes: Sequence[str]) -> pd.DataFrame:
-    """Accuracy and macro F1 of one network on each split, and what a constant answer would reach.
+    """Accuracy and macro F1 of one network on each split, and what a constant answer would reach;
+    where classes are unequal, also the balanced accuracy.
 
     `predictions` are those of `read_predictions`. With a validation split there is a row for all
     images that were there to train on, validation included. The baseline always names the class
@@ -117,9 +151,11 @@ def scores(predictions: Mapping[str, Predictions], classes: Sequence[str]) -> pd
         test = rows.pop("test")
         rows["training and validation"] = _joined(predictions["train"], predictions["val"])
         rows["test"] = test
-    return pd.DataFrame.from_dict(
-        {name: _score(of_row, classes) for name, of_row in rows.items()}, orient="index"
-    )
+    table = {name: _score(of_row, _breakable(classes)) for name, of_row in rows.items()}
+    if unequal(predictions["test"].labels):
+        for name, of_row in rows.items():
+            table[name] = {"balanced accuracy": per_cent(balanced(of_row)), **table[name]}
+    return pd.DataFrame.from_dict(table, orient="index")
 
 
 def _joined(*parts: Predictions) -> Predictions:
@@ -146,17 +182,36 @@ def _score(predictions: Predictions, classes: Sequence[str]) -> dict[str, str]:
 
 def class_report(predictions: Mapping[str, Predictions], classes: Sequence[str]) -> pd.DataFrame:
     """Precision, recall and F1 of each class and their plain means, and the number of images:
-    four columns for each split, such as "test recall".
+    four columns for each split, such as "test recall". Of more than `FEW` classes only those that
+    are recognised least among the test images are there, from the worst, then those that are
+    recognised best.
 
     A class that was never predicted has no precision, which counts as 0 in the mean. One without
     images has no recall, which does not count.
     """
-    return pd.concat(
+    table = pd.concat(
         [
             _report(of_split, classes).add_prefix(f"{SPLITS[split]} ")
             for split, of_split in predictions.items()
         ],
         axis=1,
+    )
+    if len(classes) <= FEW:
+        return table
+    recalls = _recalls(confusions(predictions["test"], len(classes)))
+    tested = np.flatnonzero(np.isfinite(recalls))
+    order = tested[np.argsort(recalls[tested], kind="stable")]
+    return table.iloc[[*order[:WORST], *order[WORST:][-BEST:], -1]]
+
+
+def describe_classes(predictions: Predictions, classes: int) -> str:
+    """A paragraph on the rows that `class_report` has of many classes."""
+    low, high = np.nanquantile(_recalls(confusions(predictions, classes)), [0.25, 0.75])
+    return (
+        f"Of {classes:,} classes these are the {WORST} that it recognises least among the test "
+        f"images, from the worst, and then the {BEST} that it recognises best. Of a quarter of "
+        f"all classes it recognises at most {per_cent(low)}, of another quarter at least "
+        f"{per_cent(high)}."
     )
 
 
@@ -170,36 +225,78 @@ def _report(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
         zero_division=np.nan,
     )
     table = {
-        name: [
-            per_cent(x).replace(" ", "\N{NO-BREAK SPACE}")  # or wide tables break it there
-            for x in (*row, np.nanmean(np.where(support, np.nan_to_num(row), row)))
-        ]
+        name: [_share(x) for x in (*row, np.nanmean(np.where(support, np.nan_to_num(row), row)))]
         for name, row in zip(("precision", "recall", "F1"), scores, strict=True)
     }
     table["images"] = [f"{n:,}" for n in (*support, support.sum())]
-    return pd.DataFrame(table, index=[*classes, "mean or total"])
+    return pd.DataFrame(table, index=[*_breakable(classes), "mean or total"])
 
 
-def confusions(predictions: Predictions, classes: int) -> NDArray[np.int64]:
+def confusions(predictions: Predictions, classes: int) -> Counts:
     """How many images of a true class (row) are taken for another (column)."""
     counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (predictions.labels, predictions.predicted), 1)
     return counts
 
 
-def describe_confusions(counts: NDArray[np.int64], classes: Sequence[str]) -> str:
-    """A sentence or two: the class that is recognised least, and what is mixed up most."""
-    totals = counts.sum(axis=1)
-    recall = np.diag(counts) / np.maximum(totals, 1)
+def _recalls(counts: Counts) -> NDArray[np.float64]:
+    """The share of each class that is recognised, (classes,); NaN of one without images."""
+    totals, recalls = counts.sum(axis=1), np.full(len(counts), np.nan)
+    np.divide(np.diag(counts), totals, out=recalls, where=totals > 0)
+    return recalls
+
+
+def frequent_mistakes(counts: Mapping[str, Counts], classes: Sequence[str]) -> pd.DataFrame:
+    """The most frequent mistakes on test images, from the first: how often a class is taken for
+    another, and which share that is of its images; and the same of training images.
+
+    `counts` are the `confusions` of both splits.
+    """
+    wrong = counts["test"] - np.diag(np.diag(counts["test"]))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MISTAKES]
+    found = [divmod(int(place), len(classes)) for place in order if wrong.flat[place]]
+    names = _breakable(classes)
+    columns: dict[str, list[str]] = {"taken for": [names[taken] for _, taken in found]}
+    for split in ("test", "train"):
+        totals = counts[split].sum(axis=1)
+        images = [(counts[split][mistake], totals[mistake[0]]) for mistake in found]
+        columns[f"{SPLITS[split]} images"] = [f"{n:,} of {total:,}" for n, total in images]
+        columns[f"{SPLITS[split]} share"] = [_share(n / max(total, 1)) for n, total in images]
+    table = pd.DataFrame(columns, index=[names[true] for true, _ in found])
+    return table.rename_axis(columns="true class")
+
+
+def _share(fraction: float) -> str:
+    """In per cent, which a wide table does not break."""
+    return per_cent(fraction).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _breakable(classes: Sequence[str]) -> list[str]:
+    """Names that may go on in the next line, or a long one makes a table wider than the page."""
+    return [name.replace("_", "_\N{ZERO WIDTH SPACE}") for name in classes]
+
+
+def describe_confusions(counts: Counts, classes: Sequence[str]) -> str:
+    """The class that is recognised least, what is mixed up most, and how to read what follows:
+    matrices, or `frequent_mistakes` of many classes.
+    """
+    totals, recall = counts.sum(axis=1), _recalls(counts)
+    how_to_read = (
+        "Of so many classes no matrix can be read. The table has the most frequent mistakes on "
+        "test images and how frequent they are among training images."
+        if len(classes) > FEW
+        else "Each row is a true class, each column an answer; what is right lies on the diagonal. "
+        "The upper matrices count images, the lower ones give the share of each true class."
+    )
     if np.trace(counts) == totals.sum():
-        return "It makes no mistake on the test images."
-    weakest = int(np.argmin(np.where(totals > 0, recall, np.inf)))
+        return f"It makes no mistake on the test images. {how_to_read}"
+    weakest = int(np.nanargmin(recall))
     wrong = counts - np.diag(np.diag(counts))
     true, taken = (int(i) for i in np.unravel_index(wrong.argmax(), wrong.shape))
     return (
         f"It recognises *{classes[weakest]}* least: {per_cent(float(recall[weakest]))} of its "
         f"images. Its most frequent mistake is to take *{classes[true]}* for *{classes[taken]}*: "
-        f"{wrong[true, taken]:,} of {totals[true]:,} images."
+        f"{wrong[true, taken]:,} of {totals[true]:,} images. {how_to_read}"
     )
 
 
@@ -231,30 +328,37 @@ def find_examples(answers: Answers, wanted: Sequence[str], classes: Sequence[str
 
 def describe_missing(found: Sequence[Example], wanted: Sequence[str]) -> str:
     """Says which examples of the wanted classes there are not; may be empty."""
-    sentences = {
-        (False, False): "It never answers *{}*.",
-        (False, True): "It recognises no *{}*.",
-        (True, False): "It takes nothing else for *{}*.",
-        (True, True): "",
-    }
-    texts = []
-    for name in wanted:
-        verdicts = {example.right for example in found if example.taken_for == name}
-        texts.append(sentences[True in verdicts, False in verdicts].format(name))
-    return " ".join(filter(None, texts))
+    there = {(example.taken_for, example.right) for example in found}
+    texts = {True: "It recognises no *{}*.", False: "It takes nothing else for *{}*."}
+    return " ".join(
+        text.format(name)
+        for name in wanted
+        for right, text in texts.items()
+        if (name, right) not in there
+    )
 
 
-def captions(answers: Answers, chosen: Iterable[int], classes: Sequence[str]) -> list[str]:
+def captions(
+    answers: Answers,
+    chosen: Iterable[int],
+    classes: Sequence[str],
+    files: Sequence[str] | None = None,
+) -> list[str]:
     """The predicted class of each chosen image, with its confidence; below it, if it is wrong, the
-    true class.
+    true class and, where images have `files`, the name of its file in the folder of that class.
     """
-    lines = []
+    texts = []
     for i in chosen:
         predicted, true = classes[answers.predicted[i]], classes[answers.labels[i]]
         sure = answers.confidence[i]
-        line = f"{predicted} ({100 * sure:.0f} %)" if np.isfinite(sure) else predicted
-        lines.append(line if predicted == true else f"{line}\nis {true}")
-    return lines
+        answer = f"{predicted} ({100 * sure:.0f}\N{NO-BREAK SPACE}%)"
+        lines = [answer if np.isfinite(sure) else predicted]
+        if predicted != true:
+            lines.append(f"is {true}")
+            if files is not None:
+                lines.append(f"/{files[i]}".partition(f"/{true}/")[2])
+        texts.append("\n".join(lines))
+    return texts
 
 
 def how_to_use(run: Run, seed: int) -> str:
