@@ -79,13 +79,13 @@ def test_a_folder_becomes_a_data_set_and_then_arrays(project: Paths, tmp_path: P
         for number in range(3):
             Image.new("L", (4, 4), number).save(folder / f"{number}.png")
     assert_refused(run(project.root, "dataset", "add", "pets", "../pets/cat"), "pets/cat", "none")
-    done = run(project.root, "dataset", "add", "pets", "../pets", "--size", "2x3")
+    done = run(project.root, "dataset", "add", "pets", "../pets", "--size", "2")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[:4] == [
         "images: 4 to train on, 2 to test on",
         "classes: 2, with 2 ('cat') to 2 ('cat') images to train on",
         "files: 6 PNG; from 4×4 to 4×4 pixels (height×width)",
-        "arrays: 2×3 pixels, grey",
+        "arrays: 2×2 pixels, grey",
     ]
     assert "next: `dvc repro explore@pets`" in done.stdout
     assert "2 data sets" in run(project.root, "check").stdout

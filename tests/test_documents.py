@@ -18,7 +18,6 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_TYPED = {
     "make quickstart": "CI types it, and it takes minutes",
     "make test": "this is it",
-    "make lab": "waits for a browser",
     ". *activate": "the tests' environment is active",
     "dvc repro": "days of training",
     "dvc repro *@*": "trains; the tests of the pipeline run stages of tiny networks",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from cnn_ablations.config.datasets import LONGEST_SIDE
 from cnn_ablations.config.params import Params, load_params
 from cnn_ablations.paths import Paths, find_project
 from cnn_ablations.processes import alone, stderr_to
@@ -159,8 +160,14 @@ def add_dataset(
         ),
     ],
     size: Annotated[
-        str, typer.Option(metavar="SIDE|HEIGHTxWIDTH", help="Pixels of images in the arrays.")
-    ] = "",
+        int | None,
+        typer.Option(
+            min=1,
+            max=LONGEST_SIDE,
+            show_default="what suits the images",
+            help="Pixels on a side of images in the arrays.",
+        ),
+    ] = None,
 ) -> None:
     """Look at images of your own, say what is odd, and write their entry into params.yaml."""
     from tempfile import TemporaryDirectory

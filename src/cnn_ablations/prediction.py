@@ -13,7 +13,7 @@ from cnn_ablations.config.datasets import Dataset, Fit, FolderDataset
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays, UInt8s
 from cnn_ablations.data.folder import FILE_LIMIT
-from cnn_ablations.data.images import SUFFIXES, bombs_refused, look_at, read_image
+from cnn_ablations.data.images import look_at, read_image
 from cnn_ablations.data.splits import Images, Subset
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import read_limited
@@ -58,12 +58,9 @@ def read_picture(path: Path, arrays: Arrays, dataset: Dataset) -> Picture:
     try:
         if channels not in (1, 3):
             raise ValueError(f"the data set's images have {channels} channels")
-        if path.suffix.lower() not in SUFFIXES:
-            raise ValueError(f"its name must end in {', '.join(SUFFIXES)}")
         content = read_limited(path, FILE_LIMIT)
-        with bombs_refused():
-            look = look_at(content, path.name)
-            pixels = read_image(content, arrays.image_shape, fit)
+        look = look_at(content, path.name)
+        pixels = read_image(content, arrays.image_shape, fit)
     except (OSError, ValueError) as error:
         what = error.strerror if isinstance(error, OSError) else error
         raise ProjectError(f"{path} cannot be read as a picture: {what}") from None
@@ -84,18 +81,17 @@ def probabilities(run: Run, seed: int, images: UInt8s) -> Probabilities:
 
     Raises ProjectError where the network is missing, or does not answer as it did.
     """
-    network, test = open_network(run, seed), run.subsets["test"]
-    kept = kept_probabilities(run, seed)
+    network, test, kept = open_network(run, seed), run.subsets["test"], kept_answers(run, seed)
     size, answers = min(BATCH, len(kept)), []
-    for start in range(0, len(images), max(size - 1, 1)):
-        asked = images[start : start + max(size - 1, 1)]
+    step = max(1, size - 1)
+    for start in range(0, len(images), step):
+        asked = images[start : start + step]
         pixels = np.concatenate([asked, test.images[: size - len(asked)]])
         labels = np.zeros(size, test.labels.dtype)  # which only the loss depends on
         batch = Subset(Images(pixels, np.arange(size)), labels, test.part)
         found = evaluate(network, batch, run.variant.evaluate_mirrored).probabilities
         answers.append(found[: len(asked)])
-        before = kept[: size - len(asked)]
-        if len(before) and np.abs(found[len(asked) :] - before).mean() > ANOTHER_NETWORK:
+        if np.abs(found[len(asked) :] - kept[: size - len(asked)]).mean() > ANOTHER_NETWORK:
             raise ProjectError(
                 f"the network of seed {seed} of {run.variant.name} does not answer the test "
                 "images as it did after its training, so params.yaml or the code is another now; "
@@ -104,18 +100,9 @@ def probabilities(run: Run, seed: int, images: UInt8s) -> Probabilities:
     return np.concatenate(answers)
 
 
-def kept_probabilities(run: Run, seed: int) -> Probabilities:
-    """What a network said to the test images (n, classes) when its training was done.
-
-    Raises ProjectError where they are missing or damaged.
-    """
-    path = run.folder / f"seed-{seed}" / "test_probabilities.npy"
-    try:
-        kept: Probabilities = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        raise ProjectError(
-            f"{path} is missing or damaged; run `dvc repro train@{run.variant.name}`"
-        ) from None
+def kept_answers(run: Run, seed: int) -> Probabilities:
+    """What the network of one seed said to the test images after its training, (n, classes)."""
+    kept: Probabilities = np.load(run.folder / f"seed-{seed}" / "test_probabilities.npy")
     return kept
 
 

@@ -173,7 +173,7 @@ def prepared(paths: Paths, document: dict[str, Any], source: str) -> Dataset:
     """The data set `d`, made of what is at `source` below the root."""
     paths.params.write_text(yaml.safe_dump(document))
     source = str(paths.root / source)
-    paths.params.write_text(new_dataset(paths.root, "d", source, "", Path, print)[0])
+    paths.params.write_text(new_dataset(paths.root, "d", source, None, Path, print)[0])
     dataset = load_params(paths.params).dataset("d")
     download("d", dataset, paths, None, print)
     preprocess("d", dataset, paths)

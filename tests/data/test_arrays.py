@@ -1,6 +1,5 @@
 import json
 import os
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnn_ablations.data.arrays import NAMES, load_arrays, load_file_names
-from cnn_ablations.data.writer import Piece, write_arrays, write_pieces
+from cnn_ablations.data.arrays import NAMES, UInt8s, load_arrays, load_file_names
+from cnn_ablations.data.writer import write_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import sha256_of
 
@@ -54,19 +53,13 @@ def test_the_same_arrays_are_the_same_bytes(folder: Path, tmp_path: Path) -> Non
         assert path.read_bytes() == (again / path.name).read_bytes()
 
 
-SHAPE: dict[str, Any] = {"image_shape": (3, 4, 2), "classes": ["a", "b", "c"], "pixel_max": 16}
-
-
-def pieces(part: str, *boundaries: int) -> Iterator[Piece]:
-    """The part in pieces of unequal length."""
-    images, labels = CONTENT[f"{part}_images"], CONTENT[f"{part}_labels"]
-    for begin, end in zip((0, *boundaries), (*boundaries, len(labels)), strict=True):
-        yield Piece(images[begin:end], labels[begin:end])
+MORE: dict[str, Any] = {"classes": ["a", "b", "c"], "pixel_max": 16}
 
 
 def test_in_pieces_it_is_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
-    write_pieces(again, pieces("train", 1, 1, 4), pieces("test", 1), **SHAPE)
+    pieces = iter(np.split(CONTENT["train_images"], [1, 1, 4]))
+    write_arrays(again, **CONTENT | {"train_images": pieces}, **MORE)
     assert {path.name for path in again.iterdir()} == {path.name for path in folder.iterdir()}
     for path in folder.iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes()
@@ -78,29 +71,14 @@ def test_each_file_is_what_numpy_saves(folder: Path, tmp_path: Path) -> None:
         assert (folder / f"{name}.npy").read_bytes() == (tmp_path / f"{name}.npy").read_bytes()
 
 
-def test_memory_holds_one_piece(tmp_path: Path) -> None:
-    def many() -> Iterator[Piece]:
-        for _ in range(64):
-            yield Piece(np.zeros((4, 256, 256, 1), np.uint8), np.zeros(4, np.uint8))
-
-    tracemalloc.start()
-    write_pieces(
-        tmp_path / "large", many(), many(), image_shape=(256, 256, 1), classes=["a"], pixel_max=255
-    )
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2**20
-    assert load_arrays(tmp_path / "large").train_images.shape == (256, 256, 256, 1)
-
-
 def test_a_reader_that_fails_leaves_what_was_there(folder: Path) -> None:
-    def failing() -> Iterator[Piece]:
-        yield from pieces("train")
+    def failing() -> Iterator[UInt8s]:
+        yield CONTENT["train_images"]
         raise ProjectError("cat.png cannot be read")
 
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(ProjectError, match=r"cat\.png"):
-        write_pieces(folder, failing(), pieces("test"), **SHAPE)
+        write_arrays(folder, **CONTENT | {"train_images": failing()}, **MORE)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert list(folder.parent.iterdir()) == [folder]
 
@@ -109,27 +87,9 @@ def test_what_a_killed_run_left_is_not_in_the_way(folder: Path) -> None:
     left = folder.with_name(".shapes.tmp")
     left.mkdir()
     (left / "train_files.json").write_text("[")
-    write_pieces(folder, pieces("train"), pieces("test"), **SHAPE)
+    write_arrays(folder, **CONTENT, **MORE)
     assert not left.exists()
     assert {path.name for path in folder.iterdir()} == {"meta.json", *(f"{n}.npy" for n in NAMES)}
-
-
-@pytest.mark.parametrize(
-    ("train", "message"),
-    [
-        (Piece(CONTENT["train_images"][:2], CONTENT["train_labels"]), r"\(2, 3, 4, 2\) instead of"),
-        (Piece(CONTENT["train_images"][:, 1:], CONTENT["train_labels"]), r"\(5, 2, 4, 2\) instead"),
-        (Piece(CONTENT["train_images"] / 16, CONTENT["train_labels"]), "float64"),
-        (Piece(CONTENT["train_images"], CONTENT["train_labels"] + 1), "up to 3 with 3 classes"),
-        (Piece(CONTENT["train_images"], CONTENT["train_labels"], ["a.png"]), "1 files"),
-    ],
-)
-def test_a_piece_that_does_not_belong_is_an_error(
-    tmp_path: Path, train: Piece, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        write_pieces(tmp_path / "shapes", [train], pieces("test"), **SHAPE)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -139,14 +99,12 @@ def test_labels_take_two_bytes_from_257_classes_on(
     tmp_path: Path, classes: int, dtype: type[np.uint8 | np.uint16]
 ) -> None:
     # A reader may hand over small labels in one byte, whatever the number of classes.
-    last = np.array([classes - 1], np.uint16)
-    train = [Piece(CONTENT["train_images"], np.zeros(5, np.uint8))]
-    test = [Piece(CONTENT["test_images"][:1], last), Piece(CONTENT["test_images"][1:], last)]
+    last = np.array([classes - 1] * 2, np.uint16)
     names = [f"class {number}" for number in range(classes)]
-    write_pieces(tmp_path / "many", train, test, **SHAPE | {"classes": names})
+    write_arrays(tmp_path / "many", **CONTENT | {"test_labels": last}, classes=names, pixel_max=1)
     arrays = load_arrays(tmp_path / "many")
     assert arrays.train_labels.dtype == arrays.test_labels.dtype == dtype
-    assert arrays.test_labels.tolist() == [classes - 1] * 2
+    assert arrays.test_labels.tolist() == last.tolist()
 
 
 def test_labels_of_another_width_than_the_classes_need_are_refused(folder: Path) -> None:
@@ -168,11 +126,7 @@ TRAIN_FILES = ["cat/1.png", 'say "a", b\n.png', "\u732b/\u00e9.jpg", "\udcff.gif
 def named(folder: Path) -> Path:
     """The same arrays with file names for the training images."""
     named = folder.with_name("named")
-    train = [
-        piece._replace(files=TRAIN_FILES[begin : begin + len(piece.labels)])
-        for begin, piece in zip((0, 2), pieces("train", 2), strict=True)
-    ]
-    write_pieces(named, train, pieces("test"), **SHAPE)
+    write_arrays(named, **CONTENT, **MORE, train_files=TRAIN_FILES)
     return named
 
 

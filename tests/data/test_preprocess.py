@@ -76,25 +76,19 @@ def cifar10_dataset(paths: Paths, python_2_pickle: Pickle, **changes: Any) -> Da
     return dataset_adapter.validate_python(described | rest | changes)
 
 
-def test_idx_files_become_arrays_with_a_channel(paths: Paths) -> None:
-    preprocess("d", idx_dataset(paths, IDX), paths)
+COLOUR = IDX | {"train_images": random_bytes(7, 5, 6, 3), "test_images": random_bytes(4, 5, 6, 3)}
+
+
+@pytest.mark.parametrize(("given", "channels"), [(IDX, 1), (COLOUR, 3)])
+def test_idx_files_become_arrays_with_a_channel(
+    paths: Paths, given: dict[str, UInt8s], channels: int
+) -> None:
+    preprocess("d", idx_dataset(paths, given, image_shape=[5, 6, channels]), paths)
     arrays = load_arrays(paths.arrays("d"))
-    np.testing.assert_array_equal(arrays.train_images, IDX["train_images"][..., None])
-    np.testing.assert_array_equal(arrays.train_labels, IDX["train_labels"])
-    np.testing.assert_array_equal(arrays.test_images, IDX["test_images"][..., None])
-    np.testing.assert_array_equal(arrays.test_labels, IDX["test_labels"])
+    assert arrays.image_shape == (5, 6, channels)
+    for name, array in given.items():
+        np.testing.assert_array_equal(getattr(arrays, name).reshape(array.shape), array)
     assert (arrays.classes, arrays.pixel_max) == (["a", "b", "c"], 255)
-
-
-def test_idx_files_may_hold_colour(paths: Paths) -> None:
-    colour = {
-        **IDX,
-        "train_images": random_bytes(7, 5, 6, 3),
-        "test_images": random_bytes(4, 5, 6, 3),
-    }
-    preprocess("d", idx_dataset(paths, colour, image_shape=[5, 6, 3]), paths)
-    arrays = load_arrays(paths.arrays("d"))
-    np.testing.assert_array_equal(arrays.train_images, colour["train_images"])
 
 
 def test_cifar10_batches_are_joined_in_order(paths: Paths, python_2_pickle: Pickle) -> None:
@@ -120,12 +114,13 @@ def load_real(name: str, params: Params, paths: Paths) -> Arrays:
 
 
 def test_digits_end_in_the_test_split(real_params: Params, paths: Paths) -> None:
+    with pytest.raises(ProjectError, match=r"csv\.gz is missing; run `dvc repro download@digits`$"):
+        preprocess("digits", real_params.dataset("digits"), paths)
     arrays = load_real("digits", real_params, paths)
     images, labels = digits.read_digits(paths.raw("digits") / digits.FILE)
-    np.testing.assert_array_equal(arrays.train_images, images[:1437])
-    np.testing.assert_array_equal(arrays.test_images, images[1437:])
-    np.testing.assert_array_equal(arrays.train_labels, labels[:1437])
-    np.testing.assert_array_equal(arrays.test_labels, labels[1437:])
+    for part, where in (("train", slice(1437)), ("test", slice(1437, None))):
+        np.testing.assert_array_equal(getattr(arrays, f"{part}_images"), images[where])
+        np.testing.assert_array_equal(getattr(arrays, f"{part}_labels"), labels[where])
     assert len(arrays.test_labels) == 360
     assert arrays.pixel_max == arrays.train_images.max() == 16
 
@@ -184,7 +179,7 @@ def test_refuses_other_class_names_than_those_of_the_pickle(
     paths: Paths, python_2_pickle: Pickle
 ) -> None:
     dataset = cifar10_dataset(paths, python_2_pickle, classes=["dog", "cat", "frog"])
-    with pytest.raises(ProjectError, match=r"datasets\.d\.classes is \['dog', .* says \['cat', "):
+    with pytest.raises(ProjectError, match=r"datasets\.d\.classes is not what .* their order$"):
         preprocess("d", dataset, paths)
 
 
@@ -201,8 +196,3 @@ def test_names_the_stage_that_makes_a_missing_or_damaged_file(
     with pytest.raises(ProjectError, match=rf"{file} is missing; run `dvc repro download@d`$"):
         preprocess("d", dataset, paths)
     assert not paths.arrays("d").exists()
-
-
-def test_names_the_stage_that_copies_the_digits(real_params: Params, paths: Paths) -> None:
-    with pytest.raises(ProjectError, match=r"csv\.gz is missing; run `dvc repro download@digits`$"):
-        preprocess("digits", real_params.dataset("digits"), paths)

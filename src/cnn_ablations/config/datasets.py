@@ -10,7 +10,6 @@ from pydantic import (
     TypeAdapter,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from cnn_ablations.config.base import ClosedModel, nearest
@@ -83,9 +82,11 @@ class Cifar10Dataset(_Dataset):
 
 
 class DrawnSplit(ClosedModel):
-    """Draws the test images of a source that has none of its own: of each class the same share."""
+    """Draws the test images of a source that has none of its own: of each class the same share, but
+    as many images as there are classes at least.
+    """
 
-    test: Annotated[float, Field(gt=0, lt=1)]
+    test: Annotated[float, Field(gt=0, le=0.5)] = 0.2
     random_state: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
@@ -94,7 +95,7 @@ class _OwnDataset(_Dataset):
     """A path, from the checkout's folder if it is relative, or the address of a file."""
     sha256: Sha256
     split: DrawnSplit | None = None
-    """Only of a source that has no test images."""
+    """Of a source that has no test images, and of no other."""
 
     @property
     def urls(self) -> list[str]:
@@ -134,16 +135,6 @@ class NpzDataset(_OwnDataset):
     file: ClassVar[str] = "arrays.npz"
     """In data/raw."""
     format: Literal["npz"]
-    arrays: dict[Role, str]
-    """What the file calls them: all four, or without those of the test images and with `split`."""
-
-    @model_validator(mode="after")
-    def _test_images_or_split(self) -> "NpzDataset":
-        if len(self.arrays) != (2 if self.split else 4) or "train_images" not in self.arrays:
-            raise ValueError(
-                "must have the four arrays of train and test, or those of train and split"
-            )
-        return self
 
 
 Dataset = DigitsDataset | IdxDataset | Cifar10Dataset | FolderDataset | NpzDataset

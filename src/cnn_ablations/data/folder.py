@@ -5,9 +5,11 @@ Images are in the order of their files' names, whatever their class: 9.png, 10.p
 """
 
 import hashlib
+import math
+import posixpath
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -18,7 +20,6 @@ from numpy.typing import NDArray
 from cnn_ablations.config.datasets import DrawnSplit, FolderDataset
 from cnn_ablations.data.arrays import PARTS, Labels, Part, UInt8s, label_type
 from cnn_ablations.data.images import SUFFIXES, Report, in_chunks, read_image
-from cnn_ablations.data.writer import Piece
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import read_limited
 from cnn_ablations.progress import tracked
@@ -27,9 +28,9 @@ FILE_LIMIT = 2**28
 """Bytes of an image's file."""
 CHUNK = 2**25
 """Bytes of pixels that are decoded before they are written."""
-FILES = 256
-"""Read at a time where nothing is kept of them."""
 _NOT_TEXT = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+_HIDDEN = re.compile(r"^/|(?:^|/)(?:\.|__MACOSX/)")
+"""Names that are absolute or lead out of an archive, too."""
 
 
 class Tree(NamedTuple):
@@ -37,14 +38,13 @@ class Tree(NamedTuple):
 
     source: Path
     names: list[str]
-    """With '/' between folders; a folder's own name ends in one."""
+    """Below the folders that hold all images, with '/' between folders and at the end of theirs."""
     read: Callable[[str], bytes]
     """The content of a file. Raises ProjectError where it cannot be read."""
 
 
 class ImageFile(NamedTuple):
     name: str
-    """Below the folder that holds all classes, or `train` and `test`."""
     part: Part | None
     """None where the source has no `train` and `test`."""
     label: str
@@ -53,14 +53,12 @@ class ImageFile(NamedTuple):
 class Found(NamedTuple):
     """What a tree holds."""
 
-    prefix: str
-    """What comes before the name of each image: the folders that hold all of them."""
     images: list[ImageFile]
     classes: list[str]
     foreign: list[str]
     """Files that are no images by their suffix, or that are in no class."""
     empty: list[str]
-    """Classes without images."""
+    """Classes without images to train on."""
 
 
 @contextmanager
@@ -83,27 +81,24 @@ def open_tree(source: Path) -> Iterator[Tree]:
                     "archive and name the folder"
                 ) from None
             names = archive.namelist()
+        names = [name for name in names if not _HIDDEN.search(name)]
+        if strange := [name for name in names if _NOT_TEXT.search(name)]:
+            raise ProjectError(f"the name {strange[0]!a} is not plain text in UTF-8; rename it")
+        above = [posixpath.dirname(posixpath.dirname(name)) for name in names if is_image(name)]
+        prefix = posixpath.join(posixpath.commonpath(above or [""]), "")
 
         def read(name: str) -> bytes:
             try:
                 if source.is_dir():
-                    return read_limited(source / name, FILE_LIMIT)
-                if archive.getinfo(name).file_size > FILE_LIMIT:
+                    return read_limited(source / prefix / name, FILE_LIMIT)
+                if archive.getinfo(prefix + name).file_size > FILE_LIMIT:
                     raise ValueError(f"it is larger than {FILE_LIMIT:,} bytes")
-                return archive.read(name)
+                return archive.read(prefix + name)
             except Exception as error:  # of an archive: damaged, encrypted, packed in another way
                 raise ProjectError(f"{source}: '{name}' cannot be read: {error}") from None
 
-        yield Tree(source, _visible(names), read)
-
-
-def _visible(names: Iterable[str]) -> list[str]:
-    hidden = re.compile(r"(?:^|/)(?:\.|__MACOSX/)")
-    visible = [name for name in names if not hidden.search(name)]
-    for name in visible:
-        if _NOT_TEXT.search(name):
-            raise ProjectError(f"the name {name!a} is not plain text in UTF-8; rename it")
-    return visible
+        inside = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+        yield Tree(source, [*filter(None, inside)], read)
 
 
 def find_images(tree: Tree, skip: Sequence[str] = ()) -> Found:
@@ -112,14 +107,12 @@ def find_images(tree: Tree, skip: Sequence[str] = ()) -> Found:
     Raises ProjectError where there are no two classes, where the names of two classes differ only
     in case, and where a class has test images only.
     """
-    prefix = _outer_folders(tree.names)
-    names = [n.removeprefix(prefix) for n in tree.names if n.startswith(prefix) and n != prefix]
-    tops = {name.partition("/")[0] for name in names if "/" in name}
+    tops = {name.partition("/")[0] for name in tree.names if "/" in name}
     parts = {top: part for top in tops for part in PARTS if top.lower() == part}
     depth = int({*parts.values()} == {*PARTS})
     images, foreign, skipped = [], [], {*skip}
     spelt: dict[str, str] = {}
-    for name in names:
+    for name in tree.names:
         *above, file = name.split("/")
         if len(above) <= depth or (depth and above[0] not in parts):
             foreign += [name] if file else []
@@ -148,18 +141,7 @@ def find_images(tree: Tree, skip: Sequence[str] = ()) -> Found:
             "network can learn it; move some there, or its folder away"
         )
     classes = sorted(sorted(train), key=_natural)
-    return Found(prefix, images, classes, foreign, sorted({*spelt.values()} - train))
-
-
-def _outer_folders(names: Iterable[str]) -> str:
-    """The folders that all images are in, but for that of their class."""
-    images = [name for name in names if is_image(name)]
-    prefix = ""
-    while len(tops := {name[len(prefix) :].partition("/")[0] for name in images}) == 1 and all(
-        name.count("/", len(prefix)) > 1 for name in images
-    ):
-        prefix += f"{tops.pop()}/"
-    return prefix
+    return Found(images, classes, foreign, sorted({*spelt.values()} - train))
 
 
 def is_image(name: str) -> bool:
@@ -176,20 +158,14 @@ def _natural(name: str) -> list[str | int]:
 def divided(
     found: Found, split: DrawnSplit | None, where: str
 ) -> list[tuple[list[ImageFile], Labels]]:
-    """The training and the test images, each with labels (n,); where the source has no such parts,
-    as drawn.
+    """The training and the test images, each with labels (n,): as drawn, or as in the source.
 
-    Raises ProjectError, which begins with `where`, where `split` does not go with the source.
+    Raises ProjectError as `draw_test` does.
     """
     number = {label: position for position, label in enumerate(found.classes)}
     labels: Labels = np.array(
         [number[image.label] for image in found.images], label_type(len(found.classes))
     )
-    parted = found.images[0].part is not None
-    if parted and split:
-        raise ProjectError(f"{where}.split: the source has folders train and test, so remove it")
-    if not parted and not split:
-        raise ProjectError(f"{where}.split is missing, and the source has no test images")
     if split:
         parts = draw_test(labels, found.classes, split, where)
     else:
@@ -203,32 +179,23 @@ def draw_test(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Indices of the training and of the test images, each in ascending order.
 
-    Raises ProjectError, which begins with `where`, where there are too few images for it.
+    Raises ProjectError, which begins with `where`, where a class has a single image.
     """
     from sklearn.model_selection import train_test_split
 
-    for label, count in enumerate(np.bincount(labels, minlength=len(classes))[: len(classes)]):
-        if count == 1:
-            raise ProjectError(
-                f"{where}: the class '{classes[label]}' has a single image, but there must be one "
-                "to train on and one to test on; add images, or move the class away"
-            )
-    try:
-        train, test = train_test_split(
-            np.arange(len(labels)),
-            test_size=split.test,
-            random_state=split.random_state,
-            stratify=labels,
+    there, counts = np.unique(labels, return_counts=True)
+    if counts.min() < 2:
+        raise ProjectError(
+            f"{where}: the class '{classes[there[counts.argmin()]]}' has a single image, but there "
+            "must be one to train on and one to test on; add images, or move the class away"
         )
-    except ValueError as error:
-        raise ProjectError(f"{where}.split cannot be drawn: {error}") from None
+    train, test = train_test_split(
+        np.arange(len(labels)),
+        test_size=max(math.ceil(split.test * len(labels)), len(there)),
+        random_state=split.random_state,
+        stratify=labels,
+    )
     return np.sort(train), np.sort(test)
-
-
-def content_hash(hashes: Iterable[tuple[str, str]]) -> str:
-    """A hash of images' names and hashes: of the sorted lines that `sha256sum` prints for them."""
-    lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(hashes))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def hash_of_images(
@@ -238,41 +205,37 @@ def hash_of_images(
     keep: Callable[[str, bytes], object] = lambda name, content: None,
 ) -> str:
     """The content hash of the images that were found; `keep` takes the name and content of each."""
-    hashes = []
+    sha256 = {}
     for place in tracked(range(len(found.images)), len(found.images), report, "files verified"):
         name = found.images[place].name
-        content = tree.read(found.prefix + name)
+        content = tree.read(name)
         keep(name, content)
-        hashes.append((name, hashlib.sha256(content).hexdigest()))
-    return content_hash(hashes)
+        sha256[name] = hashlib.sha256(content).hexdigest()
+    return content_hash(sha256)
 
 
-def read_pieces(
-    tree: Tree,
-    prefix: str,
-    images: Sequence[ImageFile],
-    labels: Labels,
-    dataset: FolderDataset,
-    report: Report,
-) -> Iterator[Piece]:
-    """The pixels of images (n,) with labels (n,), some at a time.
+def content_hash(sha256: Mapping[str, str]) -> str:
+    """A hash of images' names and hashes: of the sorted lines that `sha256sum` prints for them."""
+    lines = (f"{sha256[name]}  {name}\n" for name in sorted(sha256))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_images(
+    tree: Tree, images: Sequence[ImageFile], dataset: FolderDataset, report: Report
+) -> Iterator[UInt8s]:
+    """The pixels of images, some images at a time: (some, height, width, channels).
 
     Raises ProjectError with the name of a file that cannot be read.
     """
 
     def read(image: ImageFile) -> UInt8s:
-        content = tree.read(prefix + image.name)
         try:
-            return read_image(content, dataset.image_shape, dataset.fit)
+            return read_image(tree.read(image.name), dataset.image_shape, dataset.fit)
         except ValueError as error:
             raise ProjectError(
                 f"{tree.source}: '{image.name}' cannot be read as an image: {error}; mend it, or "
                 "name it under skip of the data set in params.yaml"
             ) from None
 
-    size = max(1, CHUNK // int(np.prod(dataset.image_shape)))
-    place = 0
-    for pixels in in_chunks(read, images, size, report, "images read"):
-        part = slice(place, place + len(pixels))
-        yield Piece(np.stack(pixels), labels[part], [image.name for image in images[part]])
-        place = part.stop
+    size = max(1, CHUNK // math.prod(dataset.image_shape))
+    return map(np.stack, in_chunks(read, images, size, report, "images read"))

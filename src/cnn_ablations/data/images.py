@@ -15,6 +15,10 @@ from cnn_ablations.config.datasets import Fit
 from cnn_ablations.data.arrays import UInt8s
 from cnn_ablations.progress import tracked
 
+# What Pillow warns of names no file. Files that unpack to gigabytes are errors.
+warnings.filterwarnings("ignore", module="PIL")
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
 T = TypeVar("T")
 R = TypeVar("R")
 Report = Callable[[str], None]
@@ -42,8 +46,9 @@ def look_at(content: bytes, name: str) -> Look:
     with _opened(content) as image:
         form = "JPEG" if image.format == "MPO" else str(image.format)
         grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I;16")
+        suffix = PurePosixPath(name).suffix.lower()
         odd = {
-            f"{form} under another suffix": form != SUFFIXES[PurePosixPath(name).suffix.lower()],
+            f"{form} under another suffix": form != SUFFIXES.get(suffix),
             "with 16 bits a channel, brought to 8": image.mode.startswith("I;16"),
             "with a palette": image.mode in ("P", "PA"),
             "in CMYK, brought to RGB": image.mode == "CMYK",
@@ -108,17 +113,4 @@ def in_chunks(
     """
     with ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
         for start in tracked(range(0, len(items), size), len(items), report, done):
-            with bombs_refused():
-                results = list(pool.map(function, items[start : start + size]))
-            yield results
-
-
-@contextmanager
-def bombs_refused() -> Iterator[None]:
-    """Files that unpack to gigabytes are errors, and Pillow's other warnings, which name no file,
-    are not shown. Not for threads of their own: warnings are the whole process's.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+            yield list(pool.map(function, items[start : start + size]))

@@ -1,14 +1,10 @@
 """Images and labels in a file of NumPy's, as `numpy.savez` writes it."""
 
-import math
 import zipfile
-from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from cnn_ablations.config.datasets import Role
@@ -16,52 +12,35 @@ from cnn_ablations.errors import ProjectError
 
 SIZE_LIMIT = 2**30
 """Bytes of an array."""
+ROLES: tuple[Role, ...] = ("train_images", "train_labels", "test_images", "test_labels")
+NAMES = (ROLES, ("x_train", "y_train", "x_test", "y_test"), ("images", "labels"))
+"""What files call these arrays: all four, or those to draw test images from."""
 
 
-def array_names(path: Path) -> list[str]:
-    """The names of the arrays in a file. Raises ProjectError where it is none of NumPy's."""
+def read_npz(path: Path) -> dict[Role, NDArray[Any]]:
+    """Its arrays by their role: images uint8 (n, height, width, channels), labels uint16 (n,).
+
+    Raises ProjectError where it is no such file, or an array is missing or of another kind.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise ProjectError(f"cannot read {path} as a file of arrays ({error})") from None
-
-
-def read_npz(path: Path, names: Mapping[Role, str]) -> dict[Role, NDArray[Any]]:
-    """Arrays of the file by their role, given their names by their role.
-
-    Images are uint8 (n, height, width, channels), labels uint16 (n,). Raises ProjectError where an
-    array is missing or of another kind.
-    """
-    arrays = {}
-    for role, name in names.items():
-        source = f"{path.name}: the array '{name}'"
-        try:
-            with zipfile.ZipFile(path) as archive:
-                member = archive.getinfo(f"{name}.npy")
-                if member.file_size > SIZE_LIMIT:
-                    raise ProjectError(f"{source} has more than {SIZE_LIMIT // 2**20} MiB")
-                array = _parsed(archive.read(member))
-        except KeyError:
-            known = ", ".join(array_names(path))
-            raise ProjectError(f"{source} is missing; there are: {known}") from None
-        except ProjectError:
-            raise
-        except Exception as error:  # what NumPy and zipfile raise depends on how it is broken
-            raise ProjectError(f"{source} cannot be read ({error})") from None
-        arrays[role] = _labels(array, source) if "labels" in role else _images(array, source)
-    return arrays
-
-
-def _parsed(content: bytes) -> NDArray[Any]:
-    """A .npy file's array, once its header announces no more than there is."""
-    stream = BytesIO(content)
-    read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    shape, fortran_order, kind = read_header[npy.read_magic(stream)](stream)
-    if kind.hasobject or math.prod(shape) * kind.itemsize != len(content) - stream.tell():
-        raise ValueError(f"it is not an array {shape} of {kind}")
-    flat = np.frombuffer(content, kind, offset=stream.tell())
-    return flat.reshape(shape, order="F" if fortran_order else "C")
+            if any(member.file_size > SIZE_LIMIT for member in archive.infolist()):
+                raise ValueError(f"an array has more than {SIZE_LIMIT // 2**20} MiB")
+        with np.load(path, allow_pickle=False) as file:
+            known = next((names for names in NAMES if {*names} <= {*file.files}), None)
+            there = ", ".join(file.files)
+            arrays = {name: file[name] for name in known or ()}
+    except Exception as error:  # what NumPy and zipfile raise depends on how it is broken
+        raise ProjectError(f"{path} cannot be read as a file of arrays ({error})") from None
+    if known is None:
+        raise ProjectError(
+            f"{path} must hold x_train, y_train, x_test and y_test, or images and labels, but it "
+            f"holds {there}; `numpy.savez` gives arrays other names"
+        )
+    return {
+        role: (_labels if "labels" in role else _images)(arrays[name], f"{path}: '{name}'")
+        for role, name in zip(ROLES, known, strict=False)
+    }
 
 
 def _images(array: NDArray[Any], source: str) -> NDArray[np.uint8]:

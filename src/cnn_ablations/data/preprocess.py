@@ -1,23 +1,25 @@
 """From data/raw to data/arrays: the files of each format as uint8 images and labels."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnn_ablations.config.datasets import (
     Cifar10Dataset,
     Dataset,
     DigitsDataset,
+    DrawnSplit,
     FolderDataset,
     IdxDataset,
     NpzDataset,
 )
 from cnn_ablations.data import digits
-from cnn_ablations.data.arrays import UInt8s
+from cnn_ablations.data.arrays import PARTS
 from cnn_ablations.data.cifar10 import (
-    SIZE_LIMIT,
     read_batch,
     read_file_names,
     read_label_names,
@@ -30,19 +32,19 @@ from cnn_ablations.data.folder import (
     find_images,
     hash_of_images,
     open_tree,
-    read_pieces,
+    read_images,
 )
 from cnn_ablations.data.idx import read_idx
 from cnn_ablations.data.images import Report
 from cnn_ablations.data.npz import read_npz
 from cnn_ablations.data.verify import check_sha256
-from cnn_ablations.data.writer import Piece, write_pieces
+from cnn_ablations.data.writer import write_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import sha256_of
 from cnn_ablations.paths import Paths
 
-Parts = tuple[Iterable[Piece], Iterable[Piece]]
-"""The training and the test images."""
+Contents = dict[str, Any]
+"""What `write_arrays` writes: images and labels of either part, and names of files."""
 
 
 def preprocess(name: str, dataset: Dataset, paths: Paths, report: Report = print) -> None:
@@ -54,79 +56,72 @@ def preprocess(name: str, dataset: Dataset, paths: Paths, report: Report = print
     something else about the images.
     """
     raw = paths.raw(name)
-    with ExitStack() as opened:
-        if isinstance(dataset, DigitsDataset):
-            train, test = _read_digits(raw)
-        elif isinstance(dataset, IdxDataset):
-            train, test = _read_idx(raw, dataset)
-        elif isinstance(dataset, Cifar10Dataset):
-            train, test = _read_cifar10(raw, dataset)
-        elif isinstance(dataset, NpzDataset):
-            train, test = _read_npz(raw, dataset)
-        else:
-            tree = opened.enter_context(open_tree(_raw_file(raw / dataset.file)))
-            train, test = _read_folder(tree, name, dataset, report)
-        write_pieces(
-            paths.arrays(name),
-            _checked(name, dataset, "training", train),
-            _checked(name, dataset, "test", test),
-            image_shape=dataset.image_shape,
-            classes=dataset.classes,
-            pixel_max=digits.PIXEL_MAX if isinstance(dataset, DigitsDataset) else 255,
-        )
+    pixel_max = digits.PIXEL_MAX if isinstance(dataset, DigitsDataset) else 255
+    write = partial(write_arrays, paths.arrays(name), classes=dataset.classes, pixel_max=pixel_max)
+    if isinstance(dataset, FolderDataset):
+        with open_tree(_raw_file(raw / dataset.file)) as tree:
+            write(**_read_folder(tree, name, dataset, report))
+    else:
+        contents = READERS[type(dataset)](raw, dataset)
+        _check(name, dataset, contents)
+        write(**contents)
 
 
-def _read_digits(raw: Path) -> Parts:
+def _read_digits(raw: Path, _: DigitsDataset) -> Contents:
     images, labels = digits.read_digits(_raw_file(raw / digits.FILE))
-    train, test = slice(-digits.TEST_IMAGES), slice(-digits.TEST_IMAGES, None)
-    return [Piece(images[train], labels[train])], [Piece(images[test], labels[test])]
+    return _parts(images, labels, slice(-digits.TEST_IMAGES), slice(-digits.TEST_IMAGES, None))
 
 
-def _read_idx(raw: Path, dataset: IdxDataset) -> Parts:
-    arrays = {
+def _parts(images: Any, labels: Any, train: Any, test: Any) -> Contents:
+    """Images and labels, divided into those at the indices `train` and `test`."""
+    return {
+        "train_images": images[train],
+        "train_labels": labels[train],
+        "test_images": images[test],
+        "test_labels": labels[test],
+    }
+
+
+def _read_idx(raw: Path, dataset: IdxDataset) -> Contents:
+    arrays: Contents = {
         role: read_idx(_raw_file(raw / file.name, file.sha256))
         for role, file in dataset.files.items()
     }
-    return (
-        [Piece(_with_channels(arrays["train_images"]), arrays["train_labels"])],
-        [Piece(_with_channels(arrays["test_images"]), arrays["test_labels"])],
-    )
+    for role in ("train_images", "test_images"):
+        if arrays[role].ndim == 3:
+            arrays[role] = arrays[role][..., np.newaxis]
+    return arrays
 
 
-def _with_channels(images: UInt8s) -> UInt8s:
-    return images[..., np.newaxis] if images.ndim == 3 else images
-
-
-def _read_cifar10(raw: Path, dataset: Cifar10Dataset) -> Parts:
+def _read_cifar10(raw: Path, dataset: Cifar10Dataset) -> Contents:
     paths = {name: _raw_file(raw / name, sha256) for name, sha256 in dataset.members.items()}
-    names = read_label_names(_content(paths["batches.meta"]), "batches.meta")
-    if names != dataset.classes:
-        raise ProjectError(
-            f"params.yaml: datasets.{raw.name}.classes is {dataset.classes}, but batches.meta says "
-            f"{names}"
-        )
-    train = [path for name, path in sorted(paths.items()) if "data_batch" in name]
-
-    def read(path: Path) -> Piece:
-        content = _content(path)
-        rows, labels = read_batch(content, path.name)
-        images = rows_to_images(rows, dataset.order)
-        return Piece(images, labels, read_file_names(content, path.name))
-
-    return map(read, train), map(read, [paths["test_batch"]])
-
-
-def _read_npz(raw: Path, dataset: NpzDataset) -> Parts:
-    arrays = read_npz(_raw_file(raw / dataset.file, dataset.sha256), dataset.arrays)
-    train = Piece(arrays["train_images"], arrays["train_labels"])
-    if dataset.split is None:
-        return [train], [Piece(arrays["test_images"], arrays["test_labels"])]
-    drawn = draw_test(train.labels, dataset.classes, dataset.split, f"datasets.{raw.name}")
-    of_train, of_test = ([Piece(train.images[part], train.labels[part])] for part in drawn)
-    return of_train, of_test
+    classes = read_label_names(paths["batches.meta"].read_bytes(), "batches.meta")
+    _check_classes(raw.name, dataset, classes)
+    contents: Contents = {}
+    for part, pattern in (("train", "data_batch"), ("test", "test_batch")):
+        images, labels, files = [], [], list[str]()
+        for name in sorted(name for name in paths if pattern in name):
+            content = paths[name].read_bytes()
+            rows, of_rows = read_batch(content, name)
+            images.append(rows_to_images(rows, dataset.order))
+            labels.append(of_rows)
+            files += read_file_names(content, name)
+        contents[f"{part}_images"] = np.concatenate(images)
+        contents[f"{part}_labels"] = np.concatenate(labels)
+        contents[f"{part}_files"] = files
+    return contents
 
 
-def _read_folder(tree: Tree, name: str, dataset: FolderDataset, report: Report) -> Parts:
+def _read_npz(raw: Path, dataset: NpzDataset) -> Contents:
+    arrays: Contents = {**read_npz(_raw_file(raw / dataset.file, dataset.sha256))}
+    where = f"params.yaml: datasets.{raw.name}"
+    if split := _split(dataset.split, "test_images" in arrays, where):
+        images, labels = arrays["train_images"], arrays["train_labels"]
+        return _parts(images, labels, *draw_test(labels, dataset.classes, split, where))
+    return arrays
+
+
+def _read_folder(tree: Tree, name: str, dataset: FolderDataset, report: Report) -> Contents:
     where = f"params.yaml: datasets.{name}"
     found = find_images(tree, dataset.skip)
     if hash_of_images(tree, found, report) != dataset.sha256:
@@ -134,43 +129,56 @@ def _read_folder(tree: Tree, name: str, dataset: FolderDataset, report: Report) 
             f"{tree.source} does not hold the images that params.yaml describes; run "
             f"`dvc repro download@{name}`"
         )
-    if found.classes != dataset.classes:
-        other = min({*found.classes} ^ {*dataset.classes}, default="their order")
+    _check_classes(name, dataset, found.classes)
+    split = _split(dataset.split, found.images[0].part is not None, where)
+    contents: Contents = {}
+    for part, (images, labels) in zip(PARTS, divided(found, split, where), strict=True):
+        contents[f"{part}_images"] = read_images(tree, images, dataset, report)
+        contents[f"{part}_labels"] = labels
+        contents[f"{part}_files"] = [image.name for image in images]
+    return contents
+
+
+READERS: dict[type[Dataset], Callable[[Path, Any], Contents]] = {
+    DigitsDataset: _read_digits,
+    IdxDataset: _read_idx,
+    Cifar10Dataset: _read_cifar10,
+    NpzDataset: _read_npz,
+}
+
+
+def _check_classes(name: str, dataset: Dataset, found: list[str]) -> None:
+    if found != dataset.classes:
+        other = min({*found} ^ {*dataset.classes}, default="their order")
         raise ProjectError(
-            f"{where}.classes must be the folders' names, numbers by their size; see to {other}"
+            f"params.yaml: datasets.{name}.classes is not what the files say; see to {other}"
         )
-    train, test = (
-        read_pieces(tree, found.prefix, *part, dataset, report)
-        for part in divided(found, dataset.split, where)
-    )
-    return train, test
 
 
-def _content(path: Path) -> bytes:
-    """The content of a file, cut off one byte beyond the size at which it is refused."""
-    with path.open("rb") as file:
-        return file.read(SIZE_LIMIT + 1)
+def _split(split: DrawnSplit | None, has_test_images: bool, where: str) -> DrawnSplit | None:
+    if has_test_images == (split is not None):
+        raise ProjectError(
+            f"{where}.split must be there where the source has no test images, and only there"
+        )
+    return split
 
 
 def _raw_file(path: Path, sha256: str | None = None) -> Path:
     """The path, once the file is there and has its hash."""
-    again = f"run `dvc repro download@{path.parent.name}`"
-    if not path.is_file():
-        raise ProjectError(f"{path} is missing; {again}")
     try:
+        if not path.is_file():
+            raise ProjectError(f"{path} is missing")
         if sha256:
             check_sha256(sha256_of(path), sha256, str(path))
-    except ProjectError as error:
-        raise ProjectError(f"{error}; {again}") from None
-    except OSError as error:
-        raise ProjectError(f"cannot read {path}: {error.strerror}; {again}") from None
+    except (ProjectError, OSError) as error:
+        raise ProjectError(f"{error}; run `dvc repro download@{path.parent.name}`") from None
     return path
 
 
-def _checked(name: str, dataset: Dataset, part: str, pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """The pieces, each once it agrees with what params.yaml says about the images."""
-    for piece in pieces:
-        images, labels = piece.images, piece.labels
+def _check(name: str, dataset: Dataset, contents: Mapping[str, NDArray[Any]]) -> None:
+    """Raises ProjectError where arrays are not what params.yaml says about the images."""
+    for part in PARTS:
+        images, labels = contents[f"{part}_images"], contents[f"{part}_labels"]
         if labels.shape != (len(images),):
             raise ProjectError(
                 f"data/raw/{name}: the {part} split has {len(images)} images and labels of shape "
@@ -181,9 +189,8 @@ def _checked(name: str, dataset: Dataset, part: str, pieces: Iterable[Piece]) ->
                 f"params.yaml: datasets.{name}.image_shape is {dataset.image_shape}, but the "
                 f"{part} images are {list(images.shape[1:])}"
             )
-        if labels.max(initial=0) >= len(dataset.classes):
+        if labels.max() >= len(dataset.classes):
             raise ProjectError(
                 f"params.yaml: datasets.{name}.classes has {len(dataset.classes)} names, but a "
                 f"{part} label is {labels.max()}"
             )
-        yield piece
