@@ -1,5 +1,7 @@
 """The way of a user's own data: looked at, downloaded, turned into arrays."""
 
+import struct
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,3 +59,19 @@ class Own:
 @pytest.fixture
 def own(project: Paths, tmp_path: Path) -> Own:
     return Own(project, tmp_path)
+
+
+@pytest.fixture
+def write_idx(tmp_path: Path) -> Callable[..., Path]:
+    """Writes arrays by their role, such as train_images, as IDX files in a folder."""
+
+    def write(arrays: Mapping[str, UInt8s], pack: Callable[[bytes], bytes] = bytes) -> Path:
+        (folder := tmp_path / "idx").mkdir()
+        for role, array in arrays.items():
+            part, kind = role.replace("test", "t10k").split("_")
+            header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+            path = folder / f"{part}-{kind}-idx{array.ndim}-ubyte"
+            path.write_bytes(pack(header + array.tobytes()))
+        return folder
+
+    return write

@@ -5,7 +5,6 @@ test_folder.py.
 import gzip
 import hashlib
 import http.server
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 
 from cnn_ablations.config.params import load_params
-from cnn_ablations.data.arrays import Arrays
+from cnn_ablations.data.arrays import Arrays, UInt8s
 from cnn_ablations.data.splits import split_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
@@ -36,9 +35,9 @@ def npz(project: Paths) -> Path:
     return project.root / "own.npz"
 
 
-def assert_as_given(arrays: Arrays) -> None:
-    for name, array in ARRAYS.items():
-        given = array[..., None] if "images" in name else array
+def assert_as_given(arrays: Arrays, **changes: UInt8s) -> None:
+    for name, array in (ARRAYS | changes).items():
+        given = array[..., None] if array.ndim == 3 else array
         np.testing.assert_array_equal(getattr(arrays, name), given)
     assert arrays.classes == ["0", "1", "2"]
 
@@ -87,42 +86,45 @@ def test_its_first_variant_can_be_trained_however_few_the_images(
     assert ("odd: classes with a single image to train on: 1, such as 0" in lines) == (1 in counts)
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_idx_files_on_disk_may_be_packed_or_not(
-    own: Any, tmp_path: Path, pack: Callable[[bytes], bytes]
+COLOUR = {key: np.stack([ARRAYS[key]] * 3, axis=-1) for key in ("train_images", "test_images")}
+
+
+@pytest.mark.parametrize(("pack", "colour"), [(bytes, {}), (gzip.compress, {}), (bytes, COLOUR)])
+def test_idx_files_on_disk_may_be_packed_or_not_and_in_colour(
+    own: Any, write_idx: Callable[..., Path], pack: object, colour: dict[str, Any]
 ) -> None:
-    for role, array in ARRAYS.items():
-        part, kind = role.replace("test", "t10k").split("_")
-        header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-        path = tmp_path / "idx" / f"{part}-{kind}-idx{array.ndim}-ubyte"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(pack(header + array.tobytes()))
-    own.add(path.parent)
-    assert_as_given(own.arrays())
+    own.add(write_idx(ARRAYS | colour, pack))
+    assert_as_given(own.arrays(), **colour)
 
 
-def test_without_all_of_the_idx_files_there_is_no_data_set(own: Any, tmp_path: Path) -> None:
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 1, 0]))
+def test_without_all_of_the_idx_files_there_is_no_data_set(
+    own: Any, write_idx: Callable[..., Path]
+) -> None:
     with pytest.raises(ProjectError, match="must hold images and labels of train and of test"):
-        own.add(tmp_path)
+        own.add(write_idx({"train_images": ARRAYS["train_images"]}))
 
 
 def test_cifar_batches_on_disk_need_no_archive(
     own: Any, tmp_path: Path, python_2_pickle: Callable[[Any], bytes]
 ) -> None:
     (folder := tmp_path / "batches").mkdir()
-    names = ["cat", "dog"]
+    names = ["dog", "cat"]
     (folder / "batches.meta").write_bytes(python_2_pickle({"label_names": names}))
     with pytest.raises(ProjectError, match=r"has batches\.meta, but lacks data_batch_1, .*batch$"):
         own.add(folder)
     for number, batch in enumerate([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]):
-        rows = np.full((1, 3072), number, np.uint8)
-        content = {"data": rows, "labels": [number % 2], "filenames": [f"{number}.png"]}
+        files = [f"{number}-{image}.png" for image in range(2)]
+        rows = np.full((2, 3072), number, np.uint8)
+        content = {"data": rows, "labels": [number % 2] * 2, "filenames": files}
         (folder / batch).write_bytes(python_2_pickle(content))
     own.add(folder)
-    arrays = own.arrays()
-    assert arrays.train_images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
-    assert (arrays.test_labels.tolist(), arrays.classes) == ([1], names)
+    arrays, pixels = own.arrays(), own.pixels()
+    assert arrays.train_images[:, 0, 0, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert arrays.train_labels.tolist() == [0, 0, 1, 1] * 2 + [0, 0]
+    assert (arrays.test_labels.tolist(), arrays.classes) == ([1, 1], names)
+    assert (pixels["3-1.png"] == 3).all()
+    with pytest.raises(ProjectError, match=r"own\.classes is not what .*; see to their order$"):
+        own.preprocess(classes=["cat", "dog"])
 
 
 @pytest.fixture

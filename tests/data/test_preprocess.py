@@ -1,7 +1,4 @@
-import gzip
-import hashlib
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnn_ablations.config.datasets import Dataset, dataset_adapter
 from cnn_ablations.config.params import Params
 from cnn_ablations.data import digits
-from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays, load_file_names
+from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays
 from cnn_ablations.data.download import download
 from cnn_ablations.data.preprocess import preprocess
 from cnn_ablations.errors import ProjectError
@@ -22,88 +18,6 @@ from cnn_ablations.paths import Paths
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
     return Paths(tmp_path)
-
-
-def random_bytes(*shape: int, below: int = 256) -> UInt8s:
-    return np.random.default_rng(len(shape)).integers(0, below, shape, np.uint8)
-
-
-def put(path: Path, content: bytes) -> str:
-    """Write a raw file; its sha256."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
-
-
-def idx_dataset(paths: Paths, arrays: dict[str, UInt8s], **changes: Any) -> Dataset:
-    """Write the arrays as raw IDX files. The data set `d` that describes them."""
-    files = {}
-    for role, array in arrays.items():
-        header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-        content = gzip.compress(header + array.tobytes(), 1)
-        files[role] = {"name": f"{role}.gz", "sha256": put(paths.raw("d") / f"{role}.gz", content)}
-    described = {"format": "idx", "title": "", "image_shape": [5, 6, 1], "classes": ["a", "b", "c"]}
-    rest = {"citation": "", "urls": ["http://127.0.0.1/"], "files": files}
-    return dataset_adapter.validate_python(described | rest | changes)
-
-
-IDX = {
-    "train_images": random_bytes(7, 5, 6),
-    "train_labels": random_bytes(7, below=3),
-    "test_images": random_bytes(4, 5, 6),
-    "test_labels": random_bytes(4, below=3),
-}
-NAMES = ["cat", "dog", "frog"]
-
-
-Pickle = Callable[[Any], bytes]
-
-
-def cifar10_dataset(paths: Paths, python_2_pickle: Pickle, **changes: Any) -> Dataset:
-    """Write raw batches of two images each, whose label is the number of the batch modulo 3."""
-    batches = {f"data_batch_{number}": number for number in range(1, 6)} | {"test_batch": 6}
-    contents: dict[str, dict[str, Any]] = {"batches.meta": {"label_names": NAMES}}
-    for name, number in batches.items():
-        rows = np.full((2, 3072), number, np.uint8)
-        files = [f"{name}-{image}.png" for image in range(2)]
-        contents[name] = {"data": rows, "labels": [number % 3] * 2, "filenames": files}
-    members = {
-        name: put(paths.raw("d") / name, python_2_pickle(content))
-        for name, content in contents.items()
-    }
-    described = {"format": "cifar10", "title": "", "image_shape": [32, 32, 3], "classes": NAMES}
-    rest = {"citation": "", "urls": ["http://127.0.0.1/"], "archive": "a", "members": members}
-    return dataset_adapter.validate_python(described | rest | changes)
-
-
-COLOUR = IDX | {"train_images": random_bytes(7, 5, 6, 3), "test_images": random_bytes(4, 5, 6, 3)}
-
-
-@pytest.mark.parametrize(("given", "channels"), [(IDX, 1), (COLOUR, 3)])
-def test_idx_files_become_arrays_with_a_channel(
-    paths: Paths, given: dict[str, UInt8s], channels: int
-) -> None:
-    preprocess("d", idx_dataset(paths, given, image_shape=[5, 6, channels]), paths)
-    arrays = load_arrays(paths.arrays("d"))
-    assert arrays.image_shape == (5, 6, channels)
-    for name, array in given.items():
-        np.testing.assert_array_equal(getattr(arrays, name).reshape(array.shape), array)
-    assert (arrays.classes, arrays.pixel_max) == (["a", "b", "c"], 255)
-
-
-def test_cifar10_batches_are_joined_in_order(paths: Paths, python_2_pickle: Pickle) -> None:
-    preprocess("d", cifar10_dataset(paths, python_2_pickle), paths)
-    arrays = load_arrays(paths.arrays("d"))
-    assert arrays.train_images.shape == (10, 32, 32, 3)
-    assert arrays.train_images[:, 0, 0, 0].tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
-    assert arrays.train_labels.tolist() == [1, 1, 2, 2, 0, 0, 1, 1, 2, 2]
-    assert arrays.test_images[:, 0, 0, 0].tolist() == [6, 6]
-    assert arrays.test_labels.tolist() == [0, 0]
-    train_files = load_file_names(paths.arrays("d"), "train")
-    assert train_files is not None
-    assert train_files[1:3] == ["data_batch_1-1.png", "data_batch_2-0.png"]
-    assert load_file_names(paths.arrays("d"), "test") == ["test_batch-0.png", "test_batch-1.png"]
-    assert (arrays.classes, arrays.pixel_max) == (NAMES, 255)
 
 
 def load_real(name: str, params: Params, paths: Paths) -> Arrays:
@@ -156,43 +70,46 @@ def test_real_pixels_have_the_known_means(
         )
 
 
+def random_bytes(*shape: int, below: int = 256) -> UInt8s:
+    return np.random.default_rng(len(shape)).integers(0, below, shape, np.uint8)
+
+
+IDX = {
+    "train_images": random_bytes(7, 5, 6),
+    "train_labels": random_bytes(7, below=3),
+    "test_images": random_bytes(4, 5, 6),
+    "test_labels": random_bytes(4, below=3),
+}
+
+
 @pytest.mark.parametrize(
-    ("arrays", "changes", "message"),
+    ("arrays", "message"),
     [
-        ({}, {"image_shape": [5, 6, 3]}, r"d\.image_shape is \[5, 6, 3\], but .* are \[5, 6, 1\]"),
-        ({"test_images": random_bytes(4, 6, 5)}, {}, r"but the test images are \[6, 5, 1\]"),
-        ({"train_images": random_bytes(7, 30)}, {}, r"but the training images are \[30\]"),
-        ({"test_labels": random_bytes(3, below=3)}, {}, r"4 images and labels of shape \(3,\)"),
-        ({"train_labels": random_bytes(7, 1)}, {}, r"7 images and labels of shape \(7, 1\)"),
-        ({}, {"classes": ["a", "b"]}, r"d\.classes has 2 names, but a training label is 2"),
+        ({"test_images": random_bytes(4, 6, 5)}, r"but test images are \[6, 5, 1\]"),
+        ({"test_labels": random_bytes(3, below=3)}, r"4 test images, but labels of shape \(3,\)"),
+        ({"train_labels": random_bytes(7, 1)}, r"7 train images, but labels of shape \(7, 1\)"),
+        ({"test_labels": np.full(4, 3, np.uint8)}, "has 3 names, but a test label is 3"),
     ],
 )
-def test_refuses_what_contradicts_params(
-    paths: Paths, arrays: dict[str, UInt8s], changes: dict[str, Any], message: str
+def test_arrays_that_do_not_go_together_are_refused(
+    own: Any, write_idx: Callable[..., Path], arrays: dict[str, UInt8s], message: str
 ) -> None:
-    with pytest.raises(ProjectError, match=message):
-        preprocess("d", idx_dataset(paths, IDX | arrays, **changes), paths)
-    assert not paths.arrays("d").exists()
+    with pytest.raises(ProjectError, match=rf"^idx.*{message}"):
+        own.add(write_idx(IDX | arrays))
 
 
-def test_refuses_other_class_names_than_those_of_the_pickle(
-    paths: Paths, python_2_pickle: Pickle
+def test_what_contradicts_params_or_was_damaged_is_refused(
+    own: Any, write_idx: Callable[..., Path]
 ) -> None:
-    dataset = cifar10_dataset(paths, python_2_pickle, classes=["dog", "cat", "frog"])
-    with pytest.raises(ProjectError, match=r"datasets\.d\.classes is not what .* their order$"):
-        preprocess("d", dataset, paths)
-
-
-@pytest.mark.parametrize("make", [lambda paths, _: idx_dataset(paths, IDX), cifar10_dataset])
-def test_names_the_stage_that_makes_a_missing_or_damaged_file(
-    paths: Paths, python_2_pickle: Pickle, make: Any
-) -> None:
-    dataset = make(paths, python_2_pickle)
-    file = sorted(paths.raw("d").iterdir())[-1]
+    own.add(write_idx(IDX))
+    own.download()
+    with pytest.raises(ProjectError, match=r"datasets\.own\.image_shape is \[5, 6, 3\], but"):
+        own.preprocess(image_shape=[5, 6, 3])
+    file = min(own.paths.raw("own").iterdir())
     file.write_bytes(file.read_bytes() + b"\0")
-    with pytest.raises(ProjectError, match=rf"{file} has the sha256 .* `dvc repro download@d`$"):
-        preprocess("d", dataset, paths)
+    with pytest.raises(ProjectError, match=rf"{file} has the sha256 .* `dvc repro download@own`$"):
+        own.preprocess()
     file.unlink()
-    with pytest.raises(ProjectError, match=rf"{file} is missing; run `dvc repro download@d`$"):
-        preprocess("d", dataset, paths)
-    assert not paths.arrays("d").exists()
+    with pytest.raises(ProjectError, match=rf"{file} is missing; run `dvc repro download@own`$"):
+        own.preprocess()
+    assert not own.paths.arrays("own").exists()

@@ -24,9 +24,9 @@ from cnn_ablations.data.folder import (
     find_images,
     open_tree,
 )
-from cnn_ablations.data.idx import read_idx
 from cnn_ablations.data.images import Report, in_chunks, look_at
 from cnn_ablations.data.npz import read_npz
+from cnn_ablations.data.preprocess import check_arrays, idx_array
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import sha256_of
 
@@ -248,21 +248,22 @@ def _idx_files(path: Path, source: str) -> Seen:
     for file in sorted(path.glob("*-idx*")):
         part = "train" if "train" in file.name else "test"
         role = f"{part}_{'images' if 'images' in file.name else 'labels'}"
-        arrays[role] = read_idx(file)
+        arrays[role] = idx_array(file)
         files[role] = {"name": file.name, "sha256": sha256_of(file)}
     if len(files) < 4:
         raise ProjectError(f"{path} must hold images and labels of train and of test as IDX files")
     return _arrays(arrays, {"format": "idx", "urls": [f"{source}/"], "files": files}, path.name)
 
 
-def _arrays(arrays: Mapping[Any, NDArray[Any]], entry: Entry, where: str) -> Seen:
-    labels = arrays["train_labels"]
-    entry["image_shape"] = [int(side) for side in (*arrays["train_images"].shape[1:], 1)][:3]
-    entry["classes"] = [str(label) for label in range(int(labels.max()) + 1)]
+def _arrays(arrays: Mapping[Any, Any], entry: Entry, where: str) -> Seen:
+    images, labels = arrays["train_images"], arrays["train_labels"]
+    shape, classes = [*images.shape[1:]], [str(label) for label in range(int(labels.max()) + 1)]
+    entry |= {"image_shape": shape, "classes": classes}
+    check_arrays(where, shape, len(classes), arrays)
     if "test_labels" in arrays:
         return Seen(entry, [labels, arrays["test_labels"]])
     entry["split"] = DrawnSplit().model_dump()
-    parts = draw_test(labels, entry["classes"], DrawnSplit(), where)
+    parts = draw_test(labels, classes, DrawnSplit(), where)
     return Seen(entry, [labels[part] for part in parts])
 
 

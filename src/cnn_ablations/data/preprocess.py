@@ -1,12 +1,11 @@
 """From data/raw to data/arrays: the files of each format as uint8 images and labels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cnn_ablations.config.datasets import (
     Cifar10Dataset,
@@ -18,7 +17,7 @@ from cnn_ablations.config.datasets import (
     NpzDataset,
 )
 from cnn_ablations.data import digits
-from cnn_ablations.data.arrays import PARTS
+from cnn_ablations.data.arrays import PARTS, Labels, UInt8s
 from cnn_ablations.data.cifar10 import (
     read_batch,
     read_file_names,
@@ -63,17 +62,20 @@ def preprocess(name: str, dataset: Dataset, paths: Paths, report: Report = print
             write(**_read_folder(tree, name, dataset, report))
     else:
         contents = READERS[type(dataset)](raw, dataset)
-        _check(name, dataset, contents)
+        where = f"params.yaml: datasets.{name}"
+        check_arrays(where, dataset.image_shape, len(dataset.classes), contents)
+        if isinstance(dataset, NpzDataset):
+            contents = _with_test_part(contents, dataset, where)
         write(**contents)
 
 
 def _read_digits(raw: Path, _: DigitsDataset) -> Contents:
-    images, labels = digits.read_digits(_raw_file(raw / digits.FILE))
-    return _parts(images, labels, slice(-digits.TEST_IMAGES), slice(-digits.TEST_IMAGES, None))
+    train, test = slice(-digits.TEST_IMAGES), slice(-digits.TEST_IMAGES, None)
+    return _parts(*digits.read_digits(_raw_file(raw / digits.FILE)), train, test)
 
 
-def _parts(images: Any, labels: Any, train: Any, test: Any) -> Contents:
-    """Images and labels, divided into those at the indices `train` and `test`."""
+def _parts(images: UInt8s, labels: Labels, train: Any, test: Any) -> Contents:
+    """The images and labels at the indices `train` and at the indices `test`."""
     return {
         "train_images": images[train],
         "train_labels": labels[train],
@@ -83,14 +85,14 @@ def _parts(images: Any, labels: Any, train: Any, test: Any) -> Contents:
 
 
 def _read_idx(raw: Path, dataset: IdxDataset) -> Contents:
-    arrays: Contents = {
-        role: read_idx(_raw_file(raw / file.name, file.sha256))
-        for role, file in dataset.files.items()
-    }
-    for role in ("train_images", "test_images"):
-        if arrays[role].ndim == 3:
-            arrays[role] = arrays[role][..., np.newaxis]
-    return arrays
+    files = dataset.files.items()
+    return {role: idx_array(_raw_file(raw / file.name, file.sha256)) for role, file in files}
+
+
+def idx_array(path: Path) -> UInt8s:
+    """Labels (n,) or images (n, height, width, channels). Raises ProjectError as `read_idx` does"""
+    array = read_idx(path)
+    return array[..., np.newaxis] if array.ndim == 3 else array
 
 
 def _read_cifar10(raw: Path, dataset: Cifar10Dataset) -> Contents:
@@ -113,12 +115,15 @@ def _read_cifar10(raw: Path, dataset: Cifar10Dataset) -> Contents:
 
 
 def _read_npz(raw: Path, dataset: NpzDataset) -> Contents:
-    arrays: Contents = {**read_npz(_raw_file(raw / dataset.file, dataset.sha256))}
-    where = f"params.yaml: datasets.{raw.name}"
-    if split := _split(dataset.split, "test_images" in arrays, where):
-        images, labels = arrays["train_images"], arrays["train_labels"]
-        return _parts(images, labels, *draw_test(labels, dataset.classes, split, where))
-    return arrays
+    return {**read_npz(_raw_file(raw / dataset.file, dataset.sha256))}
+
+
+def _with_test_part(contents: Contents, dataset: NpzDataset, where: str) -> Contents:
+    _check_split(dataset.split, "test_labels" in contents, where)
+    if dataset.split is None:
+        return contents
+    images, labels = contents["train_images"], contents["train_labels"]
+    return _parts(images, labels, *draw_test(labels, dataset.classes, dataset.split, where))
 
 
 def _read_folder(tree: Tree, name: str, dataset: FolderDataset, report: Report) -> Contents:
@@ -130,9 +135,9 @@ def _read_folder(tree: Tree, name: str, dataset: FolderDataset, report: Report) 
             f"`dvc repro download@{name}`"
         )
     _check_classes(name, dataset, found.classes)
-    split = _split(dataset.split, found.images[0].part is not None, where)
+    _check_split(dataset.split, found.images[0].part is not None, where)
     contents: Contents = {}
-    for part, (images, labels) in zip(PARTS, divided(found, split, where), strict=True):
+    for part, (images, labels) in zip(PARTS, divided(found, dataset.split, where), strict=True):
         contents[f"{part}_images"] = read_images(tree, images, dataset, report)
         contents[f"{part}_labels"] = labels
         contents[f"{part}_files"] = [image.name for image in images]
@@ -155,12 +160,11 @@ def _check_classes(name: str, dataset: Dataset, found: list[str]) -> None:
         )
 
 
-def _split(split: DrawnSplit | None, has_test_images: bool, where: str) -> DrawnSplit | None:
+def _check_split(split: DrawnSplit | None, has_test_images: bool, where: str) -> None:
     if has_test_images == (split is not None):
         raise ProjectError(
             f"{where}.split must be there where the source has no test images, and only there"
         )
-    return split
 
 
 def _raw_file(path: Path, sha256: str | None = None) -> Path:
@@ -175,22 +179,21 @@ def _raw_file(path: Path, sha256: str | None = None) -> Path:
     return path
 
 
-def _check(name: str, dataset: Dataset, contents: Mapping[str, NDArray[Any]]) -> None:
-    """Raises ProjectError where arrays are not what params.yaml says about the images."""
-    for part in PARTS:
+def check_arrays(where: str, shape: list[int], classes: int, contents: Contents) -> None:
+    """Raises ProjectError, which begins with `where`, where arrays have not this shape of images,
+    not a label for each of them, or a label beyond so many classes.
+    """
+    for part in [part for part in PARTS if f"{part}_labels" in contents]:
         images, labels = contents[f"{part}_images"], contents[f"{part}_labels"]
         if labels.shape != (len(images),):
             raise ProjectError(
-                f"data/raw/{name}: the {part} split has {len(images)} images and labels of shape "
-                f"{labels.shape}"
+                f"{where} has {len(images)} {part} images, but labels of shape {labels.shape}"
             )
-        if images.shape[1:] != tuple(dataset.image_shape):
+        if [*images.shape[1:]] != shape:
             raise ProjectError(
-                f"params.yaml: datasets.{name}.image_shape is {dataset.image_shape}, but the "
-                f"{part} images are {list(images.shape[1:])}"
+                f"{where}.image_shape is {shape}, but {part} images are {[*images.shape[1:]]}"
             )
-        if labels.max() >= len(dataset.classes):
+        if labels.max() >= classes:
             raise ProjectError(
-                f"params.yaml: datasets.{name}.classes has {len(dataset.classes)} names, but a "
-                f"{part} label is {labels.max()}"
+                f"{where}.classes has {classes} names, but a {part} label is {labels.max()}"
             )
