@@ -144,7 +144,7 @@ def card(run: Run, dataset: Dataset, seed: int, name: str) -> str:
     result, right = run.result, run.result.correct("test")
     sample = Sample(result.seeds, right.mean(axis=1), result.collapsed, {"test": right})
     interval = within_0_and_1(contrast([(1.0, sample)]).interval(0.025) or (0.0, 1.0))
-    return Template(CARD.read_text(), keep_trailing_newline=True).render(
+    text: str = Template(CARD.read_text(), keep_trailing_newline=True).render(
         run=run,
         dataset=dataset,
         seed=seed,
@@ -154,3 +154,4 @@ def card(run: Run, dataset: Dataset, seed: int, name: str) -> str:
         median=per_cent(result.metrics["test_accuracy"]),
         interval=map(per_cent, interval),
     )
+    return text

@@ -154,7 +154,10 @@ def _images(tree: Tree, source: str, size: int | None, report: Report) -> Seen:
     table = pd.DataFrame([of for of in looks if of["name"] not in unreadable]).merge(
         pd.DataFrame(places, columns=["name", "part", "label"])
     )
-    height, width = (size, size) if size else _size(table)
+    sides = table[["height", "width"]].to_numpy()
+    pixels = sides.prod(axis=1)
+    least, most = ("×".join(map(str, sides[at])) for at in (pixels.argmin(), pixels.argmax()))
+    height, width = (size, size) if size else _size(sides)
     entry = {
         "format": "folder",
         "image_shape": [height, width, 1 if table["grey"].all() else 3],
@@ -166,10 +169,6 @@ def _images(tree: Tree, source: str, size: int | None, report: Report) -> Seen:
         **({"skip": sorted(unreadable)} if unreadable else {}),
     }
     forms = ", ".join(f"{count:,} {form}" for form, count in table["form"].value_counts().items())
-    pixels = table["height"] * table["width"]
-    least, most = (
-        f"{table['height'][at]}×{table['width'][at]}" for at in (pixels.idxmin(), pixels.idxmax())
-    )
     left_out = {
         "files that cannot be read": [*unreadable.values()],
         "files that are no images of a class": found.foreign,
@@ -184,12 +183,11 @@ def _images(tree: Tree, source: str, size: int | None, report: Report) -> Seen:
     return Seen(entry, [labels for _, labels in parts], lines)
 
 
-def _size(table: pd.DataFrame) -> tuple[int, int]:
-    """Height and width that suit the images."""
-    sides = table[["height", "width"]]
-    if len(sides.drop_duplicates()) == 1 and sides.max(axis=None) <= LONGEST_SIDE:
-        return int(sides["height"][0]), int(sides["width"][0])
-    side = min(LONGEST_SIDE, int(sides.min(axis=1).median()))
+def _size(sides: NDArray[np.int64]) -> tuple[int, int]:
+    """Height and width that suit images with these (n, 2)."""
+    if (sides == sides[0]).all() and sides.max() <= LONGEST_SIDE:
+        return int(sides[0, 0]), int(sides[0, 1])
+    side = min(LONGEST_SIDE, int(np.median(sides.min(axis=1))))
     return side, side
 
 
@@ -255,7 +253,7 @@ def _idx_files(path: Path, source: str) -> Seen:
     return _arrays(arrays, {"format": "idx", "urls": [f"{source}/"], "files": files}, path.name)
 
 
-def _arrays(arrays: Mapping[Any, Any], entry: Entry, where: str) -> Seen:
+def _arrays(arrays: dict[str, Any], entry: Entry, where: str) -> Seen:
     images, labels = arrays["train_images"], arrays["train_labels"]
     shape, classes = [*images.shape[1:]], [str(label) for label in range(int(labels.max()) + 1)]
     entry |= {"image_shape": shape, "classes": classes}

@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_ablations.config.datasets import Role
+from cnn_ablations.data.arrays import NAMES as ROLES
 from cnn_ablations.errors import ProjectError
 
 SIZE_LIMIT = 2**30
 """Bytes of an array."""
-ROLES: tuple[Role, ...] = ("train_images", "train_labels", "test_images", "test_labels")
 NAMES = (ROLES, ("x_train", "y_train", "x_test", "y_test"), ("images", "labels"))
 """What files call these arrays: all four, or those to draw test images from."""
 
 
-def read_npz(path: Path) -> dict[Role, NDArray[Any]]:
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Its arrays by their role: images uint8 (n, height, width, channels), labels uint16 (n,).
 
     Raises ProjectError where it is no such file, or an array is missing or of another kind.

@@ -115,7 +115,7 @@ def _read_cifar10(raw: Path, dataset: Cifar10Dataset) -> Contents:
 
 
 def _read_npz(raw: Path, dataset: NpzDataset) -> Contents:
-    return {**read_npz(_raw_file(raw / dataset.file, dataset.sha256))}
+    return read_npz(_raw_file(raw / dataset.file, dataset.sha256))
 
 
 def _with_test_part(contents: Contents, dataset: NpzDataset, where: str) -> Contents:
