@@ -16,7 +16,7 @@ from cnn_ablations.inputs import INSPECT_CODE, SUMMARY_CODE, write_inputs
 from cnn_ablations.models import model_names
 from cnn_ablations.paths import Paths
 from cnn_ablations.processes import environment
-from cnn_ablations.scheduling.pipeline import VARIANT_STAGES, stale_stages
+from cnn_ablations.scheduling.pipeline import VARIANT_STAGES, stale_stages, verb
 from cnn_ablations.training.fingerprint import CODE
 
 ROOT = Path(__file__).parents[1]
@@ -128,7 +128,7 @@ class Checkout:
     def stale(self) -> set[str]:
         """The trainings and inspections that are out of date, once `check` was run."""
         self.dvc("repro", "--quiet", "check")
-        return {n for n, s in stale_stages(self.paths, []).items() if s.verb in VARIANT_STAGES}
+        return {name for name in stale_stages(self.paths, []) if verb(name) in VARIANT_STAGES}
 
 
 @pytest.fixture

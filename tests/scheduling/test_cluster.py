@@ -1,6 +1,5 @@
 """Seeds on their way to workers and back, and the child that trains them."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -16,13 +15,13 @@ from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import load_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.notebooks import KERNEL_ENVIRONMENT
-from cnn_ablations.paths import PACKAGE, Paths
-from cnn_ablations.scheduling.cluster import Cluster, Seed, packed
-from cnn_ablations.scheduling.trainer import required, train
+from cnn_ablations.paths import Paths
+from cnn_ablations.scheduling.cluster import Cluster, Seed
+from cnn_ablations.scheduling.trainer import train
+from cnn_ablations.scheduling.worker import write
+from cnn_ablations.training.backend import provenance
 from cnn_ablations.training.loop import SUMS, train_seed
 from cnn_ablations.training.variant import seed_folder
-
-RESULT = {"weights": b"1", SUMS: f"{hashlib.sha256(b'1').hexdigest()}  weights\n".encode()}
 
 
 def request(variant: Variant, seed: int, paths: Paths) -> dict[str, Any]:
@@ -32,13 +31,8 @@ def request(variant: Variant, seed: int, paths: Paths) -> dict[str, Any]:
         "seed": seed,
         "root": str(paths.root),
         "folder": folder.name,
-        "circumstances": required(variant.precision),
+        "provenance": provenance(variant.precision),
     }
-
-
-@pytest.fixture
-def seed(project: Paths, tiny_variant: Variant) -> Seed:
-    return Seed(tiny_variant, 0, project.scratch("seeds", "x"), project.arrays("digits"), None)
 
 
 def test_variants_mixed_in_one_process_end_in_the_bytes_of_each_alone(
@@ -49,28 +43,18 @@ def test_variants_mixed_in_one_process_end_in_the_bytes_of_each_alone(
     variants = parse_params(document).variants
     mixed = [("tiny-net", 0), ("bare", 0), ("tiny-net", 1)]
     lines = [json.dumps(request(variants[name], seed, project)) for name, seed in mixed]
-    child = subprocess.Popen(
+    child = subprocess.run(
         [sys.executable, "-m", "cnn_ablations.scheduling.trainer"],
         env={**os.environ, **KERNEL_ENVIRONMENT},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        input="\n".join(lines) + "\n",
+        capture_output=True,
         text=True,
     )
-    with child:
-        assert child.stdin
-        assert child.stdout
-        child.stdin.write("\n".join(lines) + "\n")
-        child.stdin.flush()
-        answers: list[dict[str, Any]] = []
-        while len(answers) < len(mixed):
-            answer = json.loads(child.stdout.readline())
-            if "progress" in answer:
-                assert answer["progress"]["epochs"] == 3
-            else:
-                answers.append(answer)
-    assert child.returncode == 0  # with its standard input
+    assert child.returncode == 0, child.stderr
+    said = [json.loads(line) for line in child.stdout.splitlines()]
+    assert [answer["progress"]["epoch"] for answer in said if "progress" in answer] == [1, 2, 3] * 3
     arrays = load_arrays(project.arrays("digits"))
+    answers = [answer for answer in said if "progress" not in answer]
     for (name, number), answer in zip(mixed, answers, strict=True):
         alone = tmp_path / name / str(number)
         expected = train_seed(variants[name], number, arrays, alone, lambda *_: None)
@@ -81,73 +65,91 @@ def test_variants_mixed_in_one_process_end_in_the_bytes_of_each_alone(
 
 
 def test_a_child_refuses_what_would_have_other_bytes(project: Paths, tiny_variant: Variant) -> None:
-    asked = request(tiny_variant, 0, project)
-    asked["circumstances"] |= {"numpy": "1.0", "cpu": "m68k"}
+    asked = {**request(tiny_variant, 0, project), "folder": "0" * 32}
+    assert train(asked, lambda _: None) == {"refused": "code or data are others"}
+    asked["provenance"] |= {"numpy": "1.0", "cpu": "m68k"}
     refused = train(asked, lambda _: None)["refused"]
     assert refused.startswith("cpu is ")
     assert " instead of m68k, numpy is " in refused
-    other = {**request(tiny_variant, 0, project), "folder": "0" * 32}
-    assert "other code or data" in train(other, lambda _: None)["error"]
     mistaken = {**request(tiny_variant, 0, project), "seed": "x"}
     answer = train(mistaken, lambda _: None)
     assert answer["error"].startswith("ValueError: ")
     assert "Traceback" in answer["log"]
 
 
-def test_a_result_comes_home_whole_or_not_at_all(seed: Seed) -> None:
-    for damaged in ({**RESULT, "weights": b"2"}, {"weights": b"1"}, {**RESULT, "more": b""}):
-        with pytest.raises(ProjectError, match="damaged on the way"):
-            seed.keep(damaged)
-        assert not seed.folder.exists()
-    for _ in range(2):
-        seed.keep(RESULT)
-        assert {f.name: f.read_bytes() for f in (seed.folder / "result").iterdir()} == RESULT
-    assert [path.name for path in seed.folder.iterdir()] == ["result"]
-
-
-def test_the_sources_of_a_checkout_have_one_archive(tmp_path: Path) -> None:
-    (tmp_path / "package").mkdir()
-    (tmp_path / "package" / "a.py").write_text("1")
-    first = packed(tmp_path / "package")
-    assert packed(tmp_path / "package") == first
-    (tmp_path / "package" / "a.py").write_text("2")
-    assert packed(tmp_path / "package") != first
-    assert len(packed(PACKAGE)) < 2**20
+def test_a_result_comes_home_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "seed" / "result"
+    with pytest.raises(OSError, match="File exists"):
+        write(folder, {"a": b"1", "a/b": b"2"})
+    assert list(folder.parent.iterdir()) == []
+    for content in (b"1", b"2"):  # the first is kept
+        write(folder, {"a": content})
+        assert [file.read_bytes() for file in folder.parent.rglob("a")] == [b"1"]
+    assert list(folder.parent.iterdir()) == [folder]
 
 
 class Client:
-    """Of a scheduler with workers of several versions of Python."""
+    """Of a scheduler that trains nothing."""
 
     status = "running"
 
-    def __init__(self, answers: dict[str, Any]) -> None:
-        self.answers = answers
+    def __init__(self) -> None:
+        self.workers = {"one": 2, "two": 1}
+        self.sent: list[Any] = []
+        self.asked: list[tuple[Any, ...]] = []
+        self.lost = False
 
     def nthreads(self) -> dict[str, int]:
-        return dict.fromkeys(self.answers, 2)
+        return self.workers
 
-    def run(self, function: Any, workers: list[str], on_error: str) -> dict[str, Any]:
-        return {name: self.answers[name] for name in workers}
+    def scatter(self, data: list[Any], **options: Any) -> list["Client"]:
+        self.sent += data
+        return [self]
+
+    def cancelled(self) -> bool:
+        """Whether arrays that were sent, which are this as well, were lost."""
+        return self.lost
+
+    def submit(self, *arguments: Any, **options: Any) -> None:
+        self.asked.append(arguments)
 
 
-def test_a_worker_needs_the_same_python_and_who_did_not_answer_is_asked_again() -> None:
-    said: list[str] = []
-    here = ".".join(map(str, sys.version_info[:2]))
-    client = Client({"same": f"{here}.99", "other": "3.9.1", "away": OSError()})
+def test_arrays_are_sent_once_unless_they_changed_or_were_lost(
+    project: Paths, tiny_variant: Variant
+) -> None:
+    client = Client()
+    cluster = Cluster(client, lambda _: None)  # type: ignore[arg-type]
+    seed = Seed(tiny_variant, 0, project.scratch("seeds", "x"), project.arrays("digits"), 1.0)
+    for _ in range(2):
+        cluster.train(seed, "one")
+    (sent,) = client.sent
+    assert {name: bytes(content) for name, content in sent.items()} == {
+        file.name: file.read_bytes() for file in seed.arrays.iterdir()
+    }
+    with (seed.arrays / "meta.json").open("a") as meta:
+        meta.write(" ")
+    cluster.train(seed, "one")
+    client.lost = True
+    cluster.train(seed, "one")
+    assert len(client.sent) == 3
+    hashes = [asked[3]["arrays"] for asked in client.asked]
+    assert hashes[0] == hashes[1] != hashes[2] == hashes[3]
+    Cluster(client, lambda _: None, project.root).train(seed, "one")  # type: ignore[arg-type]
+    assert len(client.sent) == 3
+
+
+def test_workers_come_and_go_and_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, said = Client(), list[str]()
     cluster = Cluster(client, said.append)  # type: ignore[arg-type]
-    assert cluster.threads() == {"same": 2}
-    assert len(said) == 1
-    assert said[0].startswith("not used: the worker other, where python is 3.9.1 instead of")
-    client.answers["away"] = f"{here}.0"
-    assert cluster.threads() == {"same": 2, "away": 2}
+    assert cluster.threads() == {"one": 2, "two": 1}
+    for _ in range(2):
+        cluster.refuse("two", "cpu is m68k")
+    client.workers = {"two": 1, "three": 1}
+    assert cluster.threads() == {"three": 1}
+    assert said == [
+        "not used: the worker two, where cpu is m68k",
+        "lost: the worker one; others do its work",
+    ]
     client.status = "closed"
     with pytest.raises(ProjectError, match="the scheduler went away"):
         cluster.threads()
-
-
-def test_arrays_are_found_by_their_hash(seed: Seed) -> None:
-    before = seed.place
-    assert before[1] == "digits"
-    with (seed.arrays / "meta.json").open("a") as meta:
-        meta.write(" ")
-    assert seed.place != before

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -22,29 +22,18 @@ VARIANT_STAGES = ("train", "inspect")
 MISSING = ("deleted", "not in cache")
 """In DVC's words."""
 
+Changes = Sequence[Any]
+"""Why a stage is out of date: an entry of the answer of `dvc status --json`."""
 
-@dataclass(frozen=True)
-class Stale:
-    """A stage that is out of date."""
 
-    name: str
-    """As DVC writes it, `train@r2-2conv-none`."""
-    changes: list[Any]
-    """DVC's account of it, an entry of the answer of `dvc status --json`."""
-
-    @property
-    def verb(self) -> str:
-        return self.name.partition("@")[0]
-
-    @property
-    def entry(self) -> str:
-        """The data set, variant or study."""
-        return self.name.partition("@")[2]
+def verb(stage: str) -> str:
+    """Of a stage as DVC names it: `train` of `train@r2-2conv-none`."""
+    return stage.partition("@")[0]
 
 
 def stale_stages(
     paths: Paths, targets: Sequence[str], *, allow_missing: bool = False
-) -> dict[str, Stale]:
+) -> dict[str, Changes]:
     """The stages that are out of date among `targets` and all that they need, by name.
 
     Targets are those of `dvc repro`; without any, the whole pipeline is meant. A stage whose
@@ -56,7 +45,7 @@ def stale_stages(
     with _repository(paths) as repo:
         status = repo.status(targets=list(targets) or None, with_deps=True)
     return {
-        name: Stale(name, changes)
+        name: changes
         for name, changes in status.items()
         if not (allow_missing and all(map(_is_missing, changes)))
     }
@@ -99,31 +88,10 @@ def sort_lock(paths: Paths, before: Sequence[str], order: Sequence[str]) -> None
         return
     with _repository(paths) as repo, repo.lock:
         lock = parse_yaml_for_update(file.read_text(), file)
-        entries = dict(lock["stages"])
-        lock["stages"].clear()
-        for name in dict.fromkeys([*before, *order, *entries]):
-            if name in entries:
-                lock["stages"][name] = entries[name]
+        names = dict.fromkeys([*before, *order, *lock["stages"]])
+        entries = {name: lock["stages"].pop(name) for name in names if name in lock["stages"]}
+        lock["stages"].update(entries)
         write_atomically(file, dumps_yaml(lock).encode())
-
-
-def reasons(stage: Stale, lock: Mapping[str, Any], variant: Variant, paths: Paths) -> str:
-    """Why a variant's stage is out of date, in a few words. `lock` has dvc.lock's stages."""
-    if stage.name not in lock:
-        return "never run"
-    kinds: dict[str, list[str]] = {}
-    for change in stage.changes:
-        if isinstance(change, str):
-            kinds[change] = []
-            continue
-        for path, how in (item for kind in change.values() for item in kind.items()):
-            word = "missing" if how in MISSING else "changed"
-            room = "/".join(path.split("/")[:2])  # which variant is meant is clear
-            if path.startswith("data/inputs/") and word == "changed":
-                room = ", ".join(_changed_keys(variant, paths)) or "code"
-            kinds.setdefault(word, []).append(room)
-    words = (f"{kind} {', '.join(dict.fromkeys(rooms))}" for kind, rooms in kinds.items())
-    return "; ".join(map(str.strip, words))
 
 
 def locked_stages(paths: Paths) -> dict[str, Any]:
@@ -142,6 +110,52 @@ def locked_stages(paths: Paths) -> dict[str, Any]:
         raise ProjectError(f"{lock} cannot be read; `git restore dvc.lock` mends it") from None
 
 
+def reasons(changes: Changes, variant: Variant, before: Variant) -> str:
+    """Why a stage of a variant is out of date, in DVC's words and in the variant's keys that
+    differ from what was trained `before`.
+    """
+    words: dict[str, None] = {}
+    for change in changes:
+        if isinstance(change, str):  # "changed command"
+            words[change] = None
+            continue
+        for path, how in (item for kind in change.values() for item in kind.items()):
+            room = "/".join(path.split("/")[:2])  # which variant is meant is clear
+            if room != "data/inputs":
+                words[f"{how} {room}"] = None
+            elif keys := changed_keys(before, variant):
+                words |= {f"{key} {values}": None for key, values in keys.items()}
+            else:
+                words[f"{how} code"] = None
+    return ", ".join(words)
+
+
+def recorded(variant: Variant, paths: Paths) -> tuple[Variant, float] | None:
+    """What was trained last under the variant's name, and the seconds of a seed of it; None where
+    that is not on record, or today's schema refuses it.
+    """
+    try:
+        timings = load_timings(paths.timings(variant.group, variant.name))
+        if timings is None:
+            return None
+        seconds = median(seed.seconds for seed in timings.seeds.values())
+        return Variant.model_validate(timings.variant), seconds
+    except (ProjectError, ValidationError):
+        return None
+
+
+def changed_keys(before: Variant, now: Variant) -> dict[str, str]:
+    """The keys in which two variants differ, each with `5 → 10` or the like."""
+    then, since = (
+        v.model_dump(exclude={"differences", "factors"}) | v.factors for v in (before, now)
+    )
+    return {
+        key: f"{then.get(key)} → {since.get(key)}"
+        for key in {**then, **since}
+        if then.get(key) != since.get(key)
+    }
+
+
 def _is_missing(change: Any) -> bool:
     """Whether a change of DVC's account is data that are missing, and nothing else."""
     return isinstance(change, dict) and all(
@@ -151,28 +165,6 @@ def _is_missing(change: Any) -> bool:
 
 class _Lock(BaseModel):
     stages: dict[str, dict[str, Any]] = {}
-
-
-def trained_as(variant: Variant, paths: Paths) -> Variant | None:
-    """What was trained last under the variant's name; None where that is not on record, or
-    today's schema refuses it.
-    """
-    try:
-        timings = load_timings(paths.timings(variant.group, variant.name))
-        return Variant.model_validate(timings.variant) if timings else None
-    except (ProjectError, ValidationError):
-        return None
-
-
-def _changed_keys(variant: Variant, paths: Paths) -> list[str]:
-    """`epochs 5 → 10` and the like, where the variant is otherwise than it was trained."""
-    before = trained_as(variant, paths)
-    if before is None:
-        return []
-    then, now = (
-        v.model_dump(exclude={"differences", "factors"}) | v.factors for v in (before, variant)
-    )
-    return [f"{key} {then.get(key)} → {now[key]}" for key in now if then.get(key) != now[key]]
 
 
 @contextmanager

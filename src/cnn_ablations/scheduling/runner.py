@@ -4,14 +4,14 @@ Data come first, by plain `dvc repro`. Then workers train seeds, the longest fir
 by `dvc repro -s` as soon as what it needs is done: `train` finds its seeds in scratch.
 """
 
-import signal
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +19,19 @@ from distributed import Future
 from rich.console import Console
 
 from cnn_ablations.config.params import Params
-from cnn_ablations.data.arrays import load_arrays
-from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import write_atomically
 from cnn_ablations.inputs import write_inputs
 from cnn_ablations.paths import Paths
 from cnn_ablations.processes import alone, environment, mortal, start, stop
+from cnn_ablations.progress import describe
+from cnn_ablations.scheduling import pipeline
 from cnn_ablations.scheduling.cluster import Cluster, Seed, connected
-from cnn_ablations.scheduling.display import Display, Row, counted, duration
-from cnn_ablations.scheduling.pipeline import (
-    DATA_STAGES,
-    Stale,
-    behind,
-    locked_stages,
-    needed_stages,
-    sort_lock,
-    stale_stages,
-)
-from cnn_ablations.scheduling.plan import STAGE_SECONDS, Job, jobs_of, predicted
-from cnn_ablations.training.variant import seed_folder
+from cnn_ablations.scheduling.display import Display, counted, duration
+from cnn_ablations.scheduling.plan import STAGE_SECONDS, jobs_of
+from cnn_ablations.scheduling.worker import write
 
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 TICK_SECONDS = 0.5
-TRIES = 3
-"""A seed fails when so many of its processes were killed, or workers lost."""
-FETCH_SECONDS = 60
-"""What the result of a seed may take to come home."""
 
 
 def repro(
@@ -59,88 +46,70 @@ def repro(
 ) -> bool:
     """Bring `targets` and all that they need up to date, as `dvc repro` does, side by side.
 
-    Args:
-        targets: stages, as for `dvc repro`; none for the whole pipeline.
-        params: of the checkout.
-        paths: of the checkout.
-        console: where to show how far it is.
-        workers: how many trainings, or other stages, run at the same time here.
-        scheduler: the address of a Dask scheduler whose workers train instead.
-        allow_missing: whether to pass over stages of which only data are missing.
+    So many `workers` trainings, or other stages, run at a time here; with the address of a Dask
+    `scheduler` its workers train. With `allow_missing`, stages of which only data are missing are
+    passed over. A stage that fails stops only what needs it.
 
-    Returns:
-        Whether everything is up to date now. A stage that fails stops only what needs it.
-
-    Raises:
-        ProjectError: where nothing can be started.
+    Returns whether everything is up to date now. Raises ProjectError where nothing can be started,
+    or the scheduler goes away.
     """
     display = Display(console)
-    busy = "another `cnn-ablations repro` is at work here"
     with (
-        alone(paths.scratch("repro.lock"), busy, display.say),
+        alone(paths.scratch("repro.lock"), "another `cnn-ablations repro` works here", display.say),
         connected(paths, display.say, workers=workers, scheduler=scheduler) as cluster,
     ):
-        lock = locked_stages(paths)  # which says more of a damaged file than DVC does
+        lock = pipeline.locked_stages(paths)  # which says more of a damaged file than DVC does
         write_inputs(params, paths)  # as `check` would, so that DVC sees what they change
-        stale = stale_stages(paths, targets, allow_missing=allow_missing)
+        stale = pipeline.stale_stages(paths, targets, allow_missing=allow_missing)
         if not stale:
             display.say("everything is up to date")
             return True
         if data := data_stages(stale, params, paths):
             command = mortal([*DVC, "repro", "--keep-going", *data])
             subprocess.run(command, cwd=paths.root, env=environment())
-            stale = stale_stages(paths, targets, allow_missing=allow_missing)
-        needed = needed_stages(paths, targets)
-        jobs = jobs_of(stale, params, paths, lock)
-        if scheduler or sum(len(job.seeds) for job in jobs) > workers:  # else all start at once
-            jobs = predicted(jobs, params, paths)
-        seeds = deque(seeds_of(jobs, stale, paths))
-        work = Work(needed, stale, seeds, cluster, display, paths, workers)
-        with display:
+            stale = pipeline.stale_stages(paths, targets, allow_missing=allow_missing)
+        needed = pipeline.needed_stages(paths, targets)
+        lost = pipeline.behind(needed, data_stages(stale, params, paths))
+        todo = [name for name in pipeline.behind(needed, stale) if name not in lost]
+        jobs = jobs_of({n: stale[n] for n in todo if n in stale}, params, paths)
+        seeds = (
+            Seed(job.variant, seed, folder, paths.arrays(job.variant.dataset), job.seconds)
+            for job in jobs
+            for seed, folder in job.seeds.items()
+            if folder
+        )
+        work = Work(needed, todo, deque(seeds), cluster, display, paths, workers)
+        with display.live:
             work.run()
-        sort_lock(paths, list(lock), list(needed))
-        for name, why in work.failed.items():
-            display.say(f"failed: {name}, {why}")
-        left = stale_stages(paths, targets, allow_missing=allow_missing)
+        pipeline.sort_lock(paths, list(lock), list(needed))
+        left = pipeline.stale_stages(paths, targets, allow_missing=allow_missing)
         if left:
             display.say(f"not up to date: {', '.join(left)}; the words above say why")
         return not left
 
 
-def data_stages(stale: Mapping[str, Stale], params: Params, paths: Paths) -> list[str]:
+def data_stages(stale: Iterable[str], params: Params, paths: Paths) -> list[str]:
     """The stages that must run before seeds are known: those of data that are out of date, and
     those that prepare what the other stages need and is not there.
     """
-    found = {name: None for name, stage in stale.items() if stage.verb in DATA_STAGES}
-    for stage in stale.values():
-        variant = params.variants.get(stage.entry)
-        dataset = variant.dataset if variant else stage.entry if stage.verb == "explore" else None
-        if dataset and not paths.arrays(dataset).is_dir():
-            found[f"preprocess@{dataset}"] = None
-    return list(found)
-
-
-def seeds_of(jobs: Sequence[Job], stale: Collection[str], paths: Paths) -> Iterator[Seed]:
-    """The trainings of jobs whose data set could be prepared."""
-    for job in jobs:
-        name = job.variant.dataset
-        if not job.seeds or {f"download@{name}", f"preprocess@{name}", "check"} & set(stale):
-            continue
-        folder = paths.arrays(name)
-        arrays = load_arrays(folder)
-        for seed in job.seeds:
-            place = seed_folder(job.variant, seed, arrays, paths)
-            yield Seed(job.variant, seed, place, folder, job.seed_seconds)
+    found = [name for name in stale if pipeline.verb(name) in pipeline.DATA_STAGES]
+    for name in stale:
+        stage, _, dataset = name.partition("@")
+        if stage in pipeline.VARIANT_STAGES:
+            dataset = params.variants[dataset].dataset
+        if stage in (*pipeline.VARIANT_STAGES, "explore") and not paths.arrays(dataset).is_dir():
+            found.append(f"preprocess@{dataset}")
+    return list(dict.fromkeys(found))
 
 
 @dataclass
 class Work:
-    """What is to do, what is at work and what is done."""
+    """What is to do, and what is at work."""
 
     needed: Mapping[str, Sequence[str]]
     """Every stage, with those that it needs, in DVC's order."""
-    stale: Mapping[str, Stale]
-    """Those out of date before anything ran."""
+    waiting: list[str]
+    """Stages to run."""
     seeds: deque[Seed]
     """To train, the longest first."""
     cluster: Cluster
@@ -148,17 +117,9 @@ class Work:
     paths: Paths
     workers: int
     """How many stages, and where the workers are here how many seeds, at a time."""
-
-    def __post_init__(self) -> None:
-        self.changed = set(self.stale)
-        self.waiting = behind(self.needed, self.stale)
-        self.lost = {name for name, stage in self.stale.items() if stage.verb in DATA_STAGES}
-        """Stages that failed or need one that did."""
-        self.failed: dict[str, str] = {}
-        """Stages, and why."""
-        self.at_work: dict[str, subprocess.Popen[bytes]] = {}
-        self.training: dict[Future[Any], tuple[Seed, str]] = {}
-        self.rows: dict[str, Row] = {}
+    at_work: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    training: dict[Future[Any], tuple[Seed, str]] = field(default_factory=dict)
+    """Seeds, each with the worker that it was given to."""
 
     def run(self) -> None:
         """Work until nothing is left that can be done. Raises ProjectError."""
@@ -166,13 +127,15 @@ class Work:
         try:
             while True:
                 threads = self.cluster.threads()
-                self._end_seeds(threads)
+                self._end_seeds()
                 self._end_stages()
                 self._begin_stages()
                 if not (self.waiting or self.at_work):
                     return
                 self._begin_seeds(threads)
-                self.display.update(list(self.rows.values()), self._total(threads))
+                lines = [seed.line for seed, _ in self.training.values()]
+                lines += [f"{stage} runs" for stage in self.at_work]
+                self.display.update([*lines, self._total(threads)])
                 time.sleep(TICK_SECONDS)
         finally:
             # A worker whose task is taken back ends the training: at a checkpoint.
@@ -181,114 +144,92 @@ class Work:
             stop(*self.at_work.values())
 
     def _begin_stages(self) -> None:
-        seeds = [*self.seeds, *(seed for seed, _ in self.training.values())]
-        without_seeds = {f"train@{seed.variant.name}" for seed in seeds}
+        training = (seed for seed, _ in self.training.values())
+        without_seeds = {seed.stage for seed in (*self.seeds, *training)}
+        unfinished = {*self.waiting, *self.at_work}
         for name in list(self.waiting):
-            needs = set(self.needed[name])
-            if {name, *needs} & self.lost:
-                self.lost.add(name)
-            elif needs & {*self.waiting, *self.at_work} or name in without_seeds:
-                continue
-            elif {name, *needs} & self.changed:  # DVC says whether they came out otherwise
-                if len(self.at_work) >= self.workers:
-                    continue
+            ready = name not in without_seeds and unfinished.isdisjoint(self.needed[name])
+            if ready and len(self.at_work) < self.workers:
+                self.waiting.remove(name)
                 log = self._log(name)
                 write_atomically(log, b"")
-                command = [*DVC, "repro", "-s", name]
-                self.at_work[name] = start(command, self.paths.root, log, {})
-                self.rows[name] = Row(name, STAGE_SECONDS)
-                self.changed.add(name)
-            self.waiting.remove(name)
+                self.at_work[name] = start([*DVC, "repro", "-s", name], self.paths.root, log, {})
 
     def _end_stages(self) -> None:
         for name, process in list(self.at_work.items()):
             if process.poll() is None:
                 continue
             del self.at_work[name]
-            row = self.rows.pop(name)
             if process.returncode:
-                said = self._log(name).read_text(errors="replace")
-                self._fail(name, _last_words(process.returncode, said))
+                self._fail(name, _last_words(self._log(name).read_text(errors="replace")))
             else:
-                took = duration(time.monotonic() - row.started)
-                self.display.say(f"{name} done in {took}")
-
-    def _fail(self, name: str, why: str) -> None:
-        self.lost.add(name)
-        log = self._log(name).relative_to(self.paths.root)
-        self.failed[name] = f"{why} ({log})"
-        self.display.say(f"{name} failed; the others go on ({log} has its words)")
+                self.display.say(f"{name} done")
 
     def _begin_seeds(self, threads: Mapping[str, int]) -> None:
         busy = [name for _, name in self.training.values()]
         free = [n for n, count in threads.items() for _ in range(count - busy.count(n))]
-        if self.cluster.root:
-            free = free[: max(0, self.workers - len(busy) - len(self.at_work))]
-        for name in free[: len(self.seeds)]:
+        at_home = len(self.at_work) if self.cluster.root else 0
+        places = max(0, sum(threads.values()) - len(busy) - at_home)
+        for name in free[: min(places, len(self.seeds))]:
             seed = self.seeds.popleft()
             self.training[self.cluster.train(seed, name)] = seed, name
-            self.rows[seed.key] = Row(seed.variant.name, seed.seconds)
-        if self.seeds and self.cluster.refused and not (threads or self.at_work):
-            raise ProjectError("the scheduler has no worker that can be used")
+            seed.line = f"{seed.key} starts, about {duration(seed.seconds)} left"
 
-    def _end_seeds(self, threads: Mapping[str, int]) -> None:
-        for future, (seed, name) in list(self.training.items()):
-            gone = name not in {*threads, *self.cluster.refused}
-            if not gone and not future.done():
+    def _end_seeds(self) -> None:
+        for future, (seed, _) in list(self.training.items()):
+            if not future.done():
                 continue
-            del self.training[future]
-            self.rows.pop(seed.key)
+            answer: dict[str, Any] = {}
             try:
-                if gone:
-                    self.cluster.client.cancel([future], force=True)
-                    raise RuntimeError("its worker was lost")
-                answer = future.result(FETCH_SECONDS)
+                answer = future.result()
                 if "files" in answer:
-                    seed.keep(answer["files"])
-                    continue
-                if "refused" in answer:
-                    self.cluster.refuse(name, answer["refused"])
-                elif "needs" in answer:
-                    self.cluster.send(seed, name)
-            except Exception as error:  # of a lost connection, of any kind
-                answer = {"log": "", "error": str(error)}
-                seed.tries += 1
-                if seed.tries < TRIES:
-                    self.display.say(f"{seed.key} starts again: {error}")
-                    del answer["error"]
-            if "error" not in answer:
+                    write(seed.folder / "result", answer["files"])
+            except CancelledError:  # all workers that had its arrays were lost
                 self.seeds.appendleft(seed)
-                continue
-            stage = f"train@{seed.variant.name}"
-            self.seeds = deque(s for s in self.seeds if s.variant != seed.variant)
-            if stage not in self.lost:
-                write_atomically(self._log(stage), f"{answer['log']}{answer['error']}\n".encode())
-                self._fail(stage, f"seed {seed.number}: {answer['error']}")
+            except Exception as error:  # such as that its process was killed again and again
+                answer = {"error": str(error)}
+            del self.training[future]
+            if "refused" in answer:
+                self.cluster.refuse(answer["worker"], answer["refused"])
+                self.seeds.appendleft(seed)
+            elif "error" in answer and seed.stage in self.waiting:
+                words = f"{answer.get('log', '')}{answer['error']}\n"
+                write_atomically(self._log(seed.stage), words.encode())
+                self._fail(seed.stage, f"seed {seed.number}: {answer['error']}")
+
+    def _fail(self, stage: str, why: str) -> None:
+        lost = pipeline.behind(self.needed, [stage])
+        self.waiting = [name for name in self.waiting if name not in lost]
+        self.seeds = deque(seed for seed in self.seeds if seed.stage not in lost)
+        log = self._log(stage).relative_to(self.paths.root)
+        self.display.say(f"{stage} failed: {why}; the others go on ({log} has its words)")
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         _, message = event
-        if row := self.rows.get(message["key"]):
-            row.progress = message["progress"]
+        for seed, _ in list(self.training.values()):
+            if seed.key != message["key"]:
+                continue
+            if "killed" in message:
+                self.display.say(f"{seed.key}: {message['killed']}")
+            else:
+                seed.seconds = message["progress"]["seconds_left"]
+                seed.line = describe(seed.variant.name, message["progress"])
 
     def _total(self, threads: Mapping[str, int]) -> str:
         text = f"{counted(len(self.seeds) + len(self.training), 'seed')} and "
         text += f"{counted(len(self.waiting) + len(self.at_work), 'stage')} to do"
-        text += f", {len(self.failed)} failed" if self.failed else ""
         if self.seeds and not threads:
             return f"{text}, no worker yet"
-        busy = [row.seconds_left or 0.0 for row in self.rows.values()]
-        seconds = sum(busy) + sum(seed.seconds or 0.0 for seed in self.seeds)
-        seconds += STAGE_SECONDS * len(self.waiting)
-        slots = max(sum(threads.values()), len(busy), 1)
-        return f"{text}, about {duration(max([*busy, seconds / slots]))} left"
+        training = [seed.seconds for seed, _ in self.training.values()]
+        seconds = sum([*training, *(seed.seconds for seed in self.seeds)])
+        seconds += STAGE_SECONDS * len([*self.waiting, *self.at_work])
+        slots = max(sum(threads.values()), 1)
+        return f"{text}, about {duration(max([*training, seconds / slots]))} left"
 
     def _log(self, stage: str) -> Path:
         return self.paths.scratch("logs", f"{stage}.log")
 
 
-def _last_words(status: int, log: str) -> str:
-    if status < 0:
-        return f"ended by {signal.Signals(-status).name}"
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("error: ")]
-    return (errors or lines or [f"exit status {status}, without a word"])[-1]
+def _last_words(log: str) -> str:
+    lines = [line for line in log.splitlines() if line.strip()] or ["it said nothing"]
+    return next((line for line in lines if line.startswith("error: ")), lines[-1])

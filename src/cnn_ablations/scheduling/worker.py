@@ -1,11 +1,9 @@
 """What a Dask worker does: it trains seeds in child processes, which keep TensorFlow loaded.
 
-Workers get these functions by value, and the package's sources as an archive: they run the code of
-the checkout that asks, whatever is installed there. So nothing here imports the package.
+Workers get the text of this file, and the package's sources as bytes: they run the code of the
+checkout that asks, whatever is installed there. So nothing here imports the package.
 """
 
-import hashlib
-import io
 import json
 import os
 import select
@@ -14,86 +12,105 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
-from distributed import Worker, get_worker
+from distributed import get_worker
 
 POLL_SECONDS = 0.5
 SEEDS = 20
 """A child trains no more than so many: TensorFlow gives back only part of the memory it took."""
 
 Answer = dict[str, Any]
-Place = tuple[str, str]
-"""The hash of a data set's arrays, and its name."""
+Files = Mapping[str, Any]
+"""The content of each, as bytes or an array of bytes, by name."""
 
 
-def perform(sources: bytes, request: Mapping[str, Any]) -> Answer:
+class Perform:
+    """The function `perform`, pickled as the text of its module: `source`."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        there = f"exec({self.source!r}, scope) or scope['Perform']({self.source!r})"
+        return eval, (f"(lambda scope: {there})({{'__name__': 'worker'}})",)
+
+    def __call__(self, *arguments: Any) -> Answer:
+        return perform(*arguments)
+
+
+def perform(sources: Files, arrays: Files | None, request: Mapping[str, Any]) -> Answer:
     """Train one seed, or go on with it.
 
     Args:
-        sources: an archive of the package.
-        request: what `trainer.train` takes, and the seed's `key`, the `topic` under which the
-            caller listens for progress, `environment` for the child, and the `place` of the arrays.
-            `root` is empty where the worker is not in the caller's checkout.
+        sources: of the package.
+        arrays: the files of the data set; None where the worker is in the caller's checkout.
+        request: what `trainer.train` takes; a `key` for the seed, and the `topic` under which the
+            caller hears of it; the child's `environment`; hashes of `code` and `arrays`; `dataset`.
 
     Returns:
-        One of `files`, the content of each by name; `needs`, where the worker lacks the arrays;
-        `refused`, why this worker would compute other bytes; or `error` with a `log`.
+        The `files` of the result; or why this `worker` is `refused`; or an `error`, with a `log`.
 
     Raises:
         RuntimeError: where the child was killed, or the caller does not want the seed any more.
     """
     worker = get_worker()
-    root = Path(request["root"] or _store(worker, request["place"]))
-    if not (root / "data" / "arrays" / request["place"][1] / "meta.json").is_file():
-        return {"needs": "arrays"}
-    children = worker.__dict__.setdefault("cnn_ablations", {})
-    idle = children.setdefault(hashlib.sha256(sources).hexdigest(), [])
-    idle[:] = [child for child in idle if child.process.poll() is None]
-    child = idle.pop() if idle else Child(worker, sources, request["environment"])
-    last = True
-    try:
-        answer = child.ask({**request, "root": str(root)})
-        last = child.asked == SEEDS
-    finally:
-        if last:
-            child.process.kill()
-            child.process.wait()
-        else:
-            idle.append(child)
+    folder = Path(worker.local_directory)
+    code = folder / request["code"]
+    write(code, sources)
+    # Laid out as a checkout, for the checkpoints too. The workers of one machine share it.
+    root = Path(request["root"] or folder.parent / "cnn-ablations" / request["arrays"])
+    if arrays:
+        write(root / "data" / "arrays" / request["dataset"], arrays)
+    thread = threading.current_thread().__dict__  # each keeps a child
+    child: Child | None = thread.get("cnn_ablations")
+    if child is None or not child.takes(code):  # one that is not kept ends
+        child = thread["cnn_ablations"] = Child(code, request["environment"])
+    answer: Answer = child.ask({**request, "root": str(root)})
     if "result" not in answer:
-        return answer
+        return {**answer, "worker": worker.address}
     result = Path(answer["result"])
     files = {file.name: file.read_bytes() for file in result.iterdir()}
-    if not request["root"]:
+    if arrays:
         shutil.rmtree(result)
     return {"files": files}
+
+
+def write(folder: Path, files: Files) -> None:
+    """Let a folder with these files appear whole, unless it is there. Raises OSError."""
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = folder.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        for name, content in files.items():
+            (building / name).parent.mkdir(parents=True, exist_ok=True)
+            (building / name).write_bytes(content)
+        building.rename(folder)
+    except OSError:
+        shutil.rmtree(building, ignore_errors=True)
+        if not folder.is_dir():  # else another process was faster
+            raise
 
 
 class Child:
     """A process that trains one seed after another: `python -m cnn_ablations.scheduling.trainer`.
 
-    It ends when it is idle for long, and when this process ends, which has the other end of its
-    standard input.
+    It ends when it is idle for long, and with this process.
     """
 
-    def __init__(self, worker: Worker, sources: bytes, environment: Mapping[str, str]) -> None:
-        folder = Path(worker.local_directory, hashlib.sha256(sources).hexdigest())
-        if not folder.is_dir():
-            building = Path(tempfile.mkdtemp(dir=worker.local_directory))
-            ZipFile(io.BytesIO(sources)).extractall(building)
-            with suppress(OSError):  # another thread was faster
-                building.rename(folder)
-        search = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-        self.asked = 0
+    def __init__(self, code: Path, environment: Mapping[str, str]) -> None:
+        search = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
+        self.code, self.asked = code, 0
         self.words = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cnn_ablations.scheduling.trainer"],
-            cwd=folder,
+            cwd=code,
             env={**os.environ, **environment, "PYTHONPATH": search},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -101,6 +118,10 @@ class Child:
             bufsize=0,
             start_new_session=True,
         )
+
+    def takes(self, code: Path) -> bool:
+        """Whether it can train one more seed with this code."""
+        return self.code == code and self.asked < SEEDS and self.process.poll() is None
 
     def ask(self, request: Mapping[str, Any]) -> Answer:
         """Its answer to a request. Raises as `perform`."""
@@ -113,14 +134,16 @@ class Child:
         while True:
             if select.select([self.process.stdout], [], [], POLL_SECONDS)[0]:
                 line = self.process.stdout.readline()
-                if not line:
-                    return self._end()
-                answer: Answer = json.loads(line)
-                if "progress" not in answer:
+                answer: Answer = json.loads(line) if line else self._end()
+                if not answer.keys() & {"progress", "killed"}:
                     return answer
                 worker.log_event(request["topic"], {**answer, "key": request["key"]})
+                if "killed" in answer:
+                    raise RuntimeError(answer["killed"])
             task = worker.state.tasks.get(worker.get_current_task())
             if task is None or task.state == "cancelled":
+                self.process.kill()
+                self.process.wait()
                 raise RuntimeError("the caller took it back, or went away")
 
     def _end(self) -> Answer:
@@ -129,29 +152,4 @@ class Child:
             self.words.seek(0)
             return {"refused": self.words.read().decode(errors="replace").strip().split("\n")[-1]}
         name = signal.Signals(-status).name if status else "its end"
-        raise RuntimeError(f"its process was stopped by {name}, as when memory runs out")
-
-
-def has_arrays(place: Place, dask_worker: Worker) -> bool:
-    """Whether a worker has all arrays of a data set."""
-    return (_store(dask_worker, place) / "data" / "arrays" / place[1] / "meta.json").is_file()
-
-
-def receive(
-    place: Place, name: str, begin: int, part: bytes, ends: bool, dask_worker: Worker
-) -> None:
-    """Take the next part of a file of a data set. The file appears once it is whole."""
-    file = _store(dask_worker, place) / "data" / "arrays" / place[1] / name
-    partial = file.with_name(f".{name}.{Path(dask_worker.local_directory).name}.tmp")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("ab" if begin else "wb") as opened:
-        opened.write(part)
-    if ends:
-        partial.replace(file)
-
-
-def _store(worker: Worker, place: Place) -> Path:
-    """Where a worker keeps a data set, and the checkpoints of its trainings: laid out as a
-    checkout. The workers of one machine share it.
-    """
-    return Path(worker.local_directory).parent / "cnn-ablations" / place[0]
+        return {"killed": f"its process was stopped by {name}, as when memory runs out"}
