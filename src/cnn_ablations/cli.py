@@ -142,10 +142,10 @@ def inspect(name: VariantName) -> None:
 @app.command()
 def compare(name: StudyName) -> None:
     """Execute the notebook of a study: tables, figures and verdicts on its claims."""
-    from cnn_ablations.analysis.study import study_parameters
-
     paths, params = _project()
-    _execute("study", paths.notebook("studies", name), study_parameters(params, name), paths)
+    params.study(name)  # raises where there is none
+    output = paths.notebook("studies", name)
+    _execute("study", output, {"name": name, "write": True}, paths)
 
 
 @dataset.command("add")

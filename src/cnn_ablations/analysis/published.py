@@ -11,10 +11,11 @@ every seed collapsed, they are all there is, and the interval is theirs. Losses 
 logarithms: a penalty can differ a hundredfold between seeds, and no loss is negative.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cnn_ablations.analysis.results import VariantResult
 from cnn_ablations.analysis.statistics import CONFIDENCE, prediction_interval, within_0_and_1
@@ -24,66 +25,47 @@ WIDE = 0.1
 """Of an accuracy's interval."""
 WIDE_RATIO = 2.0
 """Of a loss's."""
+FEW = 6
+"""Seeds: with fewer, more of them narrow a wide interval."""
 WITHIN, OUTSIDE = "within seed noise", "outside"
 TOO_FEW, TOO_WIDE = "too few seeds to say", "too much scatter to say"
 NOT_RUN = "not run yet"
 RUN_VERDICTS = (WITHIN, OUTSIDE, TOO_WIDE, TOO_FEW, NOT_RUN)
-_GRAVITY = (WITHIN, TOO_WIDE, TOO_FEW, OUTSIDE)
-FEW = 6
-"""Seeds: with fewer, more of them narrow a wide interval."""
+_GRAVITY = (WITHIN, TOO_WIDE, TOO_FEW, OUTSIDE, NOT_RUN)
+PUBLISHED_COLUMNS = ["variant", "label", "metric", "published", "reproduced", "difference"]
+PUBLISHED_COLUMNS += ["low", "high", "seeds", "collapsed", "verdict", "run"]
 
 
-@dataclass(frozen=True)
-class PublishedFigure:
-    """One published figure and its counterpart. Accuracies are fractions, losses are in nats."""
+def compare_published(study: Study, results: Mapping[str, VariantResult]) -> pd.DataFrame:
+    """The study's published figures in the order of its variants, each beside ours: one row a
+    figure. Accuracies are fractions, losses are in nats.
 
-    variant: str
-    metric: str
-    published: float
-    reproduced: float | None = None
-    """The median over all seeds, those that collapsed included; None if it is not finite."""
-    low: float | None = None
-    """The prediction interval, where at least two seeds learned, or all of several collapsed."""
-    high: float | None = None
-    seeds: int = 0
-    collapsed: int = 0
-    verdict: str = NOT_RUN
-    """On this figure."""
-    run: str = NOT_RUN
-    """On the run that it belongs to: outside if one of its figures is, within if all are."""
-
-    @property
-    def difference(self) -> float | None:
-        """Reproduced less published."""
-        return None if self.reproduced is None else self.reproduced - self.published
-
-
-def compare_published(
-    study: Study, results: Mapping[str, VariantResult]
-) -> Iterator[PublishedFigure]:
-    """The study's published figures in the order of its variants, each beside ours.
+    `reproduced` is the median over all seeds, those that collapsed included, if it is finite, and
+    `difference` how far it is above the published figure; `low` and `high` are the ends of the
+    prediction interval; `verdict` is on the figure, `run` on the run that it belongs to: outside if
+    one of its figures is, within if all are.
 
     Raises ProjectError where a variant did not record what was published of it.
     """
-    for variant in study.variants:
+    rows = []
+    for variant, label in study.labels.items():
         published = study.published.get(variant, {})
-        if variant not in results:
-            yield from (
-                PublishedFigure(variant, metric, value) for metric, value in published.items()
-            )
-            continue
         confidence = 1 - (1 - CONFIDENCE) / max(len(published), 1)
         figures = [
-            _compare(results[variant], metric, value, confidence)
+            {"variant": variant, "label": label, "metric": metric, "published": value}
+            | _compare(results.get(variant), metric, value, confidence)
             for metric, value in published.items()
         ]
-        run = max((f.verdict for f in figures), key=_GRAVITY.index, default=WITHIN)
-        yield from (PublishedFigure(**vars(figure) | {"run": run}) for figure in figures)
+        run = max((f["verdict"] for f in figures), key=_GRAVITY.index, default=NOT_RUN)
+        rows += [figure | {"run": run} for figure in figures]
+    return pd.DataFrame(rows, columns=PUBLISHED_COLUMNS)
 
 
 def _compare(
-    result: VariantResult, metric: str, published: float, confidence: float
-) -> PublishedFigure:
+    result: VariantResult | None, metric: str, published: float, confidence: float
+) -> dict[str, Any]:
+    if result is None:
+        return {"seeds": 0, "collapsed": 0, "verdict": NOT_RUN}
     values = result.per_seed(metric)
     finite = np.isfinite(values)
     learned = values[finite & (~result.collapsed | result.collapsed.all())]
@@ -100,14 +82,12 @@ def _compare(
         verdict = WITHIN if agrees else OUTSIDE
         if agrees and (high > WIDE_RATIO * low if is_loss else high - low > WIDE):
             verdict = TOO_FEW if len(learned) < FEW else TOO_WIDE
-    return PublishedFigure(
-        variant=result.name,
-        metric=metric,
-        published=published,
-        reproduced=median if np.isfinite(median) else None,
-        low=low,
-        high=high,
-        seeds=len(values),
-        collapsed=int(result.collapsed.sum()),
-        verdict=verdict,
-    )
+    return {
+        "reproduced": median if np.isfinite(median) else None,
+        "difference": median - published if np.isfinite(median) else None,
+        "low": low,
+        "high": high,
+        "seeds": len(values),
+        "collapsed": int(result.collapsed.sum()),
+        "verdict": verdict,
+    }

@@ -1,27 +1,225 @@
-"""What is said of one study in words, in its notebook and in the reports over all studies."""
+"""What is said of one study, in its notebook and in the reports over all studies: tables and text.
 
-from collections.abc import Mapping, Sequence
+Tables are data frames, for CSV. The Markdown is made from what the CSV holds, so a table read back
+looks as it did at first.
+"""
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from ruamel.yaml import YAML
 
-from cnn_ablations.analysis.claims import NOT_RUN
-from cnn_ablations.analysis.evidence import Evidence
-from cnn_ablations.analysis.published import OUTSIDE, RUN_VERDICTS, TOO_FEW, TOO_WIDE, WITHIN
-from cnn_ablations.analysis.tables import judgements_markdown, published_markdown
+from cnn_ablations.analysis.claims import NOT_RUN, ON_THIS_SEED, ClaimResult, Judgement, judge
+from cnn_ablations.analysis.evidence import Evidence, others, unit
+from cnn_ablations.analysis.published import OUTSIDE, RUN_VERDICTS, compare_published
+from cnn_ablations.analysis.results import load_results
+from cnn_ablations.analysis.wording import METRICS, p_text
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.studies import Study
+from cnn_ablations.errors import ProjectError
+from cnn_ablations.files import write_atomically
+from cnn_ablations.paths import PACKAGE, Paths
 
-NOT_RUN_TEXT = "*Not run yet.*"
+CLAIM_COLUMNS = ["claim", "statement", "source", "remark", "claim_verdict", "claim_summary"]
+CLAIM_COLUMNS += ["claim_p", "claim_outlook", "quantity", "of", "than", "verdict", "value", "unit"]
+CLAIM_COLUMNS += ["low", "high", "p_for", "p_against", "seeds", "paired"]
+CLAIM_COLUMNS += ["beats", "beats_low", "beats_high", "summary"]
 
 
-def study_parameters(params: Params, name: str) -> dict[str, Any]:
-    """The parameters of the study's notebook. Raises ProjectError where there is no such study.
+@dataclass(frozen=True)
+class StudyTables:
+    """What `compare` found; of a study that was not run yet, the same tables without results."""
 
-    Only its name: all that is said of it elsewhere, the notebook shows as tables and text.
+    variants: pd.DataFrame
+    published: pd.DataFrame
+    claims: pd.DataFrame
+
+    @property
+    def was_run(self) -> bool:
+        return bool(self.variants["seeds"].notna().any())
+
+    def write(self, folder: Path) -> None:
+        """Write each as CSV, and the claims as Markdown, too.
+
+        Raises ProjectError where the folder cannot be written.
+        """
+        for name, table in vars(self).items():
+            # All digits: what is read back is to be rounded as the same number in a sentence was.
+            write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())
+        write_atomically(folder / "claims.md", f"{claims_markdown(self.claims)}\n".encode())
+
+
+def study_tables(
+    evidence: Evidence, differences: Mapping[str, Mapping[str, Any]] | None = None
+) -> StudyTables:
+    """The tables of a study.
+
+    Args:
+        evidence: the study and its results.
+        differences: by variant, the keys that it sets otherwise than its protocol.
+
+    Raises ProjectError where something is asked about what a variant did not record.
     """
-    params.study(name)
-    return {"name": name, "write": True}
+    return StudyTables(
+        variants=variants_table(evidence, differences or {}),
+        published=compare_published(evidence.study, evidence.results),
+        claims=claims_table(judge(evidence)),
+    )
+
+
+def load_tables(study: Study, paths: Paths, name: str) -> StudyTables:
+    """The tables that `compare` wrote; of a study that was not run yet, those without results.
+
+    Raises ProjectError where they are damaged, or missing although the variants were trained.
+    """
+    folder, empty = paths.tables(name), study_tables(Evidence(study, {}))
+    if not folder.is_dir():
+        if load_results(paths, study.group, study.variants):
+            raise ProjectError(
+                f"{folder} is missing, but its variants were trained; "
+                f"run `dvc repro -s compare@{name}`, which trains nothing"
+            )
+        return empty
+    tables = {}
+    try:
+        for table, columns in vars(empty).items():
+            # Only an empty cell is missing: a variant may be labelled "None".
+            file = folder / f"{table}.csv"
+            tables[table] = pd.read_csv(file, keep_default_na=False, na_values=[""])
+            if [*tables[table]] != [*columns]:
+                raise ValueError(f"{table}.csv has other columns")
+    except (FileNotFoundError, ValueError) as error:  # of pandas' parser, too
+        raise ProjectError(
+            f"the tables in {folder} are not whole ({error}); run `dvc repro -s compare@{name}`"
+        ) from None
+    return StudyTables(**tables)
+
+
+def variants_table(
+    evidence: Evidence, differences: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """One row a variant: how it differs, what it costs, its accuracies with 95 % intervals."""
+    rows = []
+    for name, label in evidence.study.labels.items():
+        result = evidence.results.get(name)
+        metrics = result.metrics if result else {}
+        row: dict[str, Any] = {"variant": name, "label": label}
+        row["differences"] = as_yaml(differences.get(name, {}))
+        for key in ("parameters", "flops", "seeds", "collapsed_seeds", "train_accuracy"):
+            row[key] = metrics.get(key)
+        for split in ("val", "test"):
+            row[f"{split}_accuracy"] = metrics.get(f"{split}_accuracy")
+            known = result is not None and split in result.labels
+            bounds = evidence.interval(name, split) if known else (None, None)
+            row[f"{split}_low"], row[f"{split}_high"] = bounds
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def claims_table(claims: Iterable[ClaimResult]) -> pd.DataFrame:
+    """One row a test, with its claim's verdict; a single row where a claim was not tested yet."""
+    rows: list[dict[str, Any]] = []
+    for result in claims:
+        claim = {
+            "claim": result.name,
+            "statement": result.claim.statement,
+            "source": result.claim.source,
+            "remark": result.claim.remark,
+            "claim_verdict": result.verdict,
+            "claim_summary": result.summary,
+            "claim_p": result.p,
+            "claim_outlook": result.outlook,
+        }
+        rows += [claim | _test_row(judgement) for judgement in result.judgements] or [claim]
+    return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
+
+
+def _test_row(judgement: Judgement) -> dict[str, Any]:
+    finding = judgement.finding
+    test, estimate = finding.test, finding.estimate
+    low, high = judgement.interval or (None, None)
+    beats, beats_low, beats_high = judgement.beats or (None, None, None)
+    return {
+        "quantity": test.quantity,
+        "of": " ".join(test.of),
+        "than": " ".join(others(test)),
+        "verdict": judgement.verdict,
+        "value": estimate.value,
+        "unit": unit(test),
+        "low": low,
+        "high": high,
+        "p_for": finding.p_for,
+        "p_against": finding.p_against,
+        "seeds": min(estimate.seeds, default=None),
+        "paired": estimate.paired,
+        "beats": beats,
+        "beats_low": beats_low,
+        "beats_high": beats_high,
+        "summary": judgement.summary,
+    }
+
+
+def as_yaml(settings: Mapping[str, Any]) -> str:
+    """Keys and values on one line, as params.yaml would have them."""
+    yaml: Any = YAML(typ="safe")
+    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output, yaml.width = True, False, 10_000
+    flow = io.StringIO()
+    yaml.dump(dict(settings), flow)
+    return flow.getvalue().strip().removeprefix("{").removesuffix("}")
+
+
+def render(name: str, **content: Any) -> str:
+    """The text that a template makes of the content."""
+    return _TEMPLATES.get_template(name).render(content).strip()
+
+
+def variants_markdown(table: pd.DataFrame) -> str:
+    """Accuracies in per cent: the median over seeds and, in brackets, a 95 % interval."""
+    return render("variants.md.j2", rows=records(table))
+
+
+def published_markdown(table: pd.DataFrame) -> str:
+    """Accuracies in per cent, losses in nats. A run's verdict stands beside its first figure."""
+    return render("published.md.j2", rows=records(table), metrics=METRICS)
+
+
+def claims_markdown(table: pd.DataFrame) -> str:
+    """One row a claim: its verdict, its statement, what decides it, and p of the verdict."""
+    return render("verdicts.md.j2", rows=records(table.drop_duplicates("claim")))
+
+
+def tests_markdown(table: pd.DataFrame) -> str:
+    """One row a test, with its numbers; nothing where none was run."""
+    return render("tests.md.j2", rows=records(table[table["verdict"].notna()]))
+
+
+def records(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The rows of a table, with None where nothing is known."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def _number(value: float | None, form: str = ".0f", scale: float = 1.0) -> str:
+    """A number in a table, or a dash."""
+    return "–" if value is None else f"{scale * value:{form}}".replace("-", "−")
+
+
+def _p(p: float | None) -> str:
+    return "–" if p is None else p_text(p).removeprefix("= ").replace(" ", "\u00a0")
+
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(PACKAGE / "analysis" / "templates"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters |= {"cell": lambda text: text.replace("|", "\\|"), "number": _number, "p": _p}
 
 
 def recipe_and_differences(
@@ -44,6 +242,22 @@ def in_use(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in recipe.items() if value and key not in off}
 
 
+def variants_along(
+    key: str,
+    study: Study,
+    differences: Mapping[str, Mapping[str, Any]],
+    recipe: Mapping[str, Any],
+) -> dict[float, str]:
+    """The variants by their value of `key`: those that set it and nothing else, and the one that
+    sets nothing. Seeds, which `differences` does not hold, may differ.
+    """
+    return {
+        float(differences[variant].get(key, recipe[key])): variant
+        for variant in study.variants
+        if set(differences[variant]) <= {key}
+    }
+
+
 def headline(evidence: Evidence, name: str, claims: pd.DataFrame) -> str:
     """The head of a study's notebook: the question, the answer claim by claim, and what it rests
     on.
@@ -58,17 +272,15 @@ def headline(evidence: Evidence, name: str, claims: pd.DataFrame) -> str:
             bullets([row["statement"] for row in rows]),
         ]
     else:
-        parts += [bullets([verdict_line(row) for row in rows]), facts(evidence)]
+        verdicts = [
+            f"**{row['claim_verdict'].capitalize()}:** *{row['statement']}* {row['claim_summary']}"
+            for row in rows
+        ]
+        parts += [bullets(verdicts), _facts(evidence)]
     return "\n\n".join(parts)
 
 
-def verdict_line(row: Mapping[Any, Any]) -> str:
-    """One claim of `claims_table` in a line: verdict, statement, effect."""
-    verdict = row["claim_verdict"]
-    return f"**{verdict[0].upper()}{verdict[1:]}:** *{row['statement']}* {row['claim_summary']}"
-
-
-def facts(evidence: Evidence) -> str:
+def _facts(evidence: Evidence) -> str:
     """How many trainings and images the verdicts rest on, and what they call sure."""
     results = evidence.results.values()
     images = {
@@ -100,10 +312,12 @@ def choices_text(study: Study) -> str:
 
 
 def published_text(study: Study, published: pd.DataFrame) -> str:
-    """The published figures beside ours, how many runs agree, and why the others may not."""
+    """How many published runs agree, their figures beside ours, and why the others may not."""
     if published.empty:
         return ""
-    parts = [f"**{tally(published)}**", published_markdown(published)]
+    runs = published.drop_duplicates("variant")["run"]
+    parts = [f"**Of {counted(runs, RUN_VERDICTS, 'published run')}.**"]
+    parts += [published_markdown(published)]
     if study.reasons and (published["run"] == OUTSIDE).any():
         parts += ["Why ours may differ:", bullets(study.reasons)]
     return "\n\n".join(parts)
@@ -113,44 +327,17 @@ def tests_text(claims: pd.DataFrame) -> str:
     """The tests behind the verdicts, and how the claims were read."""
     readings = dict(zip(claims["claim"], claims["remark"], strict=True))
     remarks = [f"{claim}: {how}" for claim, how in readings.items() if isinstance(how, str) and how]
-    parts = [judgements_markdown(claims) or NOT_RUN_TEXT]
+    parts = [tests_markdown(claims)]
     if remarks:
         parts += ["How claims were read:", bullets(remarks)]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
-def tally(published: pd.DataFrame) -> str:
-    """How many of the published runs are within seed noise, as a sentence."""
-    runs = published.drop_duplicates("variant")
-    counts = {verdict: runs[runs["run"] == verdict] for verdict in RUN_VERDICTS}
-    parts = [
-        f"{len(counts[WITHIN])} of {len(runs)} published runs {_are(len(counts[WITHIN]))} {WITHIN}"
-    ]
-    for verdict in (OUTSIDE, TOO_WIDE, TOO_FEW, NOT_RUN):
-        if len(counts[verdict]):
-            parts.append(f"{verdict}: {', '.join(counts[verdict]['label'])}")
-    return f"{'; '.join(parts)}."
-
-
-def variants_along(
-    key: str,
-    study: Study,
-    differences: Mapping[str, Mapping[str, Any]],
-    recipe: Mapping[str, Any],
-) -> dict[float, str]:
-    """The variants by their value of `key`: those that set it and nothing else, and the one that
-    sets nothing. Seeds, which `differences` does not hold, may differ.
-    """
-    chosen = {}
-    for variant in study.variants:
-        if set(differences.get(variant, {})) <= {key}:
-            value = differences.get(variant, {}).get(key, recipe[key])
-            chosen[float(value)] = variant
-    return chosen
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
+def counted(verdicts: Iterable[str], known: Iterable[str], what: str = "") -> str:
+    """Such as "4 supported, 3 undecided" or, of a kind of thing, "7 claims: 4 supported, ..."."""
+    counts = Counter(verdict.removesuffix(ON_THIS_SEED) for verdict in verdicts)
+    text = ", ".join(f"{counts[verdict]} {verdict}" for verdict in known if counts[verdict])
+    return f"{counts.total()} {what}{'s' * (counts.total() != 1)}: {text}" if what else text
 
 
 def bullets(items: Sequence[str]) -> str:

@@ -32,31 +32,15 @@ def points(fraction: float) -> str:
     return f"{100 * fraction:z.2f}".replace("-", "−")
 
 
-def number(value: float, unit: Unit) -> str:
-    """A number in its unit, which is not named."""
-    if math.isinf(value):
-        return "∞" if value > 0 else {"ratio": "0.00"}.get(unit, "−∞")
-    if unit == "ratio":
-        return f"{math.exp(value):.2f}"
-    return f"{value:z.3f}".replace("-", "−") if unit == "nats" else points(value)
-
-
 def measure(value: float, unit: Unit) -> str:
     """A number with its unit."""
-    text = number(value, unit)
-    return f"× {text}" if unit == "ratio" else f"{text} {_NAMES.get(unit, '%')}"
+    if unit == "ratio":
+        return f"× {math.exp(value):.2f}"
+    if unit == "nats":
+        return f"{value:z.3f} nats".replace("-", "−")
+    return f"{points(value)} {'points' if unit == 'points' else '%'}"
 
 
-_NAMES = {"points": "points", "nats": "nats"}
-
-
-def p_text(p: float | None) -> str:
-    """A p value in words; none where nothing was left to chance."""
-    if p is None:
-        return ""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def said_by(source: str) -> str:
-    """Whose claim it is; this project asks, where the reports say."""
-    return f"{'Asked' if source == 'this project' else 'Said'} by {source}"
+def p_text(p: float) -> str:
+    """A p value, to be put behind its name."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

@@ -27,14 +27,13 @@ WIDE = 20
 
 def accuracy_along(accuracies: Mapping[float, Mapping[str, Floats]], name: str) -> Figure:
     """Accuracy after training against the values of one factor: every seed faint, their medians
-    connected. On a logarithmic axis a value of 0 has a place of its own, to the left of a gap.
+    connected. A logarithmic axis has a place for 0, too.
 
     Args:
         accuracies: (seeds,) by the factor's value and split.
         name: of the factor.
     """
-    values = np.array(sorted(accuracies), dtype=np.float64)
-    places = _places(values)
+    values = sorted(accuracies)
     medians = {
         split: [float(np.median(accuracies[value][split])) for value in values]
         for split in SPLITS
@@ -50,15 +49,18 @@ def accuracy_along(accuracies: Mapping[float, Mapping[str, Floats]], name: str) 
     for split, of_split in medians.items():
         place = SPLITS[split]
         style: dict[str, Any] = {"color": COLOURS[place], "marker": MARKERS[place]}
-        for x, value in zip(places, values, strict=True):
+        for value in values:
             of_seeds = accuracies[value][split]
-            axes.plot([x] * len(of_seeds), of_seeds, ls="", alpha=0.35, ms=4, mew=0, **style)
-        axes.plot(places, of_split, ls=LINES[place], label=SPLIT_NAMES[split], **style)
-    axes.set_xticks(places, [f"{value:,g}" for value in values])
-    axes.xaxis.set_minor_locator(NullLocator())
-    logarithmic = " (logarithmic axis)" if _is_wide(values) else ""
+            axes.plot([value] * len(of_seeds), of_seeds, ls="", alpha=0.35, ms=4, mew=0, **style)
+        axes.plot(values, of_split, ls=LINES[place], label=SPLIT_NAMES[split], **style)
     unit = " (pixels)" if name in ("kernel_size", "strides", "pooling") else ""
-    axes.set_xlabel(f"{name.replace('_', ' ')}{unit}{logarithmic}")
+    least = min((value for value in values if value > 0), default=values[-1])
+    if values[-1] > WIDE * least:
+        axes.set_xscale("symlog", linthresh=least)
+        unit = " (logarithmic axis)"
+    axes.set_xticks(values, [f"{value:,g}" for value in values])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel(f"{name.replace('_', ' ')}{unit}")
     axes.set_ylabel("accuracy after training")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     axes.grid()
@@ -98,18 +100,3 @@ def weights_overlaid(
         axes.set_ylabel("density")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
-
-
-def _is_wide(values: Floats) -> bool:
-    positive = values[values > 0]
-    return len(positive) > 1 and positive.max() > WIDE * positive.min()
-
-
-def _places(values: Floats) -> Floats:
-    """Where values stand on the axis: as they are, or by their logarithms where they are wide."""
-    if not _is_wide(values):
-        return values
-    positive = values[values > 0]
-    logs = np.log10(np.where(values > 0, values, positive.min()))
-    step = float(np.ptp(np.log10(positive))) / max(len(positive) - 1, 1)
-    return np.asarray(np.where(values > 0, logs, logs.min() - 1.5 * step))

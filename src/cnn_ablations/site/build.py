@@ -9,10 +9,13 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from cnn_ablations.analysis.claims import VERDICTS
-from cnn_ablations.analysis.edges import QUESTION, SOURCE, edges_claim
-from cnn_ablations.analysis.study import choices_text, published_text, tests_text
-from cnn_ablations.analysis.tables import variants_markdown
+from cnn_ablations.analysis.claims import EDGES_QUESTION, EDGES_SOURCE, VERDICTS, edges_claim
+from cnn_ablations.analysis.study import (
+    choices_text,
+    published_text,
+    tests_text,
+    variants_markdown,
+)
 from cnn_ablations.analysis.wording import points
 from cnn_ablations.config.params import Params
 from cnn_ablations.errors import ProjectError
@@ -111,7 +114,7 @@ def pages(params: Params, paths: Paths) -> dict[str, bytes]:
         )
     if paths.notebook("convolution").is_file():
         cells = read_notebook(paths.notebook("convolution"))
-        write("convolution.html", "notebook", title=QUESTION, back=None, cells=cells)
+        write("convolution.html", "notebook", title=EDGES_QUESTION, back=None, cells=cells)
     methods = paths.root / "docs" / "statistics.md"
     if not methods.is_file():
         raise ProjectError(f"{methods} is missing; `git restore {methods}` brings it back")
@@ -136,7 +139,7 @@ def front_page(
         "index.html",
         studies=studies,
         rows=rows,
-        by_hand={"claims": by_hand, "question": QUESTION, "source": SOURCE},
+        by_hand={"claims": by_hand, "question": EDGES_QUESTION, "source": EDGES_SOURCE},
         counts=counted((claim.verdict for claim in claims), MARKS),
         published=published_points({name: p.tables.published for name, p in studies.items()}),
         pictures={name: picture(rows_of(page, rows)) for name, page in studies.items()},

@@ -12,10 +12,14 @@ import pandas as pd
 
 from cnn_ablations.analysis.claims import ON_THIS_SEED, VERDICTS
 from cnn_ablations.analysis.published import RUN_VERDICTS
-from cnn_ablations.analysis.report import StudyTables, load_tables
 from cnn_ablations.analysis.results import VariantResult, load_result
-from cnn_ablations.analysis.study import in_use, recipe_and_differences
-from cnn_ablations.analysis.tables import as_yaml
+from cnn_ablations.analysis.study import (
+    StudyTables,
+    as_yaml,
+    in_use,
+    load_tables,
+    recipe_and_differences,
+)
 from cnn_ablations.analysis.wording import METRICS
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.studies import Study
