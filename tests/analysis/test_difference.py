@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from cnn_ablations.analysis.difference import _KINDS as KINDS
 from cnn_ablations.analysis.difference import Change, Difference, compare
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
@@ -69,13 +70,6 @@ def commit(git: Git, paths: Paths) -> None:
     git(paths.root, "commit", "--quiet", "--message", "a state")
 
 
-def in_study(paths: Paths, parameters: dict[str, Any], margin: float) -> None:
-    study = {"title": "t", "group": "tiny", "question": "q", "margin": margin}
-    (paths.root / "studies").mkdir(exist_ok=True)
-    content = {"studies": {"mine": study | {"variants": [*NAMES]}}}
-    (paths.root / "studies" / "mine.yaml").write_text(yaml.safe_dump(content))
-
-
 def test_a_changed_variant_is_better_and_the_others_have_the_same_bytes(
     repository: Paths, parameters: dict[str, Any], write: Write
 ) -> None:
@@ -85,23 +79,24 @@ def test_a_changed_variant_is_better_and_the_others_have_the_same_bytes(
     difference = compare(repository, "HEAD", None)
     assert found(difference) == {
         "second": "better",
-        "first": "same bytes",
-        "third": "same bytes",
+        "first": "same answers",
+        "third": "same answers",
     }
-    second = change(difference, "second")
+    second = difference.variants[0]
     assert second.paired
     assert second.parameters == {"filters": ([4], [8])}
     assert second.difference == pytest.approx(0.06)
-    assert second.interval is not None
-    assert 0 < second.interval[0] < 0.06 < second.interval[1]
-    title, line, same = difference.markdown().split("\n\n")
-    assert title == "## HEAD → working tree: 1 better, 2 same bytes"
-    assert line.startswith("- **better** `second`, 6.00 points (")
-    assert (
-        "), `filters: 4 → 8`. The test accuracy of “working tree” is 6.00 points above that "
-        "of “HEAD”, surely more than"
-    ) in line
-    assert same == "Same bytes: first, third."
+    low, high = second.interval or (0, 0)
+    assert 0 < low < 0.06 < high
+    title, line = difference.markdown().split("\n\n")
+    assert title == "## HEAD → working tree: 1 better, 2 same answers"
+    assert line.startswith(
+        "- **better** `second` (`filters: 4 → 8`): The test accuracy of “working tree” is 6.00 "
+        "points above that of “HEAD”, surely more than "
+    )
+    (content, *_) = json.loads(difference.json())["variants"]
+    assert (content["difference"], content["interval"]) == (second.difference, [low, high])
+    assert (content["p"], content["paired"]) == (second.p, True)
 
 
 def test_two_commits_are_compared_in_the_order_given(
@@ -114,47 +109,30 @@ def test_two_commits_are_compared_in_the_order_given(
     assert found(compare(repository, "main", "HEAD~1"))["third"] == "worse"
 
 
-def test_other_seeds_alone_make_nothing_better(repository: Paths, write: Write, git: Git) -> None:
-    random = np.random.default_rng(1)
-
-    def trained(seeds: Sequence[int]) -> None:
-        write("first", random.normal(0.9, 0.01, 3), group="tiny", noise=random.integers(10**6))
-        renumbered(repository.predictions("tiny", "first"), seeds)
-
-    verdicts = []
-    for _ in range(20):
-        trained([0, 1, 2])
-        commit(git, repository)
-        trained([3, 4, 5])
-        verdicts.append(found(compare(repository, "HEAD", None))["first"])
-    assert {*verdicts} <= {"undecided", "no difference that matters"}
-
-
 def test_other_seeds_alone_make_no_real_variant_better(
     tmp_path: Path, checkout: Paths, git: Git
 ) -> None:
-    paths, halves = Paths(tmp_path), ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9])
+    paths = Paths(tmp_path)
     shutil.copy(checkout.params, paths.params)
     shutil.copytree(checkout.root / "studies", tmp_path / "studies")
-    variants = ["r2-1conv-batchnorm", "r2-2conv-none", "r4-base", "r4-maxpool", "r4-l1-10"]
+    variants = {"r2-1conv-batchnorm", "r2-2conv-none", "r4-base", "r4-maxpool", "r4-l1-10"}
     for name in variants:
-        group = name.partition("-")[0]
-        for kind in (Paths.metrics, Paths.details, Paths.curves, Paths.weights, Paths.features):
-            kind(paths, group, name).parent.mkdir(parents=True, exist_ok=True)
-            if kind(checkout, group, name).is_file():
-                shutil.copy(kind(checkout, group, name), kind(paths, group, name))
-        paths.predictions(group, name).parent.mkdir(parents=True, exist_ok=True)
+        for kind in KINDS:
+            old, new = (kind(side, name.partition("-")[0], name) for side in (checkout, paths))
+            if old.is_file():
+                new.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(old, new)
     git(tmp_path, "init", "--quiet")
-    for half in halves:
+    for half in ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9]):
         for name in variants:
-            file = paths.predictions(name.partition("-")[0], name)
-            shutil.copy(checkout.predictions(name.partition("-")[0], name), file)
-            renumbered(file, half, rows=half)
-        if half is halves[0]:
+            own = (name.partition("-")[0], name)
+            shutil.copy(checkout.predictions(*own), paths.predictions(*own))
+            renumbered(paths.predictions(*own), half, rows=half)
+        if 0 in half:
             commit(git, paths)
-    difference = compare(paths, "HEAD", None)
-    assert {*found(difference)} == {*variants}
-    assert {*found(difference).values()} <= {"undecided", "no difference that matters"}
+    verdicts = found(compare(paths, "HEAD", None))
+    assert {*verdicts} == variants
+    assert {*verdicts.values()} <= {"undecided", "no difference that matters"}
 
 
 def test_verdicts_are_corrected_for_all_variants_whose_answers_differ(
@@ -178,34 +156,30 @@ def test_verdicts_are_corrected_for_all_variants_whose_answers_differ(
     ("margin", "verdict"), [(None, "undecided"), (0.05, "no difference that matters")]
 )
 def test_what_does_not_matter_is_decided_by_the_margin_of_the_variants_study(
-    repository: Paths,
-    parameters: dict[str, Any],
-    write: Write,
-    margin: float | None,
-    verdict: str,
+    repository: Paths, write: Write, margin: float | None, verdict: str
 ) -> None:
     if margin is not None:
-        in_study(repository, parameters, margin)
+        study = {"title": "t", "group": "tiny", "question": "q", "margin": margin}
+        studies = {"mine": study | {"variants": [*NAMES]}}
+        (repository.root / "studies").mkdir()
+        (repository.root / "studies" / "mine.yaml").write_text(yaml.safe_dump({"studies": studies}))
     write("first", UNLIKE, group="tiny", noise=5)
     assert found(compare(repository, "HEAD", None))["first"] == verdict
 
 
-def test_changed_parameters_without_other_results_are_not_trained_anew(
+def test_the_same_answers_are_told_only_where_parameters_changed(
     repository: Paths, parameters: dict[str, Any]
 ) -> None:
     parameters["variants"]["first"]["l2"] = 0.1
     repository.params.write_text(yaml.safe_dump(parameters))
-    difference = compare(repository, "HEAD", None)
-    assert found(difference)["first"] == "same bytes"
-    assert "Same bytes: first (`l2: 0 → 0.1`: not trained anew), second" in difference.markdown()
-
-
-def test_the_same_answers_in_other_bytes_are_no_difference(repository: Paths) -> None:
-    file = repository.predictions("tiny", "first")
+    file = repository.predictions("tiny", "second")
     renumbered(file, range(7))
     with np.load(file) as arrays:
-        np.savez_compressed(file, **arrays)
-    assert found(compare(repository, "HEAD", None))["first"] == "same answers"
+        np.savez_compressed(file, **arrays)  # the same in other bytes
+    assert compare(repository, "HEAD", None).markdown() == (
+        "## HEAD → working tree: 3 same answers\n\n"
+        "- **same answers** `first` (`l2: 0 → 0.1`): It gives the same answers."
+    )
 
 
 def test_variants_that_one_side_has_are_listed(repository: Paths, write: Write) -> None:
@@ -235,7 +209,7 @@ def test_results_that_cannot_be_read_are_left_out_with_the_reason(
     assert found(difference) == {
         "first": "not comparable",
         "second": "not comparable",
-        "third": "same bytes",
+        "third": "same answers",
     }
     curves = "reports/curves/tiny/second.csv"
     assert change(difference, "second").sentence == f"HEAD: {curves} is missing."
@@ -258,30 +232,25 @@ def test_parameters_of_an_older_form_leave_the_results_to_compare(
         compare(repository, "HEAD~1", "HEAD")
 
 
-def test_a_single_seed_speaks_for_itself_only(repository: Paths, write: Write, git: Git) -> None:
-    write("first", [0.9], group="tiny")
-    commit(git, repository)
-    write("first", [0.7], group="tiny")
-    assert found(compare(repository, "HEAD", None))["first"] == "worse on this seed"
-
-
-def test_json_holds_every_number(repository: Paths, write: Write) -> None:
-    write("first", BETTER, group="tiny")
-    content = json.loads(compare(repository, "HEAD", None).json())
-    assert (content["before"], content["now"]) == ("HEAD", "working tree")
-    assert [set(each) for each in content["variants"]] == [
-        {"variant", "verdict", "parameters", "sentence", "difference", "interval", "p", "paired"}
-    ] * 3
-    low, high = content["variants"][0]["interval"]
-    assert low < content["variants"][0]["difference"] < high
-
-
-def test_three_networks_that_all_collapse_are_worse(
-    repository: Paths, write: Write, git: Git
+@pytest.mark.parametrize(
+    ("before", "now", "verdict", "words"),
+    [
+        ([0.9], [0.7], "worse on this seed", "points below"),
+        (GOOD[:3], [0.1, 0.1, 0.1], "worse", "chance: 3 of 3 seeds of “working tree” and 0 of 3"),
+    ],
+)
+def test_single_seeds_and_collapse_are_told(
+    repository: Paths,
+    write: Write,
+    git: Git,
+    before: list[float],
+    now: list[float],
+    verdict: str,
+    words: str,
 ) -> None:
-    write("first", GOOD[:3], group="tiny")
+    write("first", before, group="tiny")
     commit(git, repository)
-    write("first", [0.1, 0.1, 0.1], group="tiny")
+    write("first", now, group="tiny")
     difference = compare(repository, "HEAD", None)
-    assert found(difference)["first"] == "worse"
-    assert "3 of 3 seeds of “working tree”" in difference.markdown()
+    assert found(difference)["first"] == verdict
+    assert words in difference.markdown()

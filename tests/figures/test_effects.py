@@ -16,48 +16,36 @@ def accuracies(*values: float, splits: tuple[str, ...] = ("train", "val", "test"
     return {value: {split: rng.uniform(0.4, 0.6, 3) for split in splits} for value in values}
 
 
-def places(figure: Figure) -> Floats:
-    return np.asarray(figure.axes[0].get_xticks())
-
-
-def test_values_that_span_decades_stand_apart_by_their_logarithms(texts: Texts) -> None:
-    figure = accuracy_along(accuracies(0.001, 10, 0, 0.1), "l1")
-    shown = texts(figure)
-    assert [text for text in ("0", "0.001", "0.1", "10") if text in shown] == [
-        "0",
-        "0.001",
-        "0.1",
-        "10",
-    ]
-    assert any("logarithmic" in text for text in shown)
-    zero, *positive = places(figure)
-    np.testing.assert_allclose(np.diff(positive), 2)
-    assert positive[0] - zero > 2
-
-
-def test_values_that_lie_together_stand_where_they_are(texts: Texts) -> None:
-    figure = accuracy_along(accuracies(3, 5, 9), "kernel_size")
-    assert places(figure).tolist() == [3, 5, 9]
-    assert "kernel size (pixels)" in texts(figure)
+@pytest.mark.parametrize(
+    ("values", "scale", "label"),
+    [
+        ((0.001, 10, 0, 0.1), "symlog", "l1 (logarithmic axis)"),
+        ((3, 5, 9, 0), "linear", "l1"),
+        ((0,), "linear", "l1"),
+    ],
+)
+def test_values_that_span_decades_stand_apart_by_their_logarithms(
+    texts: Texts, values: tuple[float, ...], scale: str, label: str
+) -> None:
+    figure = accuracy_along(accuracies(*values), "l1")
+    assert {*(f"{value:g}" for value in values), label} <= set(texts(figure))
+    assert figure.axes[0].get_xscale() == scale
+    assert figure.axes[0].get_xticks().tolist() == sorted(values)
 
 
 def test_medians_are_connected_and_every_seed_is_shown(texts: Texts) -> None:
-    of_value = accuracies(1, 2, splits=("test",))
+    of_value = accuracies(1, 2, splits=("val", "test"))
+    del of_value[2]["val"]  # a split that one variant lacks is left out
     figure = accuracy_along(of_value, "strides")
     *seeds, medians = figure.axes[0].lines
     drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in seeds])
-    np.testing.assert_allclose(drawn, np.concatenate([of_value[1]["test"], of_value[2]["test"]]))
+    np.testing.assert_allclose(drawn, [*of_value[1]["test"], *of_value[2]["test"]])
     np.testing.assert_allclose(
         np.asarray(medians.get_ydata(), dtype=float),
         [np.median(of_value[value]["test"]) for value in (1, 2)],
     )
+    assert {"strides (pixels)", "test"} <= set(texts(figure))
     assert {"training", "validation"}.isdisjoint(texts(figure))
-
-
-def test_a_split_that_one_variant_lacks_is_left_out(texts: Texts) -> None:
-    of_value = accuracies(1, 2)
-    del of_value[2]["val"]
-    assert "validation" not in texts(accuracy_along(of_value, "strides"))
 
 
 def histogram(spread: float) -> tuple[Floats, Floats]:

@@ -283,32 +283,24 @@ def headline(evidence: Evidence, name: str, claims: pd.DataFrame) -> str:
 def _facts(evidence: Evidence) -> str:
     """How many trainings and images the verdicts rest on, and what they call sure."""
     results = evidence.results.values()
-    images = {
-        "training": [int(result.train_label_counts.sum()) for result in results],
-        "validation": [len(result.labels["val"]) for result in results if "val" in result.labels],
-        "test": [len(result.labels["test"]) for result in results],
-    }
-    counted = [f"{_span(counts)} {split}" for split, counts in images.items() if counts]
-    seeds = [len(result.seeds) for result in results]
+    trainings = sum(len(result.seeds) for result in results)
+    images = sorted({len(result.labels["test"]) for result in results})
     return (
-        f"From {sum(seeds)} trainings: {len(seeds)} variants with {_span(seeds)} seeds each. "
-        f"{', '.join(counted)} images. *Surely* means that a bound holds with 95\u00a0% "
-        "confidence for all claims of the study together, over other seeds and images like these."
+        f"From {trainings} trainings of {len(results)} variants, tested on "
+        f"{' to '.join(f'{count:,}' for count in images)} images. *Surely* means that a bound "
+        "holds with 95\u00a0% confidence for all claims of the study together, over other seeds "
+        "and images like these."
     )
-
-
-def _span(counts: Sequence[int]) -> str:
-    low, high = min(counts), max(counts)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def choices_text(study: Study) -> str:
     """Whose study it is, and what this project decided where the source leaves it open."""
-    whose = (
-        f"The claims are those of {study.source}, if nothing else is said." if study.source else ""
-    )
-    chosen = f"What is this project's own choice:\n\n{bullets(study.choices)}"
-    return "\n\n".join(filter(None, [whose, chosen if study.choices else ""]))
+    parts = []
+    if study.source:
+        parts += [f"The claims are those of {study.source}, if nothing else is said."]
+    if study.choices:
+        parts += ["What is this project's own choice:", bullets(study.choices)]
+    return "\n\n".join(parts)
 
 
 def published_text(study: Study, published: pd.DataFrame) -> str:
