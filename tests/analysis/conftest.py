@@ -70,19 +70,15 @@ def write_variant(
                 "epoch": epoch,
                 "running_train_accuracy": of_train * (1 - 0.3 / epoch**2),
                 "running_train_loss": -np.log(of_train) + 0.5 / epoch,
-                **(
-                    {
-                        "val_accuracy": accuracy * (1 - 0.2 / epoch**2 + 0.2 / epochs**2),
-                        "val_loss": -np.log(accuracy) + 0.2 / epoch,
-                    }
-                    if validated
-                    else {}
-                ),
+                "val_accuracy": accuracy * (1 - 0.2 / epoch**2 + 0.2 / epochs**2),
+                "val_loss": -np.log(accuracy) + 0.2 / epoch,
             }
             for seed, (accuracy, of_train) in enumerate(zip(reached, train, strict=True))
             for epoch in range(1, epochs + 1)
         ]
     )
+    if not validated:
+        curves = curves.drop(columns=["val_accuracy", "val_loss"])
     summaries = pd.concat(
         [
             weight_summary(
@@ -119,20 +115,17 @@ def write_variant(
         "train_loss": float(np.median(loss)),
         "non_trainable_parameters": 0,
     }
-    for path in (
-        paths.metrics(group, name),
-        paths.details(group, name),
-        paths.curves(group, name),
-        paths.weights(group, name),
-        paths.features(group, name),
-        paths.predictions(group, name),
-    ):
+    texts = {
+        paths.metrics(group, name): json.dumps(metrics),
+        paths.details(group, name): json.dumps(details),
+        paths.curves(group, name): curves.to_csv(index=False),
+        paths.weights(group, name): summaries.to_csv(index=False),
+        paths.features(group, name): features.to_csv(index=False),
+        paths.predictions(group, name): "",
+    }
+    for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-    paths.metrics(group, name).write_text(json.dumps(metrics))
-    paths.details(group, name).write_text(json.dumps(details))
-    curves.to_csv(paths.curves(group, name), index=False)
-    summaries.to_csv(paths.weights(group, name), index=False)
-    features.to_csv(paths.features(group, name), index=False)
+        path.write_text(text)
     np.savez(paths.predictions(group, name), **arrays)  # type: ignore[arg-type]
 
 

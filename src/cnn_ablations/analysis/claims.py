@@ -119,7 +119,8 @@ def _conclude(
     """The summary is that of the decisive test: the firmest against it, or the weakest link."""
     k = len(findings)
     p_for, p_against, p_same = _p_values(findings)
-    p, outlook, outlook_text = 1.0, None, ""
+    outlook: float | None = None
+    p, outlook_text = 1.0, ""
     if p_for < level:
         verdict, p, why = SUPPORTED, p_for, "the least sure"
         decisive = max(findings, key=lambda f: (f.one_seed, f.p_for))

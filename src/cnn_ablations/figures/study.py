@@ -178,7 +178,7 @@ def published_beside(seeds: Mapping[str, Seeds], published: Mapping[str, float])
         figure,
         {"ls": "", "ms": 8, "label": "published", **cross},
         {"ls": "", "alpha": 0.6, "label": "a seed of ours", **dots},
-        {"label": "one more seed of ours (95 %)", **band},
+        {"label": "one more seed that learns (95 %)", **band},
     )
     return figure
 
@@ -227,17 +227,17 @@ def _rows(
         n, gone = len(of_variant.values), of_variant.collapsed.sum()
         heights = row + (np.linspace(-0.24, 0.24, n) if n > 1 else np.zeros(1))
         for axes in panels:
-            axes.scatter(
-                *(of_variant.values, heights),
-                **{"s": 32, "alpha": 0.8, "edgecolors": "white", "linewidths": 0.5, "zorder": 3},
-                **dots,
-            )
+            style = {"s": 32, "alpha": 0.8, "edgecolors": "white", "linewidths": 0.5, **dots}
+            axes.scatter(of_variant.values, heights, zorder=3, **style)
         if gone and learned:
             panels[0].annotate(
                 f"{gone} of {n}",
                 (1, row - 0.26),
                 xycoords=("axes fraction", "data"),
-                **{"ha": "right", "va": "center", "fontsize": 7.5, "color": GREY},
+                ha="right",
+                va="center",
+                fontsize=7.5,
+                color=GREY,
             )
     panels[0].set_yticks(range(len(groups)), list(seeds))
     panels[0].set_ylim(len(groups) - 0.5, -0.5)
