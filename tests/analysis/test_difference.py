@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from cnn_ablations.analysis.difference import _KINDS as KINDS
-from cnn_ablations.analysis.difference import Change, Difference, compare
+from cnn_ablations.analysis.difference import KINDS, Change, Difference, compare
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 
@@ -70,7 +69,7 @@ def commit(git: Git, paths: Paths) -> None:
     git(paths.root, "commit", "--quiet", "--message", "a state")
 
 
-def test_a_changed_variant_is_better_and_the_others_have_the_same_bytes(
+def test_a_changed_variant_is_better_and_the_others_give_the_same_answers(
     repository: Paths, parameters: dict[str, Any], write: Write
 ) -> None:
     parameters["variants"]["second"]["filters"] = [8]

@@ -31,7 +31,7 @@ WORSE, BETTER, NOT_COMPARABLE, SAME = "worse", "better", "not comparable", "same
 VERDICTS = (WORSE, BETTER, claims.UNDECIDED, claims.NO_DIFFERENCE, NOT_COMPARABLE, SAME)
 _TEST = Test(quantity="test_accuracy", of=["now"], than=["before"])
 _CLAIM = Claim(statement="It is better now.", tests=[_TEST])
-_KINDS = (
+KINDS = (
     *(Paths.predictions, Paths.metrics, Paths.details),
     *(Paths.curves, Paths.weights, Paths.features),
 )
@@ -123,7 +123,7 @@ def compare(here: Paths, before: str, now: str | None) -> Difference:
 
     Raises ProjectError where git has no such commit, or the later params.yaml cannot be read.
     """
-    files = [kind(Paths(Path()), "group", "name") for kind in _KINDS]
+    files = [kind(Paths(Path()), "group", "name") for kind in KINDS]
     wanted = ["params.yaml", "studies", *(file.parents[1].as_posix() for file in files)]
     with TemporaryDirectory() as folder:
         old = _Side(before, Paths(Path(folder, "before")))

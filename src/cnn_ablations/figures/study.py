@@ -269,11 +269,11 @@ def _percent(fraction: float, _: float | None = None) -> str:
 
 def _side_by_side(costs: Floats) -> tuple[Floats, Floats]:
     """Places near the costs on a logarithmic axis, so that equal ones do not hide each other, and
-    the costs that there are, those equal but for 2 % once.
+    the middle of each group of such places.
     """
     logs = pd.Series(np.log10(costs))
-    groups = logs.groupby(logs.round(2))
     step = 0.014 * max(float(np.ptp(logs)), 0.3)
+    groups = logs.groupby((logs.sort_values().diff() > step).cumsum())
     middles, sizes = groups.transform("mean"), groups.transform("size")
     places = middles + step * (groups.cumcount() - (sizes - 1) / 2)
     return 10 ** places.to_numpy(), 10 ** middles.unique()
