@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cnn_ablations.analysis import study as texts
 from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.published import OUTSIDE, PUBLISHED_COLUMNS, TOO_FEW, WITHIN
 from cnn_ablations.analysis.results import load_results
@@ -16,13 +17,12 @@ from cnn_ablations.analysis.study import (
     claims_markdown,
     counted,
     in_use,
+    judgements_markdown,
     load_tables,
     published_markdown,
     published_text,
     recipe_and_differences,
     study_tables,
-    tests_markdown,
-    tests_text,
     variants_along,
     variants_markdown,
 )
@@ -57,7 +57,7 @@ SHOWN = {
     "variants": variants_markdown,
     "published": published_markdown,
     "claims": claims_markdown,
-    "tests": tests_markdown,
+    "tests": judgements_markdown,
 }
 
 
@@ -75,7 +75,7 @@ def tables(paths: Paths, write: Callable[..., None]) -> StudyTables:
 
 def cells(markdown: str) -> list[list[str]]:
     """The rows of a Markdown table below its head."""
-    head, _, *rows = (line.strip("| ").split(" | ") for line in markdown.splitlines())
+    head, _, *rows = (line[2:-2].split(" | ") for line in markdown.splitlines())
     assert [len(row) for row in rows] == [len(head)] * len(rows)
     return rows
 
@@ -104,14 +104,14 @@ def test_claims_and_their_tests(tables: StudyTables) -> None:
     ((verdict, claim, found, p),) = cells(claims_markdown(tables.claims))
     assert (verdict, claim, p) == ("**undecided**", "b is better. (A claim of X.)", "–")
     assert found.startswith("1 of 2 comparisons holds; the least sure: The test accuracy of “x \\|")
-    accuracy, cost = cells(tests_markdown(tables.claims))
+    accuracy, cost = cells(judgements_markdown(tables.claims))
     assert accuracy[:2] == ["up", "undecided"]
     assert accuracy[2].startswith("The test accuracy of “x \\| y” is 15.00 points above")
     assert accuracy[5] == "3"
     assert accuracy[6].startswith("100 % (")
     assert cost[2] == ("The arithmetic for an image of “x \\| y” is 2.50 times that of “None”.")
     assert [*cost[:2], *cost[3:]] == ["", "supported", *["–"] * 4]
-    assert tests_text(tables.claims).endswith("\n\nHow claims were read:\n\n- up: By far.")
+    assert texts.tests_text(tables.claims).endswith("\n\nHow claims were read:\n\n- up: By far.")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_study_not_run_yet_has_the_same_tables_without_results(paths: Paths) -
     assert [row[0] for row in cells(variants_markdown(empty.variants))] == ["None", "x \\| y"]
     assert cells(published_markdown(empty.published))[0][1] == "not run yet"
     assert cells(claims_markdown(empty.claims))[0][0] == "**not run yet**"
-    assert tests_markdown(empty.claims) == ""
+    assert judgements_markdown(empty.claims) == ""
 
 
 @pytest.mark.parametrize("damage", ["folder", "file", "empty", "older"])

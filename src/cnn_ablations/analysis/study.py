@@ -194,7 +194,7 @@ def claims_markdown(table: pd.DataFrame) -> str:
     return render("verdicts.md.j2", rows=records(table.drop_duplicates("claim")))
 
 
-def tests_markdown(table: pd.DataFrame) -> str:
+def judgements_markdown(table: pd.DataFrame) -> str:
     """One row a test, with its numbers; nothing where none was run."""
     return render("tests.md.j2", rows=records(table[table["verdict"].notna()]))
 
@@ -319,7 +319,7 @@ def tests_text(claims: pd.DataFrame) -> str:
     """The tests behind the verdicts, and how the claims were read."""
     readings = dict(zip(claims["claim"], claims["remark"], strict=True))
     remarks = [f"{claim}: {how}" for claim, how in readings.items() if isinstance(how, str) and how]
-    parts = [tests_markdown(claims)]
+    parts = [judgements_markdown(claims)]
     if remarks:
         parts += ["How claims were read:", bullets(remarks)]
     return "\n\n".join(filter(None, parts))

@@ -137,7 +137,7 @@ def accuracy_against_cost(
     axes = figure.subplots()
     places, costs = _side_by_side(np.array([flops[label] for label in seeds]))
     for i, (label, of_variant) in enumerate(seeds.items()):
-        style = {"color": COLOURS[i % 7], "zorder": 3}
+        style: dict[str, Any] = {"color": COLOURS[i % 7], "zorder": 3}
         if of_variant.interval:
             axes.plot([places[i]] * 2, of_variant.interval, linewidth=1.2, alpha=0.7, **style)
         marker = MARKERS[(i + i // 7) % 7]
@@ -208,6 +208,7 @@ def _rows(
     """A row of dots a variant, one dot a seed, on an axis that shows `extra` too; where some seeds
     collapsed on two, with a gap between: those to the left.
     """
+    panels: list[Axes]
     groups = list(seeds.values())
     chance = [float(v) for s in groups for v in s.values[s.collapsed]]
     learned = [float(v) for s in groups for v in s.values[~s.collapsed]]
