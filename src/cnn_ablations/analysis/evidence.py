@@ -290,7 +290,8 @@ def statement(evidence: Evidence, test: Test, value: float) -> str:
             step = f"From each convolution of {of} to the next"
             return f"{step}, the detail of its feature maps changes by a factor of at most {size}"
         case "layer_share":
-            return f"Of all weights and biases of {of}, {size} are in {layers}"
+            place = f"layer{'s' * (len(test.layers) > 1)} {layers}"
+            return f"Of all weights and biases of {of}, {size} are in the {place}"
         case "parameters":
             return f"The number of parameters of {of} is {size} times that of {than}"
         case "flops" | "training_flops" as cost:
