@@ -184,19 +184,9 @@ def variants_markdown(table: pd.DataFrame) -> str:
     return render("variants.md.j2", rows=records(table))
 
 
-def published_markdown(table: pd.DataFrame) -> str:
-    """Accuracies in per cent, losses in nats. A run's verdict stands beside its first figure."""
-    return render("published.md.j2", rows=records(table), metrics=METRICS)
-
-
 def claims_markdown(table: pd.DataFrame) -> str:
     """One row a claim: its verdict, its statement, what decides it, and p of the verdict."""
     return render("verdicts.md.j2", rows=records(table.drop_duplicates("claim")))
-
-
-def judgements_markdown(table: pd.DataFrame) -> str:
-    """One row a test, with its numbers; nothing where none was run."""
-    return render("tests.md.j2", rows=records(table[table["verdict"].notna()]))
 
 
 def records(table: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -304,25 +294,25 @@ def choices_text(study: Study) -> str:
 
 
 def published_text(study: Study, published: pd.DataFrame) -> str:
-    """How many published runs agree, their figures beside ours, and why the others may not."""
-    if published.empty:
-        return ""
+    """How many published runs agree, their figures beside ours, and why the others may not.
+    Accuracies in per cent, losses in nats. A run's verdict stands beside its first figure.
+    """
     runs = published.drop_duplicates("variant")["run"]
-    parts = [f"**Of {counted(runs, RUN_VERDICTS, 'published run')}.**"]
-    parts += [published_markdown(published)]
-    if study.reasons and (published["run"] == OUTSIDE).any():
-        parts += ["Why ours may differ:", bullets(study.reasons)]
-    return "\n\n".join(parts)
+    return render(
+        "published.md.j2",
+        rows=records(published),
+        metrics=METRICS,
+        runs=counted(runs, RUN_VERDICTS, "published run"),
+        reasons=study.reasons if (runs == OUTSIDE).any() else [],
+    )
 
 
 def tests_text(claims: pd.DataFrame) -> str:
-    """The tests behind the verdicts, and how the claims were read."""
-    readings = dict(zip(claims["claim"], claims["remark"], strict=True))
-    remarks = [f"{claim}: {how}" for claim, how in readings.items() if isinstance(how, str) and how]
-    parts = [judgements_markdown(claims)]
-    if remarks:
-        parts += ["How claims were read:", bullets(remarks)]
-    return "\n\n".join(filter(None, parts))
+    """The tests behind the verdicts, one row each, and how the claims were read."""
+    tests = claims[claims["verdict"].notna()]
+    return render(
+        "tests.md.j2", rows=records(tests), claims=records(claims.drop_duplicates("claim"))
+    )
 
 
 def counted(verdicts: Iterable[str], known: Iterable[str], what: str = "") -> str:
