@@ -15,7 +15,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ruamel.yaml import YAML
 
-from cnn_ablations.analysis.claims import NOT_RUN, ON_THIS_SEED, ClaimResult, Judgement, judge
+from cnn_ablations.analysis.claims import NOT_RUN, ON_THIS_SEED, ClaimResult, judge
 from cnn_ablations.analysis.evidence import Evidence, others, unit
 from cnn_ablations.analysis.published import OUTSIDE, RUN_VERDICTS, compare_published
 from cnn_ablations.analysis.results import load_results
@@ -126,7 +126,7 @@ def claims_table(claims: Iterable[ClaimResult]) -> pd.DataFrame:
     """One row a test, with its claim's verdict; a single row where a claim was not tested yet."""
     rows: list[dict[str, Any]] = []
     for result in claims:
-        claim = {
+        of_claim = {
             "claim": result.name,
             "statement": result.claim.statement,
             "source": result.claim.source,
@@ -136,33 +136,18 @@ def claims_table(claims: Iterable[ClaimResult]) -> pd.DataFrame:
             "claim_p": result.p,
             "claim_outlook": result.outlook,
         }
-        rows += [claim | _test_row(judgement) for judgement in result.judgements] or [claim]
+        for judgement in result.judgements:
+            test, estimate = judgement.finding.test, judgement.finding.estimate
+            row = of_claim | vars(judgement.finding) | vars(judgement)
+            row |= {"quantity": test.quantity, "value": estimate.value, "unit": unit(test)}
+            row |= {"of": " ".join(test.of), "than": " ".join(others(test))}
+            row |= {"seeds": min(estimate.seeds, default=None), "paired": estimate.paired}
+            row |= zip(("low", "high"), judgement.interval or (), strict=False)
+            row["beats"], row["beats_low"], row["beats_high"] = judgement.beats or (None,) * 3
+            rows.append(row)
+        if not result.judgements:
+            rows.append(of_claim)
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
-
-
-def _test_row(judgement: Judgement) -> dict[str, Any]:
-    finding = judgement.finding
-    test, estimate = finding.test, finding.estimate
-    low, high = judgement.interval or (None, None)
-    beats, beats_low, beats_high = judgement.beats or (None, None, None)
-    return {
-        "quantity": test.quantity,
-        "of": " ".join(test.of),
-        "than": " ".join(others(test)),
-        "verdict": judgement.verdict,
-        "value": estimate.value,
-        "unit": unit(test),
-        "low": low,
-        "high": high,
-        "p_for": finding.p_for,
-        "p_against": finding.p_against,
-        "seeds": min(estimate.seeds, default=None),
-        "paired": estimate.paired,
-        "beats": beats,
-        "beats_low": beats_low,
-        "beats_high": beats_high,
-        "summary": judgement.summary,
-    }
 
 
 def as_yaml(settings: Mapping[str, Any]) -> str:
