@@ -96,7 +96,12 @@ MEANS = {"of": ["high", "low"], "than": ["low", "high"]}
         ("tail", {"of": "high", "below": 1.25} | LAYER, 0.0, "distribution by a factor of up to"),
         # Of a Laplace distribution: ln(50) / ln(2), over 2.326 / 0.6745.
         ("tail", {"of": "heavy", "above": 2} | LAYER, np.log(1.636), "of conv1 of “the heavy” are"),
-        ("detail", {"of": "high", "below": 1}, np.log(0.5), "changes by a factor of at most 0.50"),
+        (
+            "detail",
+            {"of": "shrunk", "below": 1},
+            np.log(1.25),
+            "by a factor of at most 1.25",
+        ),
         ("layer_share", HALF | LAYERS, 1.0, ", 100.00 % are in the layers conv1, output, where"),
         ("flops", REVERSE, np.log(2), "The arithmetic for an image of “the low” is 2.00 times"),
         ("flops", OTHERS | {"within": 1.2}, np.log(0.5), "less than × 1.20 counts as similar."),
