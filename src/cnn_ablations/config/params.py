@@ -86,7 +86,9 @@ def load_params(path: Path) -> Params:
                 )
     if isinstance(document, Mapping):
         if "studies" in document:
-            raise ProjectError("params.yaml: a study is a file of its own, studies/NAME.yaml")
+            raise ProjectError(
+                "params.yaml: studies: a study is a file of its own, studies/NAME.yaml"
+            )
         document = {**document, "studies": studies}
     return parse_params(document)
 
