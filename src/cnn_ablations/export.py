@@ -74,8 +74,8 @@ def export(run: Run, dataset: Dataset, seed: int, to: Path) -> tuple[Path, float
 def standalone(network: "keras.Model", *, mirrored: bool = False) -> "keras.Model":
     """The same network of Keras's own layers: uint8 images in, probabilities out.
 
-    Batch normalisation is Keras's, whose last bits may differ. `mirrored` takes the mean of the
-    logits of an image and of its mirror image. Raises ProjectError where a layer is not Keras's.
+    Gelu is Keras's, whose last bits may differ. `mirrored` takes the mean of the logits of an image
+    and of its mirror image. Raises ProjectError where a layer is not Keras's.
     """
     import keras
     from keras import layers, ops
@@ -86,25 +86,28 @@ def standalone(network: "keras.Model", *, mirrored: bool = False) -> "keras.Mode
         return bool(layer.name == "augmentation")
 
     def standard(layer: Any) -> Any:
-        if is_augmentation(layer) or isinstance(layer, Shortcut):
+        if is_augmentation(layer) or isinstance(layer, BatchNormalization | Shortcut):
             return layer  # which is not called
-        kind = layers.BatchNormalization if isinstance(layer, BatchNormalization) else type(layer)
         try:
             config = layer.get_config()
             if getattr(layer, "activation", None) is gelu:
                 config["activation"] = "gelu"
-            if kind.__module__.partition(".")[0] == "keras":
-                return kind.from_config(config)
+            if type(layer).__module__.partition(".")[0] == "keras":
+                return type(layer).from_config(config)
         except (TypeError, ValueError, NotImplementedError):
             pass  # a function that is not Keras's, within a layer that is
         raise ProjectError(
             f"{network.name}: plain Keras does not know all that its layer {layer.name} "
-            f"({kind.__name__}) is made of, so the network cannot be exported"
+            f"({type(layer).__name__}) is made of, so the network cannot be exported"
         )
 
     def called(layer: Any, x: Any, *more: Any, **options: Any) -> Any:
         if is_augmentation(layer):
             return x
+        if isinstance(layer, BatchNormalization):
+            gamma, beta, mean, variance = layer.get_weights()
+            scale = gamma / np.sqrt(variance + np.float32(layer.epsilon))
+            return layers.Rescaling(scale, beta - mean * scale, dtype="float32", name=layer.name)(x)
         if isinstance(layer, Shortcut):
             missing = layer.channels - x.shape[-1]
             around = ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2))
