@@ -4,14 +4,18 @@ The situations are those that the method was chosen by. Errors are bounded above
 that never errs is as wrong as one that errs too often, since it finds too little. Generators have
 fixed seeds, so a test fails only where the method has changed. `make test-faults` runs each with
 ten times as many studies, which narrows what chance may do to a third.
+`python tests/analysis/test_calibration.py` writes the rates into docs/calibration.csv.
 """
 
 import gc
 import math
-from collections.abc import Hashable, Iterator
+import sys
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -29,12 +33,30 @@ from cnn_ablations.analysis.statistics import (
 
 ACCURACY = 0.85
 POINT = 0.01
+RATES = Path(__file__).parents[2] / "docs" / "calibration.csv"
+Record = Callable[[str, str, str, "Bools | list[bool]"], None]
 
 
 @pytest.fixture(params=[1, pytest.param(10, marks=pytest.mark.faults)], ids=["short", "long"])
 def times(request: pytest.FixtureRequest) -> int:
     """By how much the numbers of studies are multiplied."""
     return int(request.param)
+
+
+@pytest.fixture
+def record(times: int, record_property: Callable[[str, object], None]) -> Record:
+    """Keeps how often something happened, and asserts that docs/calibration.csv says the same."""
+
+    def keep(decision: str, situation: str, measure: str, happened: Bools | list[bool]) -> None:
+        row = {"decision": decision, "situation": situation, "measure": measure}
+        counts = {"studies": len(happened), "happened": int(np.sum(happened))}
+        record_property("rate", row | counts)
+        if times == 1 and RATES.is_file():
+            assert row | counts in pd.read_csv(RATES).to_dict("records"), (
+                "write them anew, or mend the code"
+            )
+
+    return keep
 
 
 @dataclass(frozen=True)
@@ -115,7 +137,9 @@ CROSSED = {
 
 
 @pytest.mark.parametrize("name", CROSSED)
-def test_accuracies_differ_by_chance_one_time_in_twenty(name: str, times: int) -> None:
+def test_accuracies_differ_by_chance_one_time_in_twenty(
+    name: str, times: int, record: Record
+) -> None:
     """And the interval of 95 % leaves the truth out as often, on either side."""
     situation, count, _, most = CROSSED[name]
     errors, missed = [], []
@@ -124,6 +148,7 @@ def test_accuracies_differ_by_chance_one_time_in_twenty(name: str, times: int) -
         low, high = estimate.interval(0.025) or (0, 0)
         errors.append(two_sided(estimate) < 0.05)
         missed.append((low > 0, high < 0))
+    record("accuracies", name, "false alarm", errors)
     assert_rate(errors, 0.042, most)
     assert errors == [any(sides) for sides in missed]
     for side in np.transpose(missed):
@@ -132,20 +157,35 @@ def test_accuracies_differ_by_chance_one_time_in_twenty(name: str, times: int) -
 
 @pytest.mark.parametrize("name", CROSSED)
 def test_a_difference_of_a_point_is_found_as_often_as_the_method_promises(
-    name: str, times: int
+    name: str, times: int, record: Record
 ) -> None:
-    """The numbers come from simulations of some 300 studies, so they have an error as well."""
-    situation, _, power, _ = CROSSED[name]
-    found = [two_sided(e) < 0.05 for e in situation.study(300 * times, POINT, key=1)]
+    """The numbers come from simulations of some 300 studies, so they have an error as well. The
+    interval of 95 % leaves out this truth as rarely as it does none.
+    """
+    situation, _, power, most = CROSSED[name]
+    found, missed = [], []
+    for estimate in situation.study(300 * times, POINT, key=1):
+        low, high = estimate.interval(0.025) or (0, 0)
+        found.append(two_sided(estimate) < 0.05)
+        missed.append(not low <= POINT <= high)
+    record("accuracies", name, "found", found)
+    record("accuracies", name, "missed", missed)
     assert_power(found, power)
+    assert_rate(missed, 0.042, most)
 
 
-def test_a_difference_as_large_as_the_margin_is_rarely_taken_for_none(times: int) -> None:
-    margin = 2 * POINT
-    estimates = list(Situation((10, 10), 1000).study(1500 * times, margin, key=2))
-    assert_rate([e.within(margin) < 0.05 for e in estimates], 0.042, 0.06)
+def test_a_difference_as_large_as_the_margin_is_rarely_taken_for_none(
+    times: int, record: Record
+) -> None:
+    margin, decision = 2 * POINT, "no difference that matters"
+    on_the_edge = Situation((10, 10), 1000).study(1500 * times, margin, key=2)
+    wrong = [e.within(margin) < 0.05 for e in on_the_edge]
+    record(decision, "1,000 images, 10 seeds", "false alarm", wrong)
+    assert_rate(wrong, 0.042, 0.06)
     inside = Situation((10, 10), 1000).study(200 * times, 0.0, key=3)
-    assert np.mean([e.within(margin) < 0.05 for e in inside]) > 0.95
+    right = [e.within(margin) < 0.05 for e in inside]
+    record(decision, "1,000 images, 10 seeds", "found", right)
+    assert np.mean(right) > 0.95
 
 
 @pytest.mark.parametrize(("seeds", "most"), [(3, (2.0, 3.5)), (10, (1.4, 1.6))])
@@ -167,13 +207,14 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_numbers_of_seeds_err_as_often_as_they_say(name: str, times: int) -> None:
+def test_numbers_of_seeds_err_as_often_as_they_say(name: str, times: int, record: Record) -> None:
     """In the tail too, which is where Holm's procedure looks. Welch's t is careful at three."""
     estimates = NUMBERS[name].study(6000 * times, key=5)
-    p_values = np.array([[e.p(0.0, "greater"), e.p(0.0, "less")] for e in estimates]).ravel()
+    p_values = np.array([[e.p(0.0, "greater"), e.p(0.0, "less")] for e in estimates])
+    record("numbers without images", name, "false alarm", (p_values < 0.025).any(axis=1))
     least = 0.6 if name == "3 seeds" else 0.95
     for level in (0.025, 0.005, 0.001):
-        assert_rate(p_values < level, least * level, 1.05 * level)
+        assert_rate(p_values.ravel() < level, least * level, 1.05 * level)
 
 
 # Each with the number of studies, and the power for three points.
@@ -192,17 +233,22 @@ COLLAPSING = {
 
 
 @pytest.mark.parametrize("name", COLLAPSING)
-def test_ranks_err_as_rarely_as_means_where_seeds_collapse(name: str, times: int) -> None:
+def test_ranks_err_as_rarely_as_means_where_seeds_collapse(
+    name: str, times: int, record: Record
+) -> None:
     situation, count, power = COLLAPSING[name]
     estimates = list(situation.study(count * times, key=6))
     assert np.mean([isinstance(e, Ranks) for e in estimates]) > 0.8
-    assert_rate([two_sided(e) < 0.05 for e in estimates], 0.035, 0.055)
+    errors = [two_sided(e) < 0.05 for e in estimates]
+    record("some seeds collapse", name, "false alarm", errors)
+    assert_rate(errors, 0.035, 0.055)
     for estimate in estimates[:100]:
         # Where answers tie, a bound may be the null itself.
         low, high = estimate.interval(0.025) or (0, 0)
         beyond = max(low, -high)
         assert beyond >= -1e-9 if two_sided(estimate) < 0.05 else beyond <= 1e-9
     found = [two_sided(e) < 0.05 for e in situation.study(300 * times, 3 * POINT, key=7)]
+    record("some seeds collapse", name, "found", found)
     assert_power(found, power)
 
 
@@ -222,7 +268,9 @@ PLAIN, NOT = 20.0, 0.0
 """Differences in standard deviations: nobody can miss it, and none."""
 
 
-def test_a_claim_of_several_tests_is_held_true_falsely_one_time_in_twenty(times: int) -> None:
+def test_a_claim_of_several_tests_is_held_true_falsely_one_time_in_twenty(
+    times: int, record: Record
+) -> None:
     """An intersection-union test: where all but one of its tests hold plainly, it errs as often as
     that one; where none does, next to never.
     """
@@ -231,30 +279,59 @@ def test_a_claim_of_several_tests_is_held_true_falsely_one_time_in_twenty(times:
         p_values_of_tests(rng, np.tile(truths, (2000 * times, 1)))[0].max(axis=1)
         for truths in ([PLAIN, NOT, PLAIN], [NOT, NOT, NOT])
     )
+    record("claim of three tests", "one does not hold", "false alarm", one_wrong < 0.05)
     assert_rate(one_wrong < 0.05, 0.042, 0.052)
     assert_rate(all_wrong < 0.05, 0.0, 0.001)
 
 
-def test_a_claim_of_several_tests_is_contradicted_falsely_one_time_in_twenty(times: int) -> None:
+def test_a_claim_of_several_tests_is_contradicted_falsely_one_time_in_twenty(
+    times: int, record: Record
+) -> None:
     """By the number of its tests times the smallest p value, where all are on the edge."""
     p_values = p_values_of_tests(np.random.default_rng(21), np.zeros((2000 * times, 3)))[1]
-    assert_rate(3 * p_values.min(axis=1) < 0.05, 0.038, 0.051)
+    wrong = 3 * p_values.min(axis=1) < 0.05
+    record("claim of three tests", "all on the edge", "false alarm", wrong)
+    assert_rate(wrong, 0.038, 0.051)
 
 
-@pytest.mark.parametrize(
-    ("truths", "least"),
-    [([NOT] * 4, 0.042), ([PLAIN, PLAIN, PLAIN, NOT], 0.042), ([PLAIN, NOT, PLAIN, NOT], 0.042)],
-    ids=["none of four claims is true", "all but one are true", "two are true"],
-)
+STUDIES = {
+    "none is true": [NOT] * 4,
+    "all but one are true": [PLAIN, PLAIN, PLAIN, NOT],
+    "two are true": [PLAIN, NOT, PLAIN, NOT],
+}
+
+
+@pytest.mark.parametrize("name", STUDIES)
 def test_one_study_in_twenty_holds_a_false_claim_true(
-    truths: list[float], least: float, times: int, monkeypatch: pytest.MonkeyPatch
+    name: str, times: int, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many of its claims are true: that is what Holm's order is for."""
     monkeypatch.setattr(gc, "collect", lambda: 0)  # statsmodels does each time
+    truths = STUDIES[name]
     rng = np.random.default_rng([22, round(sum(truths))])
     p_values = p_values_of_tests(rng, np.tile(truths, (2000 * times, 1)))[0]
     false = np.array(truths) == NOT
     by_level = [(p < holm_levels(p.tolist(), 0.05))[false].any() for p in p_values]
     corrected = [(np.array(holm(p.tolist())) < 0.05)[false].any() for p in p_values]
     assert by_level == corrected
-    assert_rate(corrected, least, 0.052)
+    record("study of four claims", name, "false alarm", corrected)
+    assert_rate(corrected, 0.042, 0.052)
+
+
+class Rates:
+    """A plugin of pytest that collects what tests record."""
+
+    def __init__(self) -> None:
+        self.rows: list[object] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self.rows += [value for _, value in report.user_properties]
+
+
+if __name__ == "__main__":
+    rates = Rates()
+    RATES.unlink(missing_ok=True)  # tests compare with it
+    if status := pytest.main([__file__], plugins=[rates]):
+        sys.exit(status)
+    pd.DataFrame(rates.rows).to_csv(RATES, index=False, lineterminator="\n")
