@@ -60,18 +60,18 @@ def test_the_notebook_writes_tables_and_figures_unless_it_is_opened_by_hand(
     assert facts.startswith("From 17 trainings of 8 variants, tested on 400 images. ")
     folders = (paths.tables("r3-mnist"), paths.figures("r3-mnist"))
     assert {path.name for folder in folders for path in folder.iterdir()} == {
-        "accuracy-test.png",
-        "accuracy-val.png",
-        "along-kernel_size.png",
-        "along-strides.png",
+        "accuracy-test.svg",
+        "accuracy-val.svg",
+        "along-kernel_size.svg",
+        "along-strides.svg",
         "claims.csv",
         "claims.md",
-        "cost.png",
-        "curves.png",
+        "cost.svg",
+        "curves.svg",
         "published.csv",
-        "published.png",
+        "published.svg",
         "variants.csv",
-        "weights-r3-mnist-l2.png",
+        "weights-r3-mnist-l2.svg",
     }
 
 

@@ -1,5 +1,7 @@
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -92,6 +94,24 @@ def test_variants_of_equal_cost_do_not_hide_each_other() -> None:
     assert places["a"] < 1e6 < places["b"] < 1.2e6
     assert places[LONG] == pytest.approx(3e6)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "3"]
+
+
+def test_costs_that_lie_close_share_a_label() -> None:
+    flops = dict(zip(COLLAPSED, [1e6, 1.04e6, 1.08e6, 3e6, 9e6], strict=True))
+    figure = study.accuracy_against_cost(COLLAPSED, flops, "test")
+    png(figure)
+    boxes = [label.get_window_extent() for label in figure.axes[-1].get_xticklabels()]
+    assert len(boxes) == 3
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_a_figure_is_kept_as_the_same_svg_with_its_description(tmp_path: Path) -> None:
+    for folder in "ab":
+        study.save(study.accuracies_beside(LEARNED, "val"), tmp_path / folder / "figure.svg")
+    first, second = ((tmp_path / folder / "figure.svg").read_bytes() for folder in "ab")
+    assert first == second
+    title = ElementTree.fromstring(first).findtext("{http://www.w3.org/2000/svg}title")
+    assert (title or "").startswith("Validation accuracy of every seed. Medians: a 81.0 %")
 
 
 def test_a_panel_shows_all_seeds_their_median_and_the_other_variants() -> None:

@@ -5,10 +5,13 @@ own, so that they neither hide nor squeeze the others into a corner.
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -26,6 +29,7 @@ from cnn_ablations.figures.style import (
     new_figure,
     percent,
 )
+from cnn_ablations.files import write_atomically
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -147,7 +151,8 @@ def accuracy_against_cost(
     axes.set_ylim(_padded([v for s in seeds.values() for v in (s.median, *(s.interval or ()))]))
     axes.set_xscale("log")
     axes.set_xlim(places.min() / 1.3, places.max() * 1.3)
-    axes.set_xticks(costs, [f"{cost / 1e6:.3g}" for cost in costs])
+    ticks = _apart(costs)
+    axes.set_xticks(ticks, [f"{cost / 1e6:.3g}" for cost in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("million operations an image (variants of equal cost are drawn side by side)")
     axes.set_ylabel(f"{SPLIT_NAMES[split]} accuracy")
@@ -181,6 +186,19 @@ def published_beside(seeds: Mapping[str, Seeds], published: Mapping[str, float])
         {"label": "one more seed that learns (95 %)", **band},
     )
     return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as SVG to `path`: the same bytes whenever the figure and matplotlib are the
+    same. Its title is the figure's alternative text.
+
+    Raises ProjectError where the folder cannot be written.
+    """
+    buffer = BytesIO()
+    metadata = {"Title": figure.get_label(), "Creator": None, "Date": None}
+    with rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(buffer, format="svg", metadata=metadata)
+    write_atomically(path, buffer.getvalue())
 
 
 def _medians(seeds: Mapping[str, Seeds]) -> str:
@@ -277,4 +295,14 @@ def _side_by_side(costs: Floats) -> tuple[Floats, Floats]:
     groups = logs.groupby((logs.sort_values().diff() > step).cumsum())
     middles, sizes = groups.transform("mean"), groups.transform("size")
     places = middles + step * (groups.cumcount() - (sizes - 1) / 2)
-    return 10 ** places.to_numpy(), 10 ** middles.unique()
+    return 10 ** places.to_numpy(), 10 ** np.unique(middles)
+
+
+def _apart(costs: Floats) -> list[float]:
+    """Those in ascending order that leave room for a label each on a logarithmic axis."""
+    chosen = [float(costs[0])]
+    room = (costs[-1] / costs[0]) ** 0.06
+    for cost in costs[1:]:
+        if cost >= chosen[-1] * room:
+            chosen.append(float(cost))
+    return chosen
