@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page
@@ -14,7 +15,8 @@ from cnn_ablations.config.params import load_params
 from cnn_ablations.figures.style import COLOURS
 from cnn_ablations.paths import Paths
 from cnn_ablations.site.build import build_site, front_page, render, templates
-from cnn_ablations.site.content import study_page, variant_rows
+from cnn_ablations.site.content import rates, study_page, variant_rows
+from cnn_ablations.site.notebook import read_notebook
 
 Open = Callable[..., Page]
 ROOT = Path(__file__).parents[2]
@@ -191,6 +193,17 @@ def test_a_chart_is_saved_as_a_drawing_of_its_own(open_page: Open, tmp_path: Pat
     assert "rgb(0, 158, 115)" in content  # the light colour
 
 
+def test_every_figure_of_a_study_is_there_as_svg_with_its_description(site: Path) -> None:
+    page = Links(site / "studies" / "r3-mnist.html")
+    files = {site / "studies" / target for target in page.targets if target.endswith(".svg")}
+    cells = read_notebook(Paths(ROOT).notebook("studies", "r3-mnist"))
+    shown = [
+        output["alt"] for cell in cells for output in cell.get("outputs", ()) if "alt" in output
+    ]
+    titles = [ElementTree.parse(f).findtext("{http://www.w3.org/2000/svg}title") for f in files]
+    assert sorted(filter(None, titles)) == sorted(shown)
+
+
 class Links(HTMLParser):
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -272,6 +285,12 @@ def test_built_again_only_what_changed_is_written_and_what_is_gone_is_removed(si
     assert changed.read_text() != "changed"
     assert not gone.exists()
     assert kept.stat().st_mtime_ns == before
+
+
+def test_rates_of_simulated_studies_have_their_own_interval() -> None:
+    columns = {"decision": "accuracies", "situation": "3 seeds", "measure": "found"}
+    (rate,) = rates(pd.DataFrame([columns | {"studies": 100, "happened": 5}]))
+    assert (rate["rate"], rate["low"], rate["high"]) == (0.05, 0.01643, 0.11283)
 
 
 @pytest.mark.parametrize(("classes", "end"), [(40, "c38, c39."), (200, "c38, c39, …")])

@@ -31,6 +31,7 @@ from cnn_ablations.site.content import (
     figures,
     picture,
     published_points,
+    rates,
     rows_of,
     study_page,
     variant_rows,
@@ -76,7 +77,7 @@ def pages(params: Params, paths: Paths) -> dict[str, bytes]:
         if cells:
             title = f"{page.study.title}: the notebook"
             write(f"studies/{name}-notebook.html", "notebook", title=title, back=name, cells=cells)
-        drawn = figures(paths.figures(name), cells)
+        drawn = figures(paths.figures(name))
         for figure in drawn:
             files[f"figures/{name}/{figure['file'].name}"] = figure["file"].read_bytes()
         write(
@@ -93,12 +94,13 @@ def pages(params: Params, paths: Paths) -> dict[str, bytes]:
             choices=choices_text(page.study),
         )
     for row in rows:
+        in_order = sorted(row.studies, key=lambda name: not studies[name].tables.was_run)
         executed = {k: paths.notebook(row.group, row.name, k) for k in ("inspect", "train")}
         write(
             f"variants/{row.name}.html",
             "variant",
             row=row,
-            claims={name: claims_about(row.name, studies[name]) for name in row.studies},
+            claims={name: claims_about(row.name, studies[name]) for name in in_order},
             studies=studies,
             notebooks={k: read_notebook(file) for k, file in executed.items() if file.is_file()},
         )
@@ -115,10 +117,13 @@ def pages(params: Params, paths: Paths) -> dict[str, bytes]:
     if paths.notebook("convolution").is_file():
         cells = read_notebook(paths.notebook("convolution"))
         write("convolution.html", "notebook", title=EDGES_QUESTION, back=None, cells=cells)
-    methods = paths.root / "docs" / "statistics.md"
-    if not methods.is_file():
-        raise ProjectError(f"{methods} is missing; `git restore {methods}` brings it back")
-    write("methods.html", "methods", text=methods.read_text(encoding="utf-8"))
+    text, calibration = (paths.root / "docs" / n for n in ("statistics.md", "calibration.csv"))
+    for file in (text, calibration):
+        if not file.is_file():
+            raise ProjectError(f"{file} is missing; `git restore {file}` brings it back")
+    files["calibration.csv"] = calibration.read_bytes()
+    known = rates(pd.read_csv(calibration))
+    write("methods.html", "methods", text=text.read_text(encoding="utf-8"), rates=known)
     edges = edges_claim(pd.read_csv(paths.edges) if paths.edges.is_file() else None)
     by_hand = claims_of(edges.to_dict("records"))
     files["index.html"] = front_page(environment, studies, rows, by_hand)

@@ -1,14 +1,16 @@
 """What the pages show, compiled from params.yaml, the studies and the results that git holds."""
 
 import math
-from base64 import b64encode
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
 
 from cnn_ablations.analysis.claims import ON_THIS_SEED, VERDICTS
 from cnn_ablations.analysis.published import RUN_VERDICTS
@@ -27,6 +29,15 @@ from cnn_ablations.paths import Paths
 
 DRAWN = ("accuracy-test", "curves", "published")
 """Figures of a study that its page draws anew, as a chart."""
+CAPTIONS = {
+    "accuracy-val": "Validation accuracy after training: marks are seeds.",
+    "along": "Accuracy against one factor, for the variants that differ in nothing else: every "
+    "seed faint, the medians connected.",
+    "cost": "Median test accuracy against arithmetic: to the left is cheap, up is good.",
+    "weights": "The weights of each layer with and without the penalty, in the network that is in "
+    "the middle by test accuracy. The vertical axis is logarithmic.",
+}
+"""Of a study's other figures, by how their names begin."""
 
 
 @dataclass(frozen=True)
@@ -229,18 +240,31 @@ def published_points(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]
     ]
 
 
-def figures(folder: Path, cells: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The PNG files of a study, with the alternative texts that its notebook gives them."""
-    outputs = [output for cell in cells for output in cell.get("outputs", ()) if "png" in output]
-    alts = {"".join(output["png"].split()): output["alt"] for output in outputs}
+def figures(folder: Path) -> list[dict[str, Any]]:
+    """The SVG files of a study, with their titles as alternative texts."""
+    files = sorted(folder.glob("*.svg"))
+    titles = [re.search("<title>(.*?)</title>", file.read_text(encoding="utf-8")) for file in files]
     return [
         {
             "file": file,
-            "alt": alts.get(b64encode(file.read_bytes()).decode(), file.stem),
+            "alt": unescape(title[1]) if title else file.stem,
             "drawn": file.stem in DRAWN,
+            "caption": next((t for b, t in CAPTIONS.items() if file.stem.startswith(b)), ""),
         }
-        for file in sorted(folder.glob("*.png"))
+        for file, title in zip(files, titles, strict=True)
     ]
+
+
+def rates(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """How often verdicts err in simulated studies, and how often they find what is there, each with
+    the 95 % interval that the number of studies leaves.
+
+    Args:
+        table: with columns `decision`, `situation`, `measure`, `studies` and `happened`.
+    """
+    low, high = proportion_confint(table["happened"], table["studies"], method="beta")
+    rate = table["happened"] / table["studies"]
+    return table.assign(rate=rate, low=low, high=high).round(5).to_dict("records")
 
 
 def counted(verdicts: Iterable[str], known: Iterable[str]) -> dict[str, int]:

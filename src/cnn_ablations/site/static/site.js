@@ -41,6 +41,8 @@ function withLegend(entries, width, options) {
 /** 1, 2, 5, 10, 20, ... between the least and the greatest. */
 const steps = values => d3.range(-6, 12).flatMap(power => [1, 2, 5].map(m => m * 10 ** power))
   .filter(v => v >= d3.min(values) && v <= d3.max(values));
+/** A label as far as there is room for it; the tip has all of it. */
+const fitted = (label, room) => label.length * 6.4 > room ? `${label.slice(0, room / 6.4 - 3)}…` : label;
 const interval = d => d.low === null ? "" : ` (${percent(d.low)} to ${percent(d.high)})`;
 
 function cost(rows, width) {
@@ -80,9 +82,9 @@ function published(data, width) {
   const shown = kinds.filter(kind => data.some(d => d.verdict === kind));
   const side = Math.min(width, 760);
   return withLegend(shown.map(name => ({ name, symbol: SYMBOLS[kinds.indexOf(name)], fill: colours[kinds.indexOf(name)] })), side, {
-    height: 0.7 * side,
-    x: { ...ticks, label: "published accuracy, % →", nice: true, domain: d3.extent(data, d => d.published) },
-    y: { ...ticks, label: "↑ ours, %", nice: true, domain: d3.extent(data.flatMap(d => [d.published, d.reproduced])) },
+    height: 0.7 * side, inset: 6,
+    x: { ...ticks, label: "published accuracy, % →", domain: d3.extent(data, d => d.published) },
+    y: { ...ticks, label: "↑ ours, %", domain: d3.extent(data.flatMap(d => [d.published, d.reproduced])) },
     color: { domain: kinds, range: colours }, symbol: { domain: kinds, range: SYMBOLS.slice(0, 4) },
     marks: [
       Plot.line([[0, 0], [1, 1]], { stroke: "currentColor", strokeOpacity: 0.5, clip: true }),
@@ -102,7 +104,7 @@ function accuracy(data, width) {
   return withLegend(entries, width, {
     height: 56 + 26 * data.length, marginLeft: left,
     x: { ...ticks, label: "test accuracy, % →", nice: true },
-    y: { domain: labels, label: null, tickFormat: l => l.length * 6.4 > left ? `${l.slice(0, left / 6.4 - 3)}…` : l }, // the tip has all of it
+    y: { domain: labels, label: null, tickFormat: l => fitted(l, left) },
     marks: [
       Plot.dot(seeds.filter(d => !d.collapsed), { x: "value", y: "label", fill: colour(2), fillOpacity: 0.6, r: 4 }),
       Plot.dot(seeds.filter(d => d.collapsed), { x: "value", y: "label", stroke: colour(1), symbol: "times", r: 4 }),
@@ -115,7 +117,7 @@ function accuracy(data, width) {
 
 function curves(data, width) {
   const labels = [...new Set(data.map(d => d.label))], splits = [...new Set(data.map(d => d.split))];
-  const columns = Math.max(1, Math.min(labels.length, 4, Math.floor(width / 230))), rows = Math.ceil(labels.length / columns);
+  const columns = Math.max(1, Math.min(labels.length, 4, Math.floor(width / 165))), rows = Math.ceil(labels.length / columns);
   const place = d => labels.indexOf(d.label), fx = d => place(d) % columns, fy = d => Math.floor(place(d) / columns);
   const others = labels.flatMap(label => data.filter(d => d.split === "validation" && d.label !== label)
     .map(d => ({ ...d, of: d.label, label })));
@@ -137,7 +139,35 @@ function curves(data, width) {
   });
 }
 
-const KINDS = { cost, published, accuracy, curves };
+function rates(data, width) {
+  const looks = {
+    "false alarm": ["false alarm", "circle", 0], missed: ["interval misses the truth", "square", 1], found: ["found", "triangle", 2],
+  };
+  const shown = Object.keys(looks).filter(measure => data.some(d => d.measure === measure)), errs = !shown.includes("found");
+  const row = d => `${d.decision}: ${d.situation}`, decisions = [...new Set(data.map(d => d.decision))];
+  const rows = decisions.flatMap(name => [name, ...new Set(data.filter(d => d.decision === name).map(row))]);
+  const side = Math.min(width, 760), left = Math.min(0.45 * side, 190);
+  return withLegend(shown.map(m => ({ name: looks[m][0], symbol: looks[m][1], fill: colour(looks[m][2]) })), side, {
+    height: 56 + 21 * rows.length, marginLeft: left,
+    x: { ...ticks, label: "simulated studies, % →", domain: [0, errs ? d3.max(data, d => d.high) : 1], nice: true },
+    y: { domain: rows, label: null, tickSize: 0, tickFormat: r => fitted(r.split(": ")[1] ?? "", left) },
+    marks: [
+      errs ? Plot.ruleX([0.05], { stroke: "currentColor", strokeWidth: 1.6 }) : null,
+      Plot.text(decisions, { y: d => d, text: d => d, frameAnchor: "left", textAnchor: "start", dx: 4 - left, fontWeight: 600 }),
+      ...shown.flatMap((measure, i) => {
+        const of = data.filter(d => d.measure === measure), look = { y: row, dy: 5 * (i - (shown.length - 1) / 2) };
+        return [
+          Plot.ruleY(of, { ...look, x1: "low", x2: "high", stroke: colour(looks[measure][2]), strokeOpacity: 0.6 }),
+          Plot.dot(of, { ...look, x: "rate", fill: colour(looks[measure][2]), symbol: looks[measure][1], r: 4 }),
+        ];
+      }),
+      Plot.tip(data, Plot.pointer({ x: "rate", y: row, maxRadius: 30, title: d =>
+        `${d.decision}: ${d.situation}\n${looks[d.measure][0]}: ${percent(d.rate)}${interval(d)}\n${d.studies.toLocaleString("en")} studies` })),
+    ],
+  });
+}
+
+const KINDS = { cost, published, accuracy, curves, rates };
 
 function draw(figure) {
   const drawing = $(".drawing", figure), script = $("script", figure);
@@ -245,7 +275,7 @@ for (const frame of $$("main > .table:has(thead th:not(:empty))")) {
 const table = $("#all"), resized = new Map();
 if (table) allVariants(table);
 const watch = new ResizeObserver(entries => entries.forEach(({ target, contentRect }) => {
-  if (resized.get(target) === contentRect.width) return;
+  if (!contentRect.width || resized.get(target) === contentRect.width) return;
   resized.set(target, contentRect.width);
   draw(target.closest("figure"));
 }));
