@@ -255,7 +255,7 @@ def figures(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def rates(table: pd.DataFrame) -> list[dict[str, Any]]:
+def rates(table: pd.DataFrame) -> list[dict[Any, Any]]:
     """How often verdicts err in simulated studies, and how often they find what is there, each with
     the 95 % interval that the number of studies leaves.
 
