@@ -14,7 +14,7 @@ from cnn_ablations.training.summary import UNEQUAL
 
 Indices = NDArray[np.intp]
 Counts = NDArray[np.int64]
-FEW = 15
+FEW = 12
 """Of more classes neither a confusion matrix nor a table with a row for each can be read."""
 WORST, BEST, MISTAKES = 10, 5, 15
 """Rows that stand for them."""

@@ -194,9 +194,9 @@ def load_result(paths: Paths, group: str, variant: str) -> VariantResult:
             raise ProjectError(f"{path} cannot be read ({why}); {again}") from None
 
     arrays = read(paths.predictions(group, variant), _arrays)
-    metrics = read(paths.metrics(group, variant), load_metrics)
+    metrics = read(paths.metrics(group, variant), partial(_numbers, form=_Metrics))
     if "train_loss" not in metrics:  # as it is in results from before there were details
-        metrics |= read(paths.details(group, variant), lambda path: _numbers(path, _Details))
+        metrics |= read(paths.details(group, variant), partial(_numbers, form=_Details))
     tables: dict[str, Any] = {
         kind: read(
             getattr(paths, kind)(group, variant),
@@ -205,14 +205,6 @@ def load_result(paths: Paths, group: str, variant: str) -> VariantResult:
         for kind, columns in TABLES.items()
     }
     return VariantResult(name=variant, metrics=metrics, **tables, **arrays)
-
-
-def load_metrics(path: Path) -> dict[str, Number]:
-    """The metrics of one variant, by name.
-
-    Raises ValueError where they are damaged, OSError where they cannot be read.
-    """
-    return _numbers(path, _Metrics)
 
 
 def _numbers(path: Path, form: type[BaseModel]) -> dict[str, Number]:

@@ -62,7 +62,7 @@ def confusion_matrix(counts: Mapping[str, NDArray[np.int64]], classes: Sequence[
         counts: (classes, classes), rows true, columns predicted, by split.
         classes: the names of the classes.
     """
-    side = 3.4 * len(classes) / 10
+    side = 3.4 * min(len(classes), 10) / 10
     right = ", ".join(
         f"{percent(np.trace(of_split) / of_split.sum())} of the {SPLIT_NAMES[split]} images"
         for split, of_split in counts.items()
