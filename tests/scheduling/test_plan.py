@@ -1,3 +1,4 @@
+import json
 import shutil
 from typing import Any
 
@@ -26,7 +27,7 @@ def record(paths: Paths, variant: Variant, *seconds: float) -> None:
 def predictions(params: Params, paths: Paths) -> dict[str, tuple[float, str]]:
     """Of all variants, the longest first."""
     stale: dict[str, list[Any]] = {f"train@{name}": [] for name in params.variants}
-    jobs = jobs_of(stale, params, paths)
+    jobs = jobs_of(stale, params, paths, [])
     return {job.variant.name: (job.seconds, job.basis) for job in jobs}
 
 
@@ -54,6 +55,9 @@ def test_a_seed_takes_as_long_as_in_the_nearest_record(
     assert found["tiny-wide-twin"] == (100, "like tiny-wide")
     assert list(found)[-1] == "tiny-net"
 
+    old = json.loads(project.timings("tiny", "tiny-wide").read_bytes())
+    write_atomically(project.timings("tiny", "tiny-wide"), json_bytes({"seeds": old["seeds"]}))
+    assert predictions(parse_params(document), project)["tiny-wide"] == (100, "recorded")
     for content in (b"[" * 100_000, b"{}"):
         project.timings("tiny", "tiny-wide").write_bytes(content)
         assert predictions(parse_params(document), project)["tiny-wide"] == (8, "like tiny-net")
@@ -64,12 +68,14 @@ def test_a_seed_in_scratch_is_not_trained_again(project: Paths, document: dict[s
     variant = params.variant("tiny-net")
     arrays = load_arrays(project.arrays("digits"))
     (seed_folder(variant, 0, arrays, project) / "result").mkdir(parents=True)
-    (job,) = jobs_of({"train@tiny-net": []}, params, project)
+    (job,) = jobs_of({"train@tiny-net": []}, params, project, [])
     assert job.seeds == {1: seed_folder(variant, 1, arrays, project)}
-    (job,) = jobs_of({"inspect@tiny-net": []}, params, project)
-    assert job.seeds == {}
+    assert job.why == "never run"
+    stale = {"inspect@tiny-net": ["changed command"]}
+    (job,) = jobs_of(stale, params, project, stale)
+    assert (job.seeds, job.why) == ({}, "changed command")
     shutil.rmtree(project.arrays("digits"))
-    (job,) = jobs_of({"train@tiny-net": []}, params, project)
+    (job,) = jobs_of({"train@tiny-net": []}, params, project, [])
     assert job.seeds == {0: None, 1: None}
 
 

@@ -39,9 +39,8 @@ class Seed:
     arrays: Path
     """The folder of its data set."""
     seconds: float
-    """Left: as predicted, then as the training says."""
-    line: str = "waits"
-    """Where it is, in words."""
+    """Left, as predicted, then as the training says, which `line` tells in words."""
+    line: str = ""
 
     @property
     def key(self) -> str:
@@ -49,7 +48,6 @@ class Seed:
 
     @property
     def stage(self) -> str:
-        """Which waits for it."""
         return f"train@{self.variant.name}"
 
 

@@ -131,17 +131,16 @@ def reasons(changes: Changes, variant: Variant, before: Variant) -> str:
 
 
 def recorded(variant: Variant, paths: Paths) -> tuple[Variant, float] | None:
-    """What was trained last under the variant's name, and the seconds of a seed of it; None where
-    that is not on record, or today's schema refuses it.
+    """What was trained last under the variant's name, the variant itself where an old record does
+    not say, and the seconds of a seed of it; None where there is no record that can be read.
     """
     try:
-        timings = load_timings(paths.timings(variant.group, variant.name))
-        if timings is None:
-            return None
-        seconds = median(seed.seconds for seed in timings.seeds.values())
-        return Variant.model_validate(timings.variant), seconds
+        if timings := load_timings(paths.timings(variant.group, variant.name)):
+            seconds = median(seed.seconds for seed in timings.seeds.values())
+            return Variant.model_validate(timings.variant or variant.model_dump()), seconds
     except (ProjectError, ValidationError):
-        return None
+        pass
+    return None
 
 
 def changed_keys(before: Variant, now: Variant) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What `repro` would do, why, and how long it takes, before it does it."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -51,12 +51,12 @@ def plan_of(
 
     Raises ProjectError where DVC cannot tell.
     """
-    pipeline.locked_stages(paths)  # which says more of a damaged file than DVC does
+    lock = pipeline.locked_stages(paths)  # which says more of a damaged file than DVC does
     write_inputs(params, paths)  # as `check` would, so that DVC sees what they change
     stale = pipeline.stale_stages(paths, targets, allow_missing=allow_missing)
     if not stale:
         return "everything is up to date"
-    jobs = jobs_of(stale, params, paths)
+    jobs = jobs_of(stale, params, paths, lock)
     needed = pipeline.needed_stages(paths, targets)
     data = [name for name in stale if pipeline.verb(name) in pipeline.DATA_STAGES]
     stages = pipeline.behind(needed, set(stale) - set(data))
@@ -79,21 +79,25 @@ def plan_of(
     return "\n".join(lines)
 
 
-def jobs_of(stale: Mapping[str, pipeline.Changes], params: Params, paths: Paths) -> list[Job]:
-    """What is to do for each variant with a stage out of date, the longest seeds first."""
+def jobs_of(
+    stale: Mapping[str, pipeline.Changes], params: Params, paths: Paths, lock: Collection[str]
+) -> list[Job]:
+    """What is to do for each variant with a stage out of date, the longest seeds first. `lock` has
+    the names of the stages that ever ran.
+    """
     records = {name: pipeline.recorded(variant, paths) for name, variant in params.variants.items()}
     known = [r for r in records.values() if r and r[0].dataset in params.datasets]
     arrays = cache(lambda dataset: load_arrays(paths.arrays(dataset)))  # it reads all of them
     jobs = []
     for name, variant in params.variants.items():
-        training, inspection = f"train@{name}", f"inspect@{name}"
-        if not {training, inspection} & stale.keys():
+        stages = [stage for stage in (f"train@{name}", f"inspect@{name}") if stage in stale]
+        if not stages:
             continue
         why, record = "never run", records[name]
-        if record:
-            changes = stale[training if training in stale else inspection]
-            why = pipeline.reasons(changes, variant, record[0])
-        seeds = _untrained(variant, arrays, paths) if training in stale else {}
+        if stages[0] in lock:
+            before = record[0] if record else variant
+            why = pipeline.reasons(stale[stages[0]], variant, before)
+        seeds = _untrained(variant, arrays, paths) if f"train@{name}" in stages else {}
         jobs.append(Job(variant, why, seeds, *predicted(variant, known, params, paths)))
     return sorted(jobs, key=lambda job: -job.seconds)
 

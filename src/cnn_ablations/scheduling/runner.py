@@ -71,7 +71,7 @@ def repro(
         needed = pipeline.needed_stages(paths, targets)
         lost = pipeline.behind(needed, data_stages(stale, params, paths))
         todo = [name for name in pipeline.behind(needed, stale) if name not in lost]
-        jobs = jobs_of({n: stale[n] for n in todo if n in stale}, params, paths)
+        jobs = jobs_of({n: stale[n] for n in todo if n in stale}, params, paths, lock)
         seeds = (
             Seed(job.variant, seed, folder, paths.arrays(job.variant.dataset), job.seconds)
             for job in jobs
