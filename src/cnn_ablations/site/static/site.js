@@ -41,8 +41,8 @@ function withLegend(entries, width, options) {
 /** 1, 2, 5, 10, 20, ... between the least and the greatest. */
 const steps = values => d3.range(-6, 12).flatMap(power => [1, 2, 5].map(m => m * 10 ** power))
   .filter(v => v >= d3.min(values) && v <= d3.max(values));
-/** A label as far as there is room for it; the tip has all of it. */
-const fitted = (label, room) => label.length * 6.4 > room ? `${label.slice(0, room / 6.4 - 3)}…` : label;
+/** Labels of rows, in lines that fit into the room at the left. */
+const rowLabels = (left, options) => Plot.axisY({ label: null, lineWidth: (left - 12) / 12.5, ...options });
 const interval = d => d.low === null ? "" : ` (${percent(d.low)} to ${percent(d.high)})`;
 
 function cost(rows, width) {
@@ -104,8 +104,9 @@ function accuracy(data, width) {
   return withLegend(entries, width, {
     height: 56 + 26 * data.length, marginLeft: left,
     x: { ...ticks, label: "test accuracy, % →", nice: true },
-    y: { domain: labels, label: null, tickFormat: l => fitted(l, left) },
+    y: { domain: labels },
     marks: [
+      rowLabels(left),
       Plot.dot(seeds.filter(d => !d.collapsed), { x: "value", y: "label", fill: colour(2), fillOpacity: 0.6, r: 4 }),
       Plot.dot(seeds.filter(d => d.collapsed), { x: "value", y: "label", stroke: colour(1), symbol: "times", r: 4 }),
       Plot.ruleY(data.filter(d => d.low !== null), { y: "label", x1: "low", x2: "high", stroke: "currentColor", strokeWidth: 1.6 }),
@@ -133,7 +134,7 @@ function curves(data, width) {
       ...splits.map(split => Plot.line(data.filter(d => d.split === split), {
         ...lines, stroke: colour(split === "validation" ? 1 : 0), strokeDasharray: split === "validation" ? "6,3" : undefined, strokeWidth: 2,
       })),
-      Plot.text(labels.map(label => ({ label })), { fx, fy, text: "label", frameAnchor: "top-left", dy: -14, fontWeight: 600, lineWidth: 0.85 * width / columns / 12, textOverflow: "ellipsis" }),
+      Plot.text(labels.map(label => ({ label })), { fx, fy, text: "label", frameAnchor: "top-left", lineAnchor: "bottom", dy: -4, fontWeight: 600, lineWidth: 0.8 * (width - 60) / columns / 12 }),
       Plot.tip(data, Plot.pointer({ ...lines, maxRadius: 40, title: d => `${d.label}\n${d.split}, epoch ${d.epoch}\n${percent(d.value)}` })),
     ],
   });
@@ -148,10 +149,11 @@ function rates(data, width) {
   const rows = decisions.flatMap(name => [name, ...new Set(data.filter(d => d.decision === name).map(row))]);
   const side = Math.min(width, 760), left = Math.min(0.45 * side, 190);
   return withLegend(shown.map(m => ({ name: looks[m][0], symbol: looks[m][1], fill: colour(looks[m][2]) })), side, {
-    height: 56 + 21 * rows.length, marginLeft: left,
+    height: 56 + (side < 500 ? 26 : 21) * rows.length, marginLeft: left,
     x: { ...ticks, label: "simulated studies, % →", domain: [0, errs ? d3.max(data, d => d.high) : 1], nice: true },
-    y: { domain: rows, label: null, tickSize: 0, tickFormat: r => fitted(r.split(": ")[1] ?? "", left) },
+    y: { domain: rows },
     marks: [
+      rowLabels(left, { tickSize: 0, tickFormat: r => r.split(": ")[1] ?? "" }),
       errs ? Plot.ruleX([0.05], { stroke: "currentColor", strokeWidth: 1.6 }) : null,
       Plot.text(decisions, { y: d => d, text: d => d, frameAnchor: "left", textAnchor: "start", dx: 4 - left, fontWeight: 600 }),
       ...shown.flatMap((measure, i) => {
