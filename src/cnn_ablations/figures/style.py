@@ -1,13 +1,10 @@
 """What all figures share: colours, markers, lines, type sizes, and how a figure becomes bytes."""
 
 from io import BytesIO
-from pathlib import Path
 
 from matplotlib import rcdefaults, rcParams
 from matplotlib.figure import Figure
 from PIL import Image
-
-from cnn_ablations.files import write_atomically
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette for all kinds of colour vision, without its yellow, which vanishes on
@@ -91,11 +88,3 @@ def png(figure: Figure) -> bytes:
     buffer = BytesIO()
     image.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG to `path`.
-
-    Raises ProjectError where the folder cannot be written.
-    """
-    write_atomically(path, png(figure))
