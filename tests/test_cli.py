@@ -215,7 +215,7 @@ def test_a_difference_is_told_by_the_exit_status_without_keras(
         git(project.root, "commit", "--quiet", "--message", name)
     worse = run(project.root, "diff", "HEAD~1", "HEAD", "--fail-on", "worse")
     assert (worse.returncode, worse.stderr) == (3, "")
-    assert worse.stdout.startswith("## HEAD~1 → HEAD: 1 worse\n\n- **worse** `tiny-net`, −")
+    assert worse.stdout.startswith("## HEAD~1 → HEAD: 1 worse\n\n- **worse** `tiny-net`: The test ")
     better = run(project.root, "diff", "HEAD", "HEAD~1", "--fail-on", "worse", "--json")
     assert (better.returncode, better.stderr) == (0, "")
     assert json.loads(better.stdout)["variants"][0]["verdict"] == "better"

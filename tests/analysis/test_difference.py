@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -127,6 +128,9 @@ def test_other_seeds_alone_make_no_real_variant_better(
             own = (name.partition("-")[0], name)
             shutil.copy(checkout.predictions(*own), paths.predictions(*own))
             renumbered(paths.predictions(*own), half, rows=half)
+            for kind in (Paths.curves, Paths.weights, Paths.features):
+                table = pd.read_csv(kind(checkout, *own))
+                table[table["seed"].isin(half)].to_csv(kind(paths, *own), index=False)
         if 0 in half:
             commit(git, paths)
     verdicts = found(compare(paths, "HEAD", None))

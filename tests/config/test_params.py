@@ -95,10 +95,10 @@ def test_an_entry_that_is_none_is_one_sentence(
         # What no machine can train is refused at once.
         (
             {"filters": [10**12]},
-            " filters is [1000000000000], but at most 1,000 numbers of at most",
+            " filters is [1000000000000], but it may have 1,000 numbers at most",
         ),
-        ({"filters": [1] * 100_000}, " filters is [1, 1, 1, 1, 1, 1, ...], but at most 1,000 num"),
-        ({"l2": 1.0e308}, " l2 is 1e+308, but at most 1,000 numbers of at most"),
+        ({"filters": [1] * 100_000}, " filters is [1, 1, 1, 1, 1, 1, ...], but it may have 1,000"),
+        ({"l2": 1.0e308}, " l2 is 1e+308, but it may have 1,000 numbers at most"),
     ],
     ids=lambda value: f"{value!s:.30}",
 )

@@ -199,8 +199,8 @@ class Recipe(ClosedModel):
             numbers = [*_numbers(value)]
             if len(numbers) > ENTRIES or max(numbers, default=0) > LARGEST:
                 raise ValueError(
-                    f"{key} is {shortly(value)}, but at most {ENTRIES:,} numbers of at most "
-                    f"{LARGEST:,} are allowed"
+                    f"{key} is {shortly(value)}, but it may have {ENTRIES:,} numbers at most, and "
+                    f"none above {LARGEST:,}"
                 )
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(
