@@ -47,6 +47,8 @@ class Claim:
     statement: str
     verdict: str
     summary: str
+    one_seed: bool
+    """Whether the verdict is about a single network, and another seed may turn it round."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,10 @@ def claims_of(rows: Iterable[Mapping[Any, Any]]) -> list[Claim]:
     """The claims of rows of `claims_table`."""
     return [
         Claim(
-            row["statement"], row["claim_verdict"].removesuffix(ON_THIS_SEED), row["claim_summary"]
+            statement=row["statement"],
+            verdict=row["claim_verdict"].removesuffix(ON_THIS_SEED),
+            summary=row["claim_summary"],
+            one_seed=row["claim_verdict"].endswith(ON_THIS_SEED),
         )
         for row in rows
     ]
