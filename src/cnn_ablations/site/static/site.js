@@ -4,6 +4,7 @@ const $$ = (selector, within = document) => [...within.querySelectorAll(selector
 const $ = (selector, within = document) => within.querySelector(selector);
 const percent = (value, digits = 2) => `${(100 * value).toFixed(digits)} %`;
 const SYMBOLS = ["circle", "square", "triangle", "diamond", "star", "cross", "wye"];
+const LINES = { solid: "━━", dashed: "╍╍", interval: "─╂─" };
 const colour = i => `var(--c${i % 7})`;
 const ticks = { tickFormat: v => `${+(100 * v).toFixed(1)}`, ticks: 6 };
 
@@ -18,7 +19,7 @@ function legend(entries, width) {
     const at = { frameAnchor: "top-left", lineAnchor: "middle", dx: x + 6, dy: y };
     x += room;
     const key = line
-      ? Plot.text([line === "dashed" ? "╍╍" : "━━"], { ...at, dx: at.dx - 6, fill, textAnchor: "start" })
+      ? Plot.text([LINES[line]], { ...at, dx: at.dx - 6, fill, textAnchor: "start" })
       : Plot.dot([0], { ...at, symbol, fill, stroke: fill, r: 4 });
     return [key, Plot.text([name], { ...at, dx: at.dx + (line ? 20 : 11), textAnchor: "start", fill: "currentColor" })];
   });
@@ -55,7 +56,7 @@ function cost(rows, width) {
   const shown = datasets.filter(name => data.some(d => d.dataset === name));
   const look = { x: "flops", y: "accuracy", stroke: "dataset" };
   const chart = withLegend(shown.map(name => ({ name, symbol: SYMBOLS[datasets.indexOf(name)], fill: colour(datasets.indexOf(name)) })), width, {
-    height: Math.min(420, 0.75 * width),
+    height: Math.min(420, 0.75 * width), inset: 6,
     x: { type: "log", label: "million operations for one image →", grid: false },
     y: { ...ticks, label: "↑ test accuracy, %", nice: true },
     color: { domain: datasets, range: datasets.map((_, i) => colour(i)) },
@@ -84,7 +85,7 @@ function published(data, width) {
   return withLegend(shown.map(name => ({ name, symbol: SYMBOLS[kinds.indexOf(name)], fill: colours[kinds.indexOf(name)] })), side, {
     height: 0.7 * side, inset: 6,
     x: { ...ticks, label: "published accuracy, % →", domain: d3.extent(data, d => d.published) },
-    y: { ...ticks, label: "↑ ours, %", domain: d3.extent(data.flatMap(d => [d.published, d.reproduced])) },
+    y: { ...ticks, label: "↑ ours, %", domain: d3.extent(data.flatMap(d => [d.published, d.reproduced, d.low, d.high])) },
     color: { domain: kinds, range: colours }, symbol: { domain: kinds, range: SYMBOLS.slice(0, 4) },
     marks: [
       Plot.line([[0, 0], [1, 1]], { stroke: "currentColor", strokeOpacity: 0.5, clip: true }),
@@ -99,7 +100,7 @@ function published(data, width) {
 function accuracy(data, width) {
   const seeds = data.flatMap(d => d.seeds.map((value, i) => ({ label: d.label, value, collapsed: d.collapsed[i] })));
   const labels = data.map(d => d.label), left = Math.min(0.4 * width, 20 + 6.4 * Math.max(...labels.map(l => l.length)));
-  const entries = [{ name: "a seed", symbol: "circle", fill: colour(2) }];
+  const entries = [{ name: "a seed", symbol: "circle", fill: colour(2) }, { name: "median, 95 % interval", line: "interval", fill: "currentColor" }];
   if (seeds.some(d => d.collapsed)) entries.push({ name: "collapsed", symbol: "times", fill: colour(1) });
   return withLegend(entries, width, {
     height: 56 + 26 * data.length, marginLeft: left,
@@ -147,7 +148,7 @@ function rates(data, width) {
   const shown = Object.keys(looks).filter(measure => data.some(d => d.measure === measure)), errs = !shown.includes("found");
   const row = d => `${d.decision}: ${d.situation}`, decisions = [...new Set(data.map(d => d.decision))];
   const rows = decisions.flatMap(name => [name, ...new Set(data.filter(d => d.decision === name).map(row))]);
-  const side = Math.min(width, 760), left = Math.min(0.45 * side, 190);
+  const side = Math.min(width, 760), left = Math.min(0.45 * side, 225);
   return withLegend(shown.map(m => ({ name: looks[m][0], symbol: looks[m][1], fill: colour(looks[m][2]) })), side, {
     height: 56 + (side < 500 ? 26 : 21) * rows.length, marginLeft: left,
     x: { ...ticks, label: "simulated studies, % →", domain: [0, errs ? d3.max(data, d => d.high) : 1], nice: true },
