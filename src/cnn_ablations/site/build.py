@@ -147,7 +147,11 @@ def front_page(
         by_hand={"claims": by_hand, "question": EDGES_QUESTION, "source": EDGES_SOURCE},
         counts=counted((claim.verdict for claim in claims), MARKS),
         published=published_points({name: p.tables.published for name, p in studies.items()}),
-        pictures={name: picture(rows_of(page, rows)) for name, page in studies.items()},
+        pictures={
+            name: picture(rows_of(page, rows))
+            for name, page in studies.items()
+            if page.tables.was_run
+        },
     )
 
 
