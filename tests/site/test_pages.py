@@ -15,7 +15,7 @@ from cnn_ablations.config.params import load_params
 from cnn_ablations.figures.style import COLOURS
 from cnn_ablations.paths import Paths
 from cnn_ablations.site.build import build_site, front_page, render, templates
-from cnn_ablations.site.content import rates, study_page, variant_rows
+from cnn_ablations.site.content import claims_of, rates, study_page, variant_rows
 from cnn_ablations.site.notebook import read_notebook
 
 Open = Callable[..., Page]
@@ -285,6 +285,17 @@ def test_built_again_only_what_changed_is_written_and_what_is_gone_is_removed(si
     assert changed.read_text() != "changed"
     assert not gone.exists()
     assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("verdict", "says_so"), [("supported", False), ("supported on this seed", True)]
+)
+def test_a_verdict_about_a_single_seed_says_so(verdict: str, says_so: bool) -> None:
+    row = {"statement": "A claim.", "claim_verdict": verdict, "claim_summary": "Found."}
+    (claim,) = claims_of([row])
+    assert claim.verdict == "supported"
+    macros: Any = templates().get_template("macros.html.j2").module
+    assert ("on this seed" in macros.claims([claim])) == says_so
 
 
 def test_rates_of_simulated_studies_have_their_own_interval() -> None:
