@@ -146,6 +146,7 @@ def front_page(
         rows=rows,
         by_hand={"claims": by_hand, "question": EDGES_QUESTION, "source": EDGES_SOURCE},
         counts=counted((claim.verdict for claim in claims), MARKS),
+        one_seed=sum(claim.one_seed for claim in claims),
         published=published_points({name: p.tables.published for name, p in studies.items()}),
         pictures={
             name: picture(rows_of(page, rows))
