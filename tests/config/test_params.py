@@ -90,6 +90,21 @@ def test_an_entry_that_is_none_is_one_sentence(
         ({"evaluate_each_epoch": ["val", "val"]}, ".evaluate_each_epoch must not name anything tw"),
         ({"split": {"method": "first"}}, ".split is wrong: input tag 'first' found using 'method'"),
         ({"split": {"method": "last", "val": 1.5}}, ".split.val must be a fraction between 0 and"),
+        (
+            {"split": {"method": "stratified", "val": 3, "random_state": 0}},
+            ".split.val is 3 images, but each of the 10 classes needs one",
+        ),
+        ({"augmentation": {"crop": 8}}, ".augmentation.crop is 8, but images of 8 pixels need at"),
+        ({"augmentation": {"cutout": 9}}, ".augmentation.cutout is 9, but images of 8 pixels need"),
+        ({"augmentation": {}}, " augmentation changes nothing; name a change in it, or write null"),
+        (
+            {"optimizer": "adamw", "weight_decay": 200.0, "learning_rate": 0.01},
+            " weight_decay times learning_rate must be less than 1",
+        ),
+        (
+            {"train_on": "train+val", "evaluate_each_epoch": ["val"]},
+            ".evaluate_each_epoch names val, but with train_on train+val no validation images",
+        ),
         ({"kernel_size": [0]}, ".kernel_size.0 is wrong: input should be greater than 0"),
         ({"pooling": 9}, ": pool1: pooling by 9 leaves nothing of a feature map of 8 pixels"),
         # What no machine can train is refused at once.
@@ -98,6 +113,8 @@ def test_an_entry_that_is_none_is_one_sentence(
             " filters is [1000000000000], but it may have 1,000 numbers at most",
         ),
         ({"filters": [1] * 100_000}, " filters is [1, 1, 1, 1, 1, 1, ...], but it may have 1,000"),
+        ({"filters": [2_000_000]}, " filters is [2000000], but it may have 1,000 numbers at most"),
+        ({"seeds": [2**32]}, " seeds is [4294967296], but it may have 1,000"),
         ({"l2": 1.0e308}, " l2 is 1e+308, but it may have 1,000 numbers at most"),
     ],
     ids=lambda value: f"{value!s:.30}",

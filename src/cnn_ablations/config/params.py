@@ -13,7 +13,12 @@ from cnn_ablations.config.datasets import Dataset
 from cnn_ablations.config.document import read_document
 from cnn_ablations.config.labels import in_words
 from cnn_ablations.config.studies import ACCURACIES, LOSSES, Study, Test, study_variants
-from cnn_ablations.config.variants import Variant, resolve_protocol, resolve_variant
+from cnn_ablations.config.variants import (
+    StratifiedSplit,
+    Variant,
+    resolve_protocol,
+    resolve_variant,
+)
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.models import check_factors, layer_names
 
@@ -156,6 +161,18 @@ def _check_variant(variant: Variant, datasets: Mapping[str, Dataset]) -> None:
         hint = nearest(variant.dataset, datasets)
         raise ProjectError(f"{location}.dataset: there is no data set '{variant.dataset}'{hint}")
     dataset = datasets[variant.dataset]
+    side, classes = min(dataset.image_shape[:2]), len(dataset.classes)
+    if isinstance(variant.split, StratifiedSplit) and 1 <= variant.split.val < classes:
+        raise ProjectError(
+            f"{location}.split.val is {variant.split.val:g} images, but each of the {classes} "
+            "classes needs one"
+        )
+    for key, most in (("crop", side - 1), ("cutout", side)) if variant.augmentation else ():
+        if (pixels := getattr(variant.augmentation, key)) > most:
+            raise ProjectError(
+                f"{location}.augmentation.{key} is {pixels}, but images of {side} pixels need at "
+                f"most {most}"
+            )
     try:
         check_factors(variant.model, dataset.image_shape, variant.factors)
     except ProjectError as error:

@@ -27,8 +27,10 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.models import factor_types, model_names
 
 T = TypeVar("T")
-ENTRIES, LARGEST = 1_000, 2**32 - 1
-"""Of a key: more numbers, or larger ones, can only be a slip of the hand. Seeds may be so large."""
+ENTRIES, LARGEST = 1_000, 1_000_000
+"""Of a key: more numbers, or larger ones, can only be a slip of the hand."""
+# Seeds, as wide as generators take them; and counts of images, which are compared with the data.
+LARGEST_OF = dict.fromkeys(("seeds", "split", "train_images"), 2**32 - 1)
 Share = Annotated[float, Ge(0), Lt(1)]
 
 
@@ -196,11 +198,11 @@ class Recipe(ClosedModel):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         for key, value in self.model_dump().items():
-            numbers = [*_numbers(value)]
-            if len(numbers) > ENTRIES or max(numbers, default=0) > LARGEST:
+            numbers, largest = [*_numbers(value)], LARGEST_OF.get(key, LARGEST)
+            if len(numbers) > ENTRIES or max(numbers, default=0) > largest:
                 raise ValueError(
                     f"{key} is {shortly(value)}, but it may have {ENTRIES:,} numbers at most, and "
-                    f"none above {LARGEST:,}"
+                    f"none above {largest:,}"
                 )
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(
@@ -213,8 +215,13 @@ class Recipe(ClosedModel):
                 "weight_decay is of the optimizer adamw, which needs one greater than 0; "
                 "any other needs it to be 0"
             )
-        if isinstance(self.learning_rate, Schedule):
-            _check_schedule(self.learning_rate, self.epochs)
+        if self.augmentation and not any(self.augmentation.model_dump().values()):
+            raise ValueError("augmentation changes nothing; name a change in it, or write null")
+        rate = self.learning_rate
+        if self.weight_decay * (rate.peak if isinstance(rate, Schedule) else rate) >= 1:
+            raise ValueError("weight_decay times learning_rate must be less than 1")
+        if isinstance(rate, Schedule):
+            _check_schedule(rate, self.epochs)
         return self
 
 
@@ -297,6 +304,11 @@ def resolve_variant(name: str, values: Any, protocols: Mapping[str, Any]) -> Var
             for values in (shared, base)
         )
     resolved = _resolve({**shared, **own}, location)
+    if resolved["train_on"] == "train+val" and "val" in own.get("evaluate_each_epoch", []):
+        raise ProjectError(
+            f"params.yaml: {location}.evaluate_each_epoch names val, but with train_on train+val "
+            "no validation images remain"
+        )
     factors = {key: resolved.pop(key) for key in factor_types(resolved["model"])}
     return Variant(
         name=name,
