@@ -5,7 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cnn_ablations.analysis.published import OUTSIDE, TOO_FEW, TOO_WIDE, WITHIN, compare_published
+from cnn_ablations.analysis.published import (
+    OUTSIDE,
+    TOO_FEW,
+    TOO_WIDE,
+    WITHIN,
+    compare_explanations,
+    compare_published,
+)
 from cnn_ablations.analysis.results import load_results
 from cnn_ablations.analysis.statistics import prediction_interval
 from cnn_ablations.config.studies import Study
@@ -62,6 +69,23 @@ def test_a_published_run_is_held_against_one_more_of_ours(
 ) -> None:
     (row,) = compared(accuracies, {metric: published}).to_dict("records")
     assert (row["verdict"], row["run"]) == (verdict, verdict)
+
+
+def test_an_explanation_is_held_against_what_was_published_of_another_variant(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("a", ACCURACIES)
+    write("b", [accuracy - 0.2 for accuracy in ACCURACIES])
+    of_study = {"variants": {"a": "A", "b": "B"}, "published": {"a": {"test_accuracy": 0.61}}}
+    of_study |= {"explanations": {"a": "b"}, "margin": 0.01}
+    study = Study.model_validate({"title": "t", "group": "g", "question": "q"} | of_study)
+    results = load_results(paths, "g", study.variants)
+    (row,) = compare_published(study, results).to_dict("records")
+    assert (row["variant"], row["verdict"]) == ("a", OUTSIDE)
+    (row,) = compare_explanations(study, results).to_dict("records")
+    assert (row["explained"], row["variant"], row["label"]) == ("A", "b", "B")
+    assert (row["published"], row["run"]) == (0.61, WITHIN)
+    assert row["reproduced"] == pytest.approx(0.61, abs=0.01)
 
 
 def test_collapsed_seeds_count_in_the_median_but_do_not_widen_the_interval(

@@ -2,6 +2,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from cnn_ablations.analysis.evidence import Evidence
 from cnn_ablations.analysis.report import fill_tables, timings_text, write_report
 from cnn_ablations.analysis.results import load_results
-from cnn_ablations.analysis.study import StudyTables, study_tables
+from cnn_ablations.analysis.study import study_tables
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.studies import Study
 from cnn_ablations.errors import ProjectError
@@ -205,7 +206,7 @@ def test_what_open_claims_need_is_counted_in_seeds_and_minutes(
             for than in ("quickstart-none", None)
         ]
     )
-    tables = {"s": StudyTables(pd.DataFrame(), pd.DataFrame(), claims)}
+    tables = {"s": replace(study_tables(Evidence(study("a", "b"), {})), claims=claims)}
     *_, head, _, row = timings_text(real_params, paths, tables).splitlines()
     assert head.startswith("| study | claim | seeds now, at least | seeds needed, about | minutes")
     # Eight seeds more at a minute, and nine at two.

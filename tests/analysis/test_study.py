@@ -1,6 +1,7 @@
 """The tables and texts of a made-up study, and what is told of the real ones."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ STUDY = Study.model_validate(
         "variants": {"a": "None", "b": "x | y"},
         "margin": 0.01,
         "published": {"a": {"val_loss": 0.5, "val_accuracy": 0.95}},
+        "explanations": {"a": "a"},  # of b no loss was recorded
         "claims": {
             "up": {
                 "statement": "b is better.",
@@ -56,7 +58,7 @@ STUDY = Study.model_validate(
 def shown(tables: StudyTables) -> list[str]:
     return [
         variants_markdown(tables.variants),
-        published_text(STUDY, tables.published),
+        published_text(STUDY, tables),
         claims_markdown(tables.claims),
         texts.tests_text(tables.claims),
     ]
@@ -95,11 +97,15 @@ def test_variants(tables: StudyTables) -> None:
 
 
 def test_published(tables: StudyTables) -> None:
-    loss, accuracy = cells(published_text(STUDY, tables.published))
+    published, _, explanations = published_text(STUDY, tables).partition("\n\nExplanations")
+    loss, accuracy = cells(published)
     assert loss[:4] == ["None", "too few seeds to say", "validation loss", "0.5000"]
     # A run's verdict stands beside its first figure only.
     assert accuracy[:6] == ["", "", "validation accuracy", "95.00", "80.00", "−15.00"]
     assert accuracy[-1] == "1 of 3"
+    ((explained, by, fits, figures),) = cells(explanations)
+    assert (explained, by, fits) == ("None", "None", "too few seeds to say")
+    assert figures.endswith("validation accuracy 95.00 / 80.00")
 
 
 def test_claims_and_their_tests(tables: StudyTables) -> None:
@@ -144,7 +150,7 @@ def test_a_study_not_run_yet_has_the_same_tables_without_results(paths: Paths) -
     empty = load_tables(STUDY, paths, "s")
     assert not empty.was_run
     assert [row[0] for row in cells(variants_markdown(empty.variants))] == ["None", "x \\| y"]
-    assert cells(published_text(STUDY, empty.published))[0][1] == "not run yet"
+    assert cells(published_text(STUDY, empty).partition("\n\nExpl")[0])[0][1] == "not run yet"
     assert cells(claims_markdown(empty.claims))[0][0] == "**not run yet**"
     assert texts.tests_text(empty.claims) == "How claims were read:\n\n- up: By far."
 
@@ -205,10 +211,13 @@ def test_verdicts_are_counted_in_a_given_order() -> None:
 
 def test_why_runs_differ_is_told_where_they_do(real_params: Params) -> None:
     study = real_params.study("r2-regularisation")
+    empty = study_tables(Evidence(study, {}))
     row: dict[str, Any] = dict.fromkeys(PUBLISHED_COLUMNS)
     row |= {"variant": "a", "label": "A", "metric": "val_loss", "collapsed": 0, "seeds": 3}
     for run, told in ((OUTSIDE, True), (TOO_FEW, False), (WITHIN, False)):
-        text = published_text(study, pd.DataFrame([row | {"published": 0.5, "run": run}] * 2))
+        published = pd.DataFrame([row | {"published": 0.5, "run": run}] * 2)
+        text = published_text(study, replace(empty, published=published))
         assert text.startswith(f"**Of 1 published run: 1 {run}.**\n\n| variant |")
         assert (study.reasons[0] in text) == told
-    assert published_text(study, pd.DataFrame([row])[:0]) == ""
+    none = study.model_copy(update={"published": {}})
+    assert published_text(none, study_tables(Evidence(none, {}))) == ""

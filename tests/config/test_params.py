@@ -158,6 +158,8 @@ def claim(*variants: str) -> Document:
         ({"title": None}, ["studies.s.title is wrong"]),
         ({"group": "other"}, ["studies.s.variants", "group 'tiny'", "group 'other'"]),
         ({"published": {"unlisted": {}}}, ["studies.s.published", "'unlisted'", "not listed"]),
+        ({"explanations": {"tiny-net": "tiny-nett"}}, ["studies.s.explanations", "'tiny-nett'"]),
+        ({"explanations": {"tiny-net": "tiny-net"}}, ["'tiny-net' nothing is under 'published'"]),
     ],
 )
 def test_a_study_may_only_name_variants_of_its_own(

@@ -47,18 +47,38 @@ def compare_published(study: Study, results: Mapping[str, VariantResult]) -> pd.
 
     Raises ProjectError where a variant did not record what was published of it.
     """
-    rows = []
-    for variant, label in study.labels.items():
-        published = study.published.get(variant, {})
-        confidence = 1 - (1 - CONFIDENCE) / max(len(published), 1)
-        figures = [
-            {"variant": variant, "label": label, "metric": metric, "published": value}
-            | _compare(results.get(variant), metric, value, confidence)
-            for metric, value in published.items()
-        ]
-        run = max((f["verdict"] for f in figures), key=_GRAVITY.index, default=NOT_RUN)
-        rows += [figure | {"run": run} for figure in figures]
+    rows = [row for variant in study.labels for row in _run(study, results, variant, variant)]
     return pd.DataFrame(rows, columns=PUBLISHED_COLUMNS)
+
+
+def compare_explanations(study: Study, results: Mapping[str, VariantResult]) -> pd.DataFrame:
+    """The same of variants that may explain a published run, each beside that run's figures:
+    `explained` is the label of the variant that it was published of.
+
+    Raises ProjectError where a variant did not record what was published.
+    """
+    rows = [
+        row | {"explained": study.labels[published]}
+        for published, variants in study.explanations.items()
+        for variant in variants
+        for row in _run(study, results, published, variant)
+    ]
+    return pd.DataFrame(rows, columns=["explained", *PUBLISHED_COLUMNS])
+
+
+def _run(
+    study: Study, results: Mapping[str, VariantResult], published: str, variant: str
+) -> list[dict[str, Any]]:
+    """What was published of one variant beside the results of this or of another one."""
+    of_run = study.published.get(published, {})
+    confidence = 1 - (1 - CONFIDENCE) / max(len(of_run), 1)
+    figures = [
+        {"variant": variant, "label": study.labels[variant], "metric": metric, "published": value}
+        | _compare(results.get(variant), metric, value, confidence)
+        for metric, value in of_run.items()
+    ]
+    run = max((f["verdict"] for f in figures), key=_GRAVITY.index, default=NOT_RUN)
+    return [figure | {"run": run} for figure in figures]
 
 
 def _compare(

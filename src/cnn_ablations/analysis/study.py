@@ -17,7 +17,12 @@ from ruamel.yaml import YAML
 
 from cnn_ablations.analysis.claims import NOT_RUN, ON_THIS_SEED, ClaimResult, judge
 from cnn_ablations.analysis.evidence import Evidence, others, unit
-from cnn_ablations.analysis.published import OUTSIDE, RUN_VERDICTS, compare_published
+from cnn_ablations.analysis.published import (
+    OUTSIDE,
+    RUN_VERDICTS,
+    compare_explanations,
+    compare_published,
+)
 from cnn_ablations.analysis.results import load_results
 from cnn_ablations.analysis.wording import METRICS, p_text
 from cnn_ablations.config.params import Params
@@ -38,6 +43,7 @@ class StudyTables:
 
     variants: pd.DataFrame
     published: pd.DataFrame
+    explanations: pd.DataFrame
     claims: pd.DataFrame
 
     @property
@@ -69,6 +75,7 @@ def study_tables(
     return StudyTables(
         variants=variants_table(evidence, differences or {}),
         published=compare_published(evidence.study, evidence.results),
+        explanations=compare_explanations(evidence.study, evidence.results),
         claims=claims_table(judge(evidence)),
     )
 
@@ -278,14 +285,17 @@ def choices_text(study: Study) -> str:
     return "\n\n".join(parts)
 
 
-def published_text(study: Study, published: pd.DataFrame) -> str:
-    """How many published runs agree, their figures beside ours, and why the others may not.
-    Accuracies in per cent, losses in nats. A run's verdict stands beside its first figure.
+def published_text(study: Study, tables: StudyTables) -> str:
+    """How many published runs agree, their figures beside ours, why the others may not, and which
+    explanations do. Accuracies in per cent, losses in nats. A run's verdict stands beside its first
+    figure.
     """
-    runs = published.drop_duplicates("variant")["run"]
+    runs = tables.published.drop_duplicates("variant")["run"]
+    tried = tables.explanations.groupby(["explained", "label"], sort=False)
     return render(
         "published.md.j2",
-        rows=records(published),
+        rows=records(tables.published),
+        explanations=[records(of_one) for _, of_one in tried],
         metrics=METRICS,
         runs=counted(runs, RUN_VERDICTS, "published run"),
         reasons=study.reasons if (runs == OUTSIDE).any() else [],

@@ -200,10 +200,13 @@ def _mistakes(study: Study, variants: Mapping[str, Variant]) -> Iterator[str]:
                 yield (
                     f"along: '{key}' of variant '{variant.name}' is {settings[key]!r}, not a number"
                 )
+    for name in study.explanations:
+        if name not in study.published:
+            yield f"explanations: of '{name}' nothing is under 'published'"
     for name, figures in study.published.items():
-        for metric in figures:
-            if name in variants:
-                yield from _unrecorded(f"published.{name}", metric, variants[name])
+        for of in [x for x in (name, *study.explanations.get(name, [])) if x in variants]:
+            for metric in figures:
+                yield from _unrecorded(f"published.{name}", metric, variants[of])
     for name, claim in study.claims.items():
         for number, test in enumerate(claim.tests):
             yield from _impossible(f"claims.{name}.tests.{number}", test, variants)

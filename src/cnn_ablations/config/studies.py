@@ -193,6 +193,9 @@ class Study(ClosedModel):
     published_minutes: dict[str, PositiveFloat] = {}
     """What one training took where the source ran it, by variant. Shown beside what ours took, in
     reports/timings; no claim is tested with minutes, which depend on the machine."""
+    explanations: dict[str, Variants] = {}
+    """By a published variant, the variants that test why ours differs from it: each is held against
+    what was published of that one."""
     reasons: list[str] = []
     """Why ours may differ from the published figures: shown where they do."""
     claims: dict[str, Claim] = {}
@@ -221,6 +224,9 @@ def study_variants(study: Study) -> Iterator[tuple[str, str]]:
     for key in ("published", "published_minutes"):
         for variant in getattr(study, key):
             yield key, variant
+    for variants in study.explanations.values():
+        for variant in variants:
+            yield "explanations", variant
     for name, claim in study.claims.items():
         for test in claim.tests:
             for variant in test.variants:

@@ -89,7 +89,7 @@ def pages(params: Params, paths: Paths) -> dict[str, bytes]:
             points=published_points({name: page.tables.published}),
             has_notebook=bool(cells),
             variants=variants_markdown(page.tables.variants),
-            published=published_text(page.study, page.tables.published),
+            published=published_text(page.study, page.tables),
             tests=tests_text(page.tables.claims),
             choices=choices_text(page.study),
         )
