@@ -276,9 +276,6 @@ def verify(
             help="Variants, or studies for all of theirs; without any, all that have results.",
         ),
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Of each group only the cheapest variant, if cheap.")
-    ] = False,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Only so many seeds of each variant, the first.")
     ] = None,
@@ -292,7 +289,7 @@ def verify(
 
     paths, params = _project()
     try:
-        same = run(names or [], params, paths, _console(), typer.echo, seeds=seeds, quick=quick)
+        same = run(names or [], params, paths, _console(), typer.echo, seeds=seeds)
     except SystemExit:
         sys.exit("interrupted: no result was touched; `verify` starts anew the next time")
     raise typer.Exit(not same)

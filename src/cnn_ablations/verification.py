@@ -1,8 +1,7 @@
 """Training variants again, from empty scratch, and comparing them with what git has in HEAD.
 
 What is trained, and how, is as the working tree says. All happens in data/scratch/verify, in
-folders that look like checkouts: one with the committed results, one for each variant with links to
-what its training needs. They are removed in the end, or by the next `verify` after a kill.
+folders that look like checkouts. They are removed in the end, or by the next `verify` after a kill.
 
 Where bytes differ, chance may explain it: another CPU rounds otherwise, and after some epochs that
 is as good as another seed. So an accuracy of a repeated seed is within seed noise where it lies
@@ -16,10 +15,7 @@ Chance explains no other data or network. And where the predictions, with the lo
 digits, are the same, it explains nothing: whatever else differs was not made by the same training.
 """
 
-import hashlib
 import io
-import json
-import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,7 +29,7 @@ from rich.console import Console
 
 from cnn_ablations.analysis.results import VariantResult, load_result
 from cnn_ablations.analysis.statistics import CONFIDENCE, prediction_interval, within_0_and_1
-from cnn_ablations.analysis.timings import Timings, load_timings
+from cnn_ablations.analysis.timings import load_timings
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import load_arrays
@@ -45,15 +41,10 @@ from cnn_ablations.processes import alone, environment, mortal
 from cnn_ablations.progress import shown
 from cnn_ablations.revision import extract, revision
 from cnn_ablations.scheduling.display import counted
-from cnn_ablations.scheduling.pipeline import locked_stages
 from cnn_ablations.training.backend import circumstances
 
 _GRAVITY = ("bit-identical", "within seed noise", "unknown", "different")
 IDENTICAL, WITHIN, UNKNOWN, DIFFERENT = _GRAVITY
-WIDE = 0.1
-"""An interval of accuracies in which much else but noise would fit."""
-QUICK_SECONDS = 300.0
-"""What `quick` allows each group, by the recorded times."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,6 @@ def verify(
     tell: Callable[[str], None],
     *,
     seeds: int | None,
-    quick: bool,
 ) -> bool:
     """Train variants again, chosen as `plan` says, and `tell` what that shows; `console` has how
     far it is. Whether every output is bit-identical or within seed noise.
@@ -86,9 +76,9 @@ def verify(
     with alone(scratch.with_suffix(".lock"), "another `verify` is at work", console.print):
         try:
             remove(scratch)
-            extract(paths.root, "HEAD", ["dvc.lock", "params.yaml", "reports"], head.root)
-            variants = plan(names, params, head, seeds=seeds, quick=quick)
-            console.print(announced(variants, paths, head), highlight=False, soft_wrap=True)
+            extract(paths.root, "HEAD", ["reports"], head.root)
+            variants = plan(names, params, head, seeds=seeds)
+            console.print(announced(variants, paths), highlight=False, soft_wrap=True)
             provide_arrays({variant.dataset for variant in variants}, paths)
             for number, variant in enumerate(variants, start=1):
                 repeated = Paths(scratch / variant.name)
@@ -112,39 +102,24 @@ def verify(
     return {*verdicts} <= {IDENTICAL, WITHIN}
 
 
-def plan(
-    names: Sequence[str], params: Params, head: Paths, *, seeds: int | None, quick: bool
-) -> list[Variant]:
+def plan(names: Sequence[str], params: Params, head: Paths, *, seeds: int | None) -> list[Variant]:
     """What to train again, each variant with the seeds to train.
 
     `names` are variants, or studies for all of theirs; without any, all that have results in
     `head`, the folder of the committed ones. `seeds`: only so many of each variant, the first.
-    `quick`: of each group only the variant that took the least time, by the recorded times of those
-    seeds, and only where that was at most `QUICK_SECONDS`.
 
-    Raises ProjectError where a name is unknown, results are not committed or damaged, or nothing is
-    left to do.
+    Raises ProjectError where a name is unknown, or results are not committed or damaged.
     """
     named = [v for name in names for v in getattr(params.studies.get(name), "variants", [name])]
     chosen = [params.variant(name) for name in dict.fromkeys(named)] or [
         v for v in params.variants.values() if head.metrics(v.group, v.name).is_file()
     ]
     chosen = [variant.model_copy(update={"seeds": variant.seeds[:seeds]}) for variant in chosen]
-    if quick:
-        cheap = [variant for variant in chosen if _seconds(variant, head) <= QUICK_SECONDS]
-        cheap.sort(key=lambda variant: _seconds(variant, head), reverse=True)
-        chosen = list({variant.group: variant for variant in cheap}.values())
     if not chosen:
-        raise ProjectError(
-            f"no variant takes at most {QUICK_SECONDS:.0f} s by the recorded times; ask for fewer "
-            "seeds with --seeds 1, or leave out --quick"
-            if quick
-            else "git's HEAD has no results; commit what `dvc repro train@VARIANT` makes"
-        )
+        raise ProjectError("git's HEAD has no results; commit what `dvc repro train@VARIANT` makes")
     for variant in chosen:
         again = f"run `dvc repro train@{variant.name}` and commit what it writes"
         try:
-            locked_stages(head)
             committed = load_result(head, variant.group, variant.name).seeds.tolist()
         except ProjectError as error:
             what = str(error).replace(f"{head.root}/", "").rpartition("; ")[0]
@@ -154,15 +129,13 @@ def plan(
     return chosen
 
 
-def announced(variants: Sequence[Variant], paths: Paths, head: Paths) -> str:
-    """What is going to be done, how long it took when it was recorded, what it is compared with."""
-    recorded = sum(_seconds(variant, head) for variant in variants)
-    time = f" (recorded: {recorded / 60:.1f} minutes)" if math.isfinite(recorded) else ""
+def announced(variants: Sequence[Variant], paths: Paths) -> str:
+    """What is going to be done, and what it is compared with."""
     state = revision(paths.root)
     other = ", from which code or parameters here differ" if state["modified"] else ""
     seeds = counted(sum(len(variant.seeds) for variant in variants), "seed")
     return (
-        f"training {counted(len(variants), 'variant')}, {seeds}, again in a temporary folder{time} "
+        f"training {counted(len(variants), 'variant')}, {seeds}, again in a temporary folder "
         f"to compare with what git has in commit {state['commit']:.12}{other}"
     )
 
@@ -207,67 +180,32 @@ def compare(variant: Variant, head: Paths, repeated: Paths) -> tuple[list[Findin
     """Compare what training `variant` wrote in `repeated` with the same files in `head`: findings,
     and notes on what was left out and on what keeps bits from being the same.
 
-    Files that hold medians over seeds, the notebook, and the run folder (by its hash in dvc.lock)
-    are compared where all seeds were trained again. All that is committed has to be what DVC
-    recorded of the training, where dvc.lock has it.
+    Files that hold medians over seeds, and the notebook, are compared where all seeds were trained.
     """
     own = (variant.group, variant.name)
     committed = load_result(head, *own)
-    seeds = None if variant.seeds == committed.seeds.tolist() else variant.seeds
+    whole = variant.seeds == committed.seeds.tolist()
     files = {*(repeated.root / "reports").rglob("*.*")} - {repeated.timings(*own)}
     names = sorted(file.relative_to(repeated.root).as_posix() for file in files)
     outputs = {
         name: (_content(head.root / name), _content(repeated.root / name))
         for name in names
-        if seeds is None or name.endswith((".csv", ".npz"))
+        if whole or name.endswith((".csv", ".npz"))
     }
-    run = repeated.run(*own).relative_to(repeated.root).as_posix()
-    recorded, notes = _recorded(variant, head), []
-    of_run = recorded.pop(run, None)
-    if seeds:
-        notes = [f"not compared, for that takes all seeds: metrics, the notebook and {run}"]
-    elif of_run:
-        outputs[run] = of_run.encode(), dvc_hash(repeated.root / run).encode()
-    else:
-        notes = [f"not compared: {run}, of which dvc.lock has nothing beside these results"]
     noise = compare_accuracies(committed, load_result(repeated, *own))
-    findings = compare_outputs(outputs, noise, seeds)
+    findings = compare_outputs(outputs, noise, variant.seeds)
     identical = worst(findings) == IDENTICAL
-    findings += [
-        Finding(f"{name} as committed", DIFFERENT, "not what DVC recorded of this training")
-        for name, md5 in recorded.items()
-        if _md5(_content(head.root / name)) != md5
-    ]
+    notes = [] if whole else ["not compared, for that takes all seeds: metrics and the notebook"]
     return findings + noise * (not identical), notes + _circumstances(variant, head, identical)
 
 
-def dvc_hash(folder: Path) -> str:
-    """The hash under which DVC keeps a folder: the MD5 of the sorted list of its files' MD5s."""
-    names = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
-    listing = [{"md5": _md5(_content(folder / name)), "relpath": name} for name in names]
-    return f"{_md5(json.dumps(listing).encode())}.dir"
-
-
-def _recorded(variant: Variant, head: Paths) -> dict[str, str]:
-    """The hash of each output by its name, from dvc.lock; none where that has no training with the
-    predictions that are committed.
-    """
-    outputs = locked_stages(head).get(f"train@{variant.name}", {}).get("outs", [])
-    hashes = {output["path"]: output["md5"] for output in outputs}
-    predictions = head.predictions(variant.group, variant.name)
-    name = predictions.relative_to(head.root).as_posix()
-    return hashes if hashes.get(name) == _md5(_content(predictions)) else {}
-
-
 def compare_outputs(
-    outputs: Mapping[str, tuple[bytes, bytes]],
-    noise: Iterable[Finding],
-    seeds: Sequence[int] | None = None,
+    outputs: Mapping[str, tuple[bytes, bytes]], noise: Iterable[Finding], seeds: Sequence[int]
 ) -> list[Finding]:
     """A verdict on each output, from its name and its content as committed and as made again.
 
-    `noise` is what `compare_accuracies` found: it decides where the predictions differ. Where only
-    some `seeds` were trained again, only what tables and arrays hold of these is compared.
+    `noise` is what `compare_accuracies` found: it decides where the predictions differ. Of tables
+    and arrays only what they hold of `seeds` is compared.
     """
     differing = {
         name
@@ -279,16 +217,16 @@ def compare_outputs(
     return [Finding(n, *(other if n in differing else (IDENTICAL,))) for n in outputs]
 
 
-def _held(name: str, content: bytes, seeds: Sequence[int] | None) -> Any:
-    """What a file holds of `seeds`, or of all; of arrays whatever way they are packed."""
+def _held(name: str, content: bytes, seeds: Sequence[int]) -> Any:
+    """What a file holds of `seeds`; of arrays whatever way they are packed."""
     if name.endswith(".npz"):
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = dict(file)
-        rows = np.isin(arrays["seeds"], arrays["seeds"] if seeds is None else seeds)
+        rows = np.isin(arrays["seeds"], seeds)
         arrays = {key: a if "label" in key else a[rows] for key, a in arrays.items()}
         # Bytes, so that a loss that is not a number, of a training that diverged, equals itself.
         return tuple((key, a.dtype, a.shape, a.tobytes()) for key, a in arrays.items())
-    if name.endswith(".csv") and seeds is not None:
+    if name.endswith(".csv"):
         header, *rows_of_all = content.splitlines()
         of_seeds = tuple(f"{seed},".encode() for seed in seeds)
         return (header, *(row for row in rows_of_all if row.startswith(of_seeds)))
@@ -328,8 +266,6 @@ def compare_accuracies(committed: VariantResult, repeated: VariantResult) -> lis
             detail += f", {_percent(low, high)} expected"
             if len(outside):
                 detail += f"; outside: seed {_listed(outside)}"
-            elif high - low > WIDE:
-                detail += f", so wide that {len(known)} committed seeds tell little"
         findings.append(Finding(metric.replace("_", " "), verdict, detail))
     return findings
 
@@ -348,35 +284,18 @@ def worst(findings: Iterable[Finding]) -> str:
 
 def _circumstances(variant: Variant, head: Paths, identical: bool) -> list[str]:
     """What keeps the bits of this machine from being those of the one that trained it."""
-    timings, here = _timings(variant, head), circumstances(variant.precision)
-    if not timings.provenance:
+    timings = load_timings(head.timings(variant.group, variant.name))
+    if not timings or not timings.provenance:
         return ["the machine that trained it is not on record"]
+    here = circumstances(variant.precision)
     others = dict.fromkeys(
         f"other than the machine that trained it: {key} {now} (recorded: {then[key]})"
         for then in timings.provenance
         for key, now in here.items()
         if then.get(key, now) != now
     )
-    if identical:
-        return list(others)
-    if others:
-        return [*others, "the same bits are promised of float32 on x86-64 with AVX-512 (x86-64-v4)"]
-    return [
-        "nothing that is recorded of machine and libraries differs: look at what changed in code, "
-        f"parameters or data since {timings.revision.commit or 'then':.12}"
-    ]
-
-
-def _timings(variant: Variant, head: Paths) -> Timings:
-    """The recorded times and provenance, or none of both."""
-    recorded = load_timings(head.timings(variant.group, variant.name))
-    return recorded or Timings.model_construct(seeds={})
-
-
-def _seconds(variant: Variant, head: Paths) -> float:
-    known = _timings(variant, head).seeds
-    times = [known.get(str(seed)) for seed in variant.seeds]
-    return math.fsum(of_seed.seconds if of_seed else math.inf for of_seed in times)
+    promise = "the same bits are promised of float32 on x86-64 with AVX-512 (x86-64-v4)"
+    return [*others] if identical else [*others, promise]
 
 
 def _listed(names: Iterable[Any]) -> str:
@@ -389,7 +308,3 @@ def _percent(low: float, high: float) -> str:
 
 def _content(file: Path) -> bytes:
     return file.read_bytes() if file.is_file() else b""
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()

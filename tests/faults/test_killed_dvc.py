@@ -25,7 +25,8 @@ def lock(tmp_path: Path, checkout: Paths) -> Path:
     """The dvc.lock of a copy of this project, of which the stage `check` needs no more."""
     for name in ("params.yaml", "dvc.yaml", "dvc.lock", "pyproject.toml"):
         shutil.copy(checkout.root / name, tmp_path)
-    shutil.copytree(checkout.root / "src", tmp_path / "src")
+    for folder in ("src", "studies"):
+        shutil.copytree(checkout.root / folder, tmp_path / folder)
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text("[core]\n    no_scm = True\n    analytics = False\n")
     return tmp_path / "dvc.lock"
