@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -47,9 +47,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])}
 
 
-def start(
-    command: Sequence[str], folder: Path, log: Path, variables: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start `command` in `folder`; what it writes is appended to `log`.
 
     It is the head of a process group of its own: a Ctrl-C at the terminal reaches whoever
@@ -59,7 +57,7 @@ def start(
         return subprocess.Popen(
             mortal(command),
             cwd=folder,
-            env={**environment(), **variables},
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

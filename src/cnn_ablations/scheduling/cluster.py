@@ -1,7 +1,6 @@
 """A Dask cluster to train on: one in this process, or one that a scheduler elsewhere keeps."""
 
 import hashlib
-import inspect
 import logging
 import uuid
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import cloudpickle  # type: ignore[import-untyped]
 import numpy as np
 from distributed import Client, Future, LocalCluster
 
@@ -26,6 +26,8 @@ TRIES = 3
 """A seed fails when so many of its processes were killed."""
 
 Say = Callable[[str], None]
+
+cloudpickle.register_pickle_by_value(worker)
 
 
 @dataclass(eq=False)
@@ -117,7 +119,7 @@ class Cluster:
             "provenance": provenance(seed.variant.precision),
         }
         return self.client.submit(
-            worker.Perform(inspect.getsource(worker)),
+            lambda *arguments: worker.perform(*arguments),  # plain pickle would name the function
             self._sources,
             arrays,
             request,

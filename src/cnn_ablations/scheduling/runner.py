@@ -153,7 +153,7 @@ class Work:
                 self.waiting.remove(name)
                 log = self._log(name)
                 write_atomically(log, b"")
-                self.at_work[name] = start([*DVC, "repro", "-s", name], self.paths.root, log, {})
+                self.at_work[name] = start([*DVC, "repro", "-s", name], self.paths.root, log)
 
     def _end_stages(self) -> None:
         for name, process in list(self.at_work.items()):
@@ -207,11 +207,7 @@ class Work:
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         _, message = event
         for seed, _ in list(self.training.values()):
-            if seed.key != message["key"]:
-                continue
-            if "killed" in message:
-                self.display.say(f"{seed.key}: {message['killed']}")
-            else:
+            if seed.key == message["key"]:
                 seed.seconds = message["progress"]["seconds_left"]
                 seed.line = describe(seed.variant.name, message["progress"])
 

@@ -1,7 +1,7 @@
 """What a Dask worker does: it trains seeds in child processes, which keep TensorFlow loaded.
 
-Workers get the text of this file, and the package's sources as bytes: they run the code of the
-checkout that asks, whatever is installed there. So nothing here imports the package.
+Workers get the functions of this file by value, and the package's sources as bytes: they run the
+code of the checkout that asks, whatever is installed there. So nothing here imports the package.
 """
 
 import json
@@ -28,20 +28,6 @@ SEEDS = 20
 Answer = dict[str, Any]
 Files = Mapping[str, Any]
 """The content of each, as bytes or an array of bytes, by name."""
-
-
-class Perform:
-    """The function `perform`, pickled as the text of its module: `source`."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        there = f"exec({self.source!r}, scope) or scope['Perform']({self.source!r})"
-        return eval, (f"(lambda scope: {there})({{'__name__': 'worker'}})",)
-
-    def __call__(self, *arguments: Any) -> Answer:
-        return perform(*arguments)
 
 
 def perform(sources: Files, arrays: Files | None, request: Mapping[str, Any]) -> Answer:
@@ -135,11 +121,9 @@ class Child:
             if select.select([self.process.stdout], [], [], POLL_SECONDS)[0]:
                 line = self.process.stdout.readline()
                 answer: Answer = json.loads(line) if line else self._end()
-                if not answer.keys() & {"progress", "killed"}:
+                if "progress" not in answer:
                     return answer
                 worker.log_event(request["topic"], {**answer, "key": request["key"]})
-                if "killed" in answer:
-                    raise RuntimeError(answer["killed"])
             task = worker.state.tasks.get(worker.get_current_task())
             if task is None or task.state == "cancelled":
                 self.process.kill()
@@ -152,4 +136,4 @@ class Child:
             self.words.seek(0)
             return {"refused": self.words.read().decode(errors="replace").strip().split("\n")[-1]}
         name = signal.Signals(-status).name if status else "its end"
-        return {"killed": f"its process was stopped by {name}, as when memory runs out"}
+        raise RuntimeError(f"its process was stopped by {name}, as when memory runs out")
