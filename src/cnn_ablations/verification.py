@@ -1,7 +1,7 @@
 """Training variants again, from empty scratch, and comparing them with what git has in HEAD.
 
-What is trained, and how, is as the working tree says. All happens in data/scratch/verify, in
-folders that look like checkouts. They are removed in the end, or by the next `verify` after a kill.
+What is trained, and how, is as the working tree says. All happens in a temporary folder in
+data/scratch, in folders that look like checkouts.
 
 Where bytes differ, chance may explain it: another CPU rounds otherwise, and after some epochs that
 is as good as another seed. So an accuracy of a repeated seed is within seed noise where it lies
@@ -19,9 +19,9 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import cannot_write, remove, write_atomically
 from cnn_ablations.notebooks import execute
 from cnn_ablations.paths import Paths
-from cnn_ablations.processes import alone, environment, mortal
+from cnn_ablations.processes import environment, mortal
 from cnn_ablations.progress import shown
 from cnn_ablations.revision import extract, revision
 from cnn_ablations.scheduling.display import counted
@@ -70,18 +70,18 @@ def verify(
 
     Raises ProjectError where something is missing or damaged, cannot be trained or written.
     """
-    scratch = paths.scratch("verify")
-    head = Paths(scratch / "committed")
+    scratch = paths.scratch()
     verdicts = []
-    with alone(scratch.with_suffix(".lock"), "another `verify` is at work", console.print):
-        try:
-            remove(scratch)
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="verify-", dir=scratch, ignore_cleanup_errors=True) as place:
+            head = Paths(Path(place, "committed"))
             extract(paths.root, "HEAD", ["reports"], head.root)
             variants = plan(names, params, head, seeds=seeds)
             console.print(announced(variants, paths), highlight=False, soft_wrap=True)
             provide_arrays({variant.dataset for variant in variants}, paths)
             for number, variant in enumerate(variants, start=1):
-                repeated = Paths(scratch / variant.name)
+                repeated = Paths(Path(place, variant.name))
                 label = f"{variant.name} ({number} of {len(variants)})"
                 with shown(label, repeated.progress(variant.group, variant.name), console):
                     train_again(variant, paths, repeated)
@@ -89,15 +89,11 @@ def verify(
                 verdicts.append(worst(findings))
                 width = max(len(finding.subject) for finding in findings)
                 lines = [f"{f.subject:{width}}  {f.verdict:17}  {f.detail}" for f in findings]
-                trained = f"seed{'s' * (len(variant.seeds) > 1)} {str(variant.seeds)[1:-1]}"
-                lines = [f"{variant.name}, {trained}: {verdicts[-1]}", *lines, *notes]
-                tell("\n  ".join(line.rstrip() for line in lines) + "\n")
+                lines = [f"{variant.name}, seeds {_listed(variant.seeds)}: {verdicts[-1]}", *lines]
+                tell("\n  ".join(line.rstrip() for line in [*lines, *notes]) + "\n")
                 remove(repeated.root)
-        except OSError as error:
-            raise cannot_write(error.filename or scratch, error) from None
-        finally:
-            with suppress(OSError):
-                remove(scratch)
+    except OSError as error:
+        raise cannot_write(error.filename or scratch, error) from None
     tell(", ".join(f"{counted(verdicts.count(v), 'variant')} {v}" for v in dict.fromkeys(verdicts)))
     return {*verdicts} <= {IDENTICAL, WITHIN}
 
@@ -303,7 +299,7 @@ def _listed(names: Iterable[Any]) -> str:
 
 
 def _percent(low: float, high: float) -> str:
-    return f"{' to '.join(dict.fromkeys(f'{100 * end:.2f}' for end in (low, high)))} %"
+    return f"{100 * low:.2f} to {100 * high:.2f} %"
 
 
 def _content(file: Path) -> bytes:
