@@ -117,7 +117,7 @@ def explore(name: DatasetName) -> None:
 @app.command()
 def train(name: VariantName) -> None:
     """Train the seeds of a variant that are not trained yet, from checkpoints where there are."""
-    from cnn_ablations.progress import shown
+    from cnn_ablations.scheduling.display import shown
 
     paths, params = _project()
     variant = params.variant(name)

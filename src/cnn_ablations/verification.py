@@ -38,9 +38,8 @@ from cnn_ablations.files import cannot_write, remove, write_atomically
 from cnn_ablations.notebooks import execute
 from cnn_ablations.paths import Paths
 from cnn_ablations.processes import environment, mortal
-from cnn_ablations.progress import shown
 from cnn_ablations.revision import extract, revision
-from cnn_ablations.scheduling.display import counted
+from cnn_ablations.scheduling.display import counted, shown
 from cnn_ablations.training.backend import circumstances
 
 _GRAVITY = ("bit-identical", "within seed noise", "unknown", "different")

@@ -1,14 +1,18 @@
-"""What a person sees while seeds are trained and other stages run side by side."""
+"""What a person sees while seeds are trained and other stages run."""
 
+import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
+from threading import Event, Thread
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from cnn_ablations.progress import LINE_SECONDS
+from cnn_ablations.progress import LINE_SECONDS, describe
 
 
 class Display:
@@ -30,6 +34,29 @@ class Display:
         if not self.console.is_terminal and time.monotonic() - self._printed >= LINE_SECONDS:
             self._printed = time.monotonic()
             self.say(text)
+
+
+@contextmanager
+def shown(name: str, file: Path, console: Console) -> Iterator[None]:
+    """While the body runs, show what the training `name` writes to its progress file."""
+    with suppress(OSError):  # the training will say what is wrong with the place
+        file.unlink()
+    display, done = Display(console), Event()
+
+    def follow() -> None:
+        while not done.wait(0.5):
+            with suppress(OSError):
+                display.update([describe(name, json.loads(file.read_bytes()))])
+
+    thread = Thread(target=follow, daemon=True)
+    with display.live:
+        display.update([f"{name} starts"])
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
 
 def counted(number: int, noun: str) -> str:
