@@ -4,13 +4,15 @@ import ast
 import copy
 import json
 import os
+import resource
+import shutil
 import signal
 import struct
 import subprocess
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -140,6 +142,12 @@ def make_project(tiny_document: dict[str, Any]) -> Callable[[Path], Paths]:
 
 
 @pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """An empty project."""
+    return Paths(tmp_path)
+
+
+@pytest.fixture
 def project(tmp_path: Path, make_project: Callable[[Path], Paths]) -> Paths:
     return make_project(tmp_path / "project")
 
@@ -152,6 +160,67 @@ def git() -> Callable[..., str]:
         identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
         command = ["git", "-C", str(root), *identity, *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def add_dvc() -> Callable[..., None]:
+    """Gives a project this checkout's code, and DVC with some of its stages and others."""
+
+    def add(paths: Paths, *names: str, **others: dict[str, Any]) -> None:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "src", paths.root / "src", ignore=ignored)
+        for name in ("pyproject.toml", ".dvcignore"):
+            shutil.copy(ROOT / name, paths.root)
+        (paths.root / "studies").mkdir()
+        (paths.root / ".dvc").mkdir()
+        (paths.root / ".dvc" / "config").write_text("[core]\nanalytics = false\nno_scm = true\n")
+        stages = yaml.safe_load((ROOT / "dvc.yaml").read_bytes())["stages"]
+        kept = {name: stages[name] for name in names} | others
+        (paths.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": kept}))
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def room_for() -> Callable[..., Any]:
+    """A context in which files cannot grow beyond so many bytes, as on a disk that is full."""
+
+    @contextmanager
+    def room(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return room
+
+
+@pytest.fixture(scope="session")
+def run_cells() -> Callable[..., tuple[dict[str, Any], list[Any]]]:
+    """Runs the code cells of a notebook in this process: a kernel takes ten seconds to start.
+
+    Returns all their names, and what the cells that end in an expression show.
+    """
+
+    def run(template: Path, /, **parameters: Any) -> tuple[dict[str, Any], list[Any]]:
+        names: dict[str, Any] = {}
+        shown = []
+        for cell in json.loads(template.read_text())["cells"]:
+            if cell["cell_type"] != "code":
+                continue
+            code = ast.parse("".join(cell["source"]))
+            end = code.body.pop() if isinstance(code.body[-1], ast.Expr) else None
+            exec(compile(code, "cell", "exec"), names)
+            if isinstance(end, ast.Expr):
+                shown.append(eval(compile(ast.Expression(end.value), "cell", "eval"), names))
+            if "parameters" in cell["metadata"].get("tags", []):
+                assert set(parameters) <= set(names)
+                names.update(parameters)
+        return names, shown
 
     return run
 

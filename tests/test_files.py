@@ -1,12 +1,11 @@
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,28 +25,19 @@ def test_a_file_is_written_with_its_folders_and_then_replaced(tmp_path: Path) ->
         assert names(path.parent) == ["file.txt"]
 
 
-@pytest.fixture
-def room_for_1000_bytes() -> Iterator[None]:
-    """Files cannot grow beyond that, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.usefixtures("room_for_1000_bytes")
 @pytest.mark.parametrize(
     ("place", "size"),
     [("old", 5000), ("old/file.txt", 1), ("old/folder/file.txt", 1), ("folder", 1)],
     ids=["no room", "a file for a folder", "a file for an upper folder", "a folder for a file"],
 )
 def test_what_cannot_be_written_is_one_clear_sentence_and_all_stays(
-    tmp_path: Path, place: str, size: int
+    tmp_path: Path, place: str, size: int, room_for: Any
 ) -> None:
     (tmp_path / "old").write_bytes(b"old")
     (tmp_path / "folder").mkdir()
     path = tmp_path / place
-    with pytest.raises(ProjectError, match=rf"^cannot write {path}: .*; free space or change"):
+    full = pytest.raises(ProjectError, match=rf"^cannot write {path}: .*; free space or change")
+    with room_for(1000), full:
         write_atomically(path, bytes(size))
     assert (tmp_path / "old").read_bytes() == b"old"
     assert names(tmp_path) == ["folder", "old"]

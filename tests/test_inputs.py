@@ -95,21 +95,9 @@ def test_each_variant_has_a_file_a_stage_that_is_left_alone_while_it_is_right(
 class Checkout:
     """A project of its own, with DVC and a copy of the code, whose trainings are on record."""
 
-    def __init__(self, root: Path, document: dict[str, Any]) -> None:
-        self.paths = Paths(root)
-        self.package = root / "src" / "cnn_ablations"
-        shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("pyproject.toml", ".dvcignore"):
-            shutil.copy(ROOT / name, root)
-        shutil.copytree(ROOT / "notebooks", root / "notebooks")
-        (root / ".dvc").mkdir()
-        (root / ".dvc" / "config").write_text("[core]\nanalytics = false\nno_scm = true\n")
-        stages = yaml.safe_load((ROOT / "dvc.yaml").read_bytes())["stages"]
-        kept = {
-            name: stages[name] for name in ("check", "download", "preprocess", "train", "inspect")
-        }
-        (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": kept}))
-        (root / "studies").mkdir()
+    def __init__(self, paths: Paths, document: dict[str, Any]) -> None:
+        self.paths, self.package = paths, paths.root / "src" / "cnn_ablations"
+        shutil.copytree(ROOT / "notebooks", paths.root / "notebooks")
         self.write(document)
 
     def write(self, document: dict[str, Any]) -> None:
@@ -132,9 +120,10 @@ class Checkout:
 
 
 @pytest.fixture
-def checkout_of(tmp_path: Path) -> Callable[[dict[str, Any]], Checkout]:
+def checkout_of(paths: Paths, add_dvc: Callable[..., None]) -> Callable[[dict[str, Any]], Checkout]:
     def make(document: dict[str, Any]) -> Checkout:
-        checkout = Checkout(tmp_path, document)
+        add_dvc(paths, "check", "download", "preprocess", "train", "inspect")
+        checkout = Checkout(paths, document)
         params: Params = load_params(checkout.paths.params)
         checkout.dvc("repro", "--quiet", "preprocess@digits")
         for variant in params.variants.values():

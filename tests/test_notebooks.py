@@ -22,11 +22,6 @@ WriteTemplate = Callable[..., None]
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    return Paths(tmp_path)
-
-
-@pytest.fixture
 def output(paths: Paths) -> Path:
     return paths.notebook("group", "variant", "train")
 

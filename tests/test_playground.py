@@ -1,6 +1,5 @@
-"""The notebook `playground` from top to bottom, in this process: a kernel takes long to start."""
+"""The notebook `playground` from top to bottom."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,20 +20,12 @@ Play = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def play(trained_project: Paths, checkout: Paths, monkeypatch: pytest.MonkeyPatch) -> Play:
+def play(
+    trained_project: Paths, checkout: Paths, run_cells: Any, monkeypatch: pytest.MonkeyPatch
+) -> Play:
     monkeypatch.chdir(trained_project.root)
-
-    def run(**parameters: Any) -> dict[str, Any]:
-        names: dict[str, Any] = {}
-        for cell in json.loads(checkout.template("playground").read_text())["cells"]:
-            if cell["cell_type"] == "code":
-                exec("".join(cell["source"]), names)
-                if "parameters" in cell["metadata"].get("tags", []):
-                    assert set(parameters) <= set(names)
-                    names.update(parameters)
-        return names
-
-    return run
+    template = checkout.template("playground")
+    return lambda **parameters: run_cells(template, **parameters)[0]
 
 
 def test_two_variants_are_asked_about_a_test_image_and_a_picture(

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import psutil  # type: ignore[import-untyped]
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from cnn_ablations import verification
@@ -445,14 +444,9 @@ def test_a_commit_without_results_to_read_is_named(
 
 
 def test_arrays_that_are_missing_or_damaged_are_made_and_dvc_lock_stays(
-    project: Paths, checkout: Paths
+    project: Paths, add_dvc: Callable[..., None]
 ) -> None:
-    shutil.copytree(checkout.root / "src", project.root / "src")
-    stages = yaml.safe_load((checkout.root / "dvc.yaml").read_bytes())["stages"]
-    kept = {name: stages[name] for name in ("check", "download", "preprocess")}
-    (project.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": kept}))
-    (project.root / ".dvc").mkdir()
-    (project.root / ".dvc" / "config").write_text("[core]\nno_scm = true\nanalytics = false\n")
+    add_dvc(project, "check", "download", "preprocess")
     lock = project.root / "dvc.lock"
 
     def provide() -> bytes:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -133,12 +132,6 @@ def write_variant(
 def write_into() -> WriteVariant:
     """`write_variant`, for what several tests share."""
     return write_variant
-
-
-@pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    """An empty project."""
-    return Paths(tmp_path)
 
 
 @pytest.fixture

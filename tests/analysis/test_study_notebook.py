@@ -1,8 +1,5 @@
-import ast
-import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +7,6 @@ import pytest
 
 from cnn_ablations.config.params import Params
 from cnn_ablations.paths import Paths
-
-
-def execute(template: Path, parameters: dict[str, Any]) -> list[Any]:
-    """Run the code cells of a notebook in this process: it takes a second, a kernel takes ten.
-
-    Returns what cells show, of those that end in an expression.
-    """
-    namespace: dict[str, Any] = {}
-    shown = []
-    for cell in json.loads(template.read_text())["cells"]:
-        if cell["cell_type"] == "code":
-            code = ast.parse("".join(cell["source"]))
-            end = code.body.pop() if isinstance(code.body[-1], ast.Expr) else None
-            exec(compile(code, "cell", "exec"), namespace)
-            if isinstance(end, ast.Expr):
-                shown.append(eval(compile(ast.Expression(end.value), "cell", "eval"), namespace))
-            if "parameters" in cell["metadata"].get("tags", []):
-                assert set(parameters) == set(namespace) - {"__builtins__"}
-                namespace.update(parameters)
-    return shown
 
 
 @pytest.fixture
@@ -42,16 +19,16 @@ def template(paths: Paths, checkout: Paths, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_notebook_writes_tables_and_figures_unless_it_is_opened_by_hand(
-    paths: Paths, write: Callable[..., None], template: Path, real_params: Params
+    paths: Paths, write: Any, template: Path, real_params: Params, run_cells: Any
 ) -> None:
     study = real_params.study("r3-mnist")
     for noise, name in enumerate(study.variants):
         accuracies = [0.97, 0.975, 0.1] if noise == 3 else [0.97, 0.975]
         write(name, accuracies, group="r3-mnist", noise=noise, flops=600_000 * (1 + noise))
     before = sorted(paths.root.rglob("*"))
-    execute(template, {"name": "r3-mnist", "write": False})
+    run_cells(template, name="r3-mnist", write=False)
     assert sorted(paths.root.rglob("*")) == before
-    head = execute(template, {"name": "r3-mnist", "write": True})[0].data
+    head = run_cells(template, name="r3-mnist", write=True)[1][0].data
     title, question, verdicts, facts = head.split("\n\n")
     assert (title, question) == (f"# {study.title}", f"**{study.question}**")
     verdict = r"- \*\*(Supported|Contradicted|Undecided|No difference that matters):\*\*"
@@ -76,9 +53,9 @@ def test_the_notebook_writes_tables_and_figures_unless_it_is_opened_by_hand(
 
 
 def test_the_notebook_of_a_study_not_run_yet_says_so(
-    paths: Paths, template: Path, real_params: Params
+    paths: Paths, template: Path, real_params: Params, run_cells: Any
 ) -> None:
-    head = execute(template, {"name": "r2-regularisation", "write": True})[0].data
+    head = run_cells(template, name="r2-regularisation", write=True)[1][0].data
     study = real_params.study("r2-regularisation")
     assert f"**{study.question}**\n\n*Not run yet*: `dvc repro compare@r2-regularisation` " in head
     assert head.endswith("\n".join(f"- {claim.statement}" for claim in study.claims.values()))

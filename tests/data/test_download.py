@@ -2,15 +2,15 @@ import hashlib
 import io
 import os
 import re
-import resource
 import sys
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pooch.core
 import pytest
@@ -341,19 +341,13 @@ def test_names_a_folder_that_cannot_be_written(paths: Paths, tmp_path: Path, blo
 
 @pytest.mark.parametrize("by_url", [False, True])
 def test_names_what_a_full_disk_cannot_take(
-    site: Site, paths: Paths, tmp_path: Path, by_url: bool
+    site: Site, paths: Paths, tmp_path: Path, by_url: bool, room_for: Callable[[int], Any]
 ) -> None:
-    mirror = put(tmp_path / "mirror" / "d", FILES).parent
+    mirror = site.url if by_url else str(put(tmp_path / "mirror" / "d", FILES).parent)
     site.pages = {f"/d/{name}": content for name, content in FILES.items()}
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
-    try:
-        with pytest.raises(ProjectError, match=r"^cannot write .*: File too large; free space or"):
-            download(
-                "d", dataset("idx", site.url), paths, site.url if by_url else str(mirror), silent
-            )
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    full = pytest.raises(ProjectError, match=r"^cannot write .*: File too large; free space or")
+    with room_for(5000), full:
+        download("d", dataset("idx", site.url), paths, mirror, silent)
     assert_nothing_is_half_written(paths)
 
 

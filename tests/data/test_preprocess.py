@@ -15,11 +15,6 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    return Paths(tmp_path)
-
-
 def load_real(name: str, params: Params, paths: Paths) -> Arrays:
     dataset = params.dataset(name)
     download(name, dataset, paths, os.environ.get("CNN_ABLATIONS_MIRROR"), print)

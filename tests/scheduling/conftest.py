@@ -1,9 +1,8 @@
-"""A checkout whose trainings are stubs: real processes of DVC, Dask and Jupyter, without Keras."""
+"""A checkout whose trainings are stubs: real processes of DVC and Dask, without Keras."""
 
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import yaml
 
 from cnn_ablations.paths import Paths
 
-ROOT = Path(__file__).parents[2]
 VARIANTS = ("tiny-a", "tiny-b")
 FOLDER = "STUB_FOLDER"
 """The variable that names a folder, with what a test asks of trainings and what they did."""
@@ -45,16 +43,18 @@ def train_seed(variant, seed, arrays, folder, on_epoch):
         (result / SUMS).write_text(sums)
     return result
 """
-# The notebook `train`: it looks for its seeds, and writes what the stage declares.
+# In place of the command `train`: it looks for its seeds, and writes what the stage declares.
 TRAIN = """
-import pathlib
-from cnn_ablations.config.variants import Variant
+import pathlib, sys
+sys.path.insert(0, "src")
+from cnn_ablations.config.params import load_params
 from cnn_ablations.data.arrays import load_arrays
 from cnn_ablations.files import json_bytes, write_atomically
 from cnn_ablations.paths import Paths
 from cnn_ablations.training.loop import train_seed
 from cnn_ablations.training.variant import seed_folder
-v, paths = Variant.model_validate(variant), Paths(pathlib.Path.cwd())
+paths = Paths(pathlib.Path.cwd())
+v = load_params(paths.params).variant(sys.argv[1])
 own, arrays = (v.group, v.name), load_arrays(paths.arrays(v.dataset))
 for seed in v.seeds:
     found = train_seed(v, seed, arrays, seed_folder(v, seed, arrays, paths), lambda *_: None)
@@ -62,26 +62,21 @@ for seed in v.seeds:
 result = json_bytes({"flops": v.epochs})
 for kind in ("curves", "details", "features", "metrics", "predictions", "weights"):
     write_atomically(getattr(paths, kind)(*own), result)
+write_atomically(paths.notebook(*own, "train"), b"{}")
 """
 
 
 @pytest.fixture(scope="session")
 def stub(
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_document: dict[str, Any],
-    write_template: Callable[..., None],
+    tmp_path_factory: pytest.TempPathFactory, tiny_document: dict[str, Any], add_dvc: Any
 ) -> Paths:
     """A checkout with two variants, their data prepared, nothing trained: to copy from."""
     paths = Paths(tmp_path_factory.mktemp("stub") / "checkout")
-    shutil.copytree(ROOT / "src", paths.root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    paths.root.mkdir()
+    add_dvc(paths, "check", "download", "preprocess", "train", "inspect")
     (paths.root / "src" / "cnn_ablations" / "training" / "loop.py").write_text(LOOP)
-    for name in ("pyproject.toml", ".dvcignore"):
-        shutil.copy(ROOT / name, paths.root)
-    (paths.root / "studies").mkdir()
-    (paths.root / ".dvc").mkdir()
-    (paths.root / ".dvc" / "config").write_text("[core]\nanalytics = false\nno_scm = true\n")
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_bytes())["stages"]
-    kept = {name: stages[name] for name in ("check", "download", "preprocess", "train", "inspect")}
+    kept = yaml.safe_load((paths.root / "dvc.yaml").read_bytes())["stages"]
+    kept["train"]["do"]["cmd"] = f"exec {sys.executable} train.py ${{key}}"
     written = "reports/notebooks/${item.protocol}/${key}/inspect.ipynb"
     kept["inspect"]["do"]["cmd"] = f"echo ${{key}} > {written}"
     kept["after"] = {
@@ -94,8 +89,10 @@ def stub(
     variants = {name: {**values, "epochs": n} for n, name in enumerate(VARIANTS, start=3)}
     document = {**tiny_document, "variants": variants}
     paths.params.write_text(yaml.safe_dump(document))
-    write_template(paths.template("train"), "variant = None", TRAIN)
-    paths.template("inspect").write_text("{}")
+    (paths.root / "train.py").write_text(TRAIN)
+    (paths.root / "notebooks").mkdir()
+    for name in ("train", "inspect"):
+        paths.template(name).write_text("{}")
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "repro", "--quiet", "preprocess@digits"],
         cwd=paths.root,

@@ -1,4 +1,4 @@
-"""`cnn-ablations repro` as its users meet it: real processes of DVC, Dask and Jupyter."""
+"""`cnn-ablations repro` as its users meet it: real processes of DVC and Dask."""
 
 import os
 import re
@@ -69,28 +69,6 @@ def counts(paths: Paths) -> list[int]:
     return [len(runs(paths, seed)) for seed in seeds]
 
 
-def test_a_failure_stops_nothing_else_and_what_is_done_is_not_done_again(
-    stubs: Paths, plain: Paths, start: Start
-) -> None:
-    ask(stubs, "tiny-b.seed-1", FAIL)
-    status, output = repro(stubs, start)
-    assert status == 1
-    log = "data/scratch/logs/train@tiny-b.log"
-    why = "seed 1: tiny-b is asked to fail; the others go on"
-    assert f"train@tiny-b failed: {why} ({log} has its words)" in output
-    assert re.search("not up to date: .*after", output)
-    assert stubs.notebook("tiny", "tiny-a", "inspect").exists()
-    assert "asked to fail" in (stubs.root / log).read_text()
-    assert not (stubs.root / "after.txt").exists()
-
-    ask(stubs, "tiny-b.seed-1", "")
-    status, output = repro(stubs, start)
-    assert status == 0, output
-    assert counts(stubs) == [1, 1, 1, 2]
-    assert results(stubs).keys() == results(plain).keys()
-    assert repro(stubs, start) == (0, "everything is up to date\n")
-
-
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
 def test_nobody_else_reaches_the_runner_and_no_child_outlives_it(
     stubs: Paths, start: Start, wait_for: Wait, wait_for_end: Wait, signum: signal.Signals
@@ -114,18 +92,24 @@ def test_nobody_else_reaches_the_runner_and_no_child_outlives_it(
     wait_for_end(children)
 
 
-def test_it_ends_well_though_all_its_children_are_killed(
+def test_two_at_once_do_the_work_once_though_all_children_are_killed(
     stubs: Paths, plain: Paths, start: Start, wait_for: Wait
 ) -> None:
     for seed in ("tiny-a.seed-0", "tiny-a.seed-1"):
         ask(stubs, seed, SLEEP_THE_FIRST_TIME)
-    process = start(stubs.root, *REPRO)
-    wait_for(lambda: counts(stubs)[:2] == [1, 1], process)
-    for child in psutil.Process(process.pid).children(recursive=True):
+    first = start(stubs.root, *REPRO)
+    wait_for(lambda: counts(stubs)[:2] == [1, 1], first)
+    second = start(stubs.root, *REPRO)
+    for child in psutil.Process(first.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             child.kill()
-    output, _ = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, output
+    output, _ = first.communicate(timeout=SECONDS)
+    assert first.returncode == 0, output
+    assert second.communicate(timeout=SECONDS)[0] == (
+        "another `cnn-ablations repro` works here; waiting for its end\neverything is up to date\n"
+    )
+    assert second.returncode == 0
+    assert counts(stubs) == [2, 2, 1, 1]
     assert results(stubs) == results(plain)
 
 
@@ -140,6 +124,10 @@ def test_real_networks_that_were_interrupted_end_in_the_bytes_of_dvc(
     every_epoch = text.replace("CHECKPOINT_SECONDS = 10.0", "CHECKPOINT_SECONDS = 0.0")
     assert every_epoch != text
     (stubs.root / loop).write_text(every_epoch)
+    pipeline = stubs.root / "dvc.yaml"
+    stages = yaml.safe_load(pipeline.read_bytes())
+    stages["stages"]["train"]["do"]["cmd"] = "exec cnn-ablations train ${key}"
+    pipeline.write_text(yaml.safe_dump(stages))
     document = yaml.safe_load(stubs.params.read_bytes())
     changes = {"epochs": 40, "seeds": [0], "batch_norm": True, "conv_dropout": 0.2}
     document["variants"]["tiny-a"].update(changes)
@@ -166,41 +154,47 @@ def test_real_networks_that_were_interrupted_end_in_the_bytes_of_dvc(
     assert ours == theirs
 
 
-def test_what_cannot_be_done_stops_only_what_needs_it(stubs: Paths, start: Start) -> None:
-    """Data that nobody has, a training that is killed each time, and a stage that is none."""
-    ask(stubs, "tiny-b.seed-0", "os.kill(os.getpid(), 9)")
-    document = yaml.safe_load(stubs.params.read_bytes())
+def test_what_cannot_be_done_stops_only_what_needs_it_and_is_done_once_it_can_be(
+    stubs: Paths, plain: Paths, start: Start
+) -> None:
+    """Data that nobody has, a training that fails, one that is killed each time, and a stage that
+    is none.
+    """
+    params, pipeline = (file.read_bytes() for file in (stubs.params, stubs.root / "dvc.yaml"))
+    ask(stubs, "tiny-b.seed-1", FAIL)
+    ask(stubs, "tiny-d.seed-0", "os.kill(os.getpid(), 9)")
+    document = yaml.safe_load(params)
     mnist = yaml.safe_load((ROOT / "params.yaml").read_bytes())["datasets"]["mnist"]
     document["datasets"]["gone"] = {**mnist, "urls": ["http://127.0.0.1:9/"]}
     document["variants"]["tiny-c"] = {**document["variants"]["tiny-a"], "dataset": "gone"}
+    document["variants"]["tiny-d"] = {**document["variants"]["tiny-a"], "epochs": 9}
     stubs.params.write_text(yaml.safe_dump(document))
-    pipeline = stubs.root / "dvc.yaml"
-    stages = yaml.safe_load(pipeline.read_bytes())["stages"]
-    stages["after"]["cmd"] = "false"
-    stages["after"]["deps"] = metrics = ["reports/metrics/tiny/tiny-a.json"]
-    stages["other"] = {"cmd": "echo > other", "deps": list(metrics), "outs": ["other"]}
-    pipeline.write_text(yaml.safe_dump({"stages": stages}))
+    stages = yaml.safe_load(pipeline)["stages"]
+    stages["wrong"] = {"cmd": "false", "deps": ["reports/metrics/tiny/tiny-a.json"]}
+    (stubs.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     status, output = repro(stubs, start)
     assert status == 1
-    assert counts(stubs)[:3] == [1, 1, 3]
-    assert "train@tiny-b failed: seed 0: its process was stopped by SIGKILL" in output
-    assert "after failed: ERROR: failed to reproduce 'after'" in output
-    assert (stubs.root / "other").exists()
+    assert len(runs(stubs, "tiny-d.seed-0")) == 3
+    log = "data/scratch/logs/train@tiny-b.log"
+    why = "seed 1: tiny-b is asked to fail; the others go on"
+    assert f"train@tiny-b failed: {why} ({log} has its words)" in output
+    assert "asked to fail" in (stubs.root / log).read_text()
+    assert "train@tiny-d failed: seed 0: its process was stopped by SIGKILL" in output
+    assert "wrong failed: ERROR: failed to reproduce 'wrong'" in output
+    assert stubs.notebook("tiny", "tiny-a", "inspect").exists()
     last = output.splitlines()[-1]
     left = last.removeprefix("not up to date: ").removesuffix("; the words above say why")
     lost = {f"{stage}@gone" for stage in ("download", "preprocess")}
-    lost |= {f"{stage}@tiny-{v}" for stage in ("train", "inspect") for v in "bc"}
-    assert set(left.split(", ")) == {"after", *lost}
+    lost |= {f"{stage}@tiny-{v}" for stage in ("train", "inspect") for v in "bcd"}
+    assert set(left.split(", ")) == {"after", "wrong", *lost}
 
-
-def test_two_runners_at_once_do_the_work_once(stubs: Paths, plain: Paths, start: Start) -> None:
-    processes = [start(stubs.root, *REPRO) for _ in range(2)]
-    outputs = [process.communicate(timeout=SECONDS)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert results(stubs) == results(plain)
-    assert counts(stubs) == [1, 1, 1, 1]
-    waited = "another `cnn-ablations repro` works here; waiting for its end\n"
-    assert f"{waited}everything is up to date\n" in outputs
+    ask(stubs, "tiny-b.seed-1", "")
+    stubs.params.write_bytes(params)
+    (stubs.root / "dvc.yaml").write_bytes(pipeline)
+    status, output = repro(stubs, start)
+    assert status == 0, output
+    assert counts(stubs) == [1, 1, 1, 2]
+    assert results(stubs).keys() == results(plain).keys()
 
 
 @pytest.fixture

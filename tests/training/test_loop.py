@@ -2,12 +2,10 @@
 
 import itertools
 import json
-import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -477,20 +475,14 @@ def test_a_training_that_diverges_comes_to_its_end(
     assert pd.read_csv(result / "history.csv")["val_loss"].isna().all()
 
 
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """Files cannot grow beyond `size` bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("size", [5_000, 30_000, 100_000])  # HDF5 would crash or not, as it likes
 def test_without_room_a_training_says_so_and_goes_on_later(
-    keras: ModuleType, tiny_variant: Variant, arrays: Arrays, tmp_path: Path, size: int
+    keras: ModuleType,
+    tiny_variant: Variant,
+    arrays: Arrays,
+    tmp_path: Path,
+    size: int,
+    room_for: Callable[[int], Any],
 ) -> None:
     variant = variant_of(tiny_variant, epochs=1, factors={"dense": [2000]})
     folder = tmp_path / "scratch"

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -141,6 +140,7 @@ def test_the_notebook_keeps_results_only_where_the_pipeline_executes_it(
     project: Paths,
     checkout: Paths,
     tiny_variant: Variant,
+    run_cells: Any,
     monkeypatch: pytest.MonkeyPatch,
     by_hand: bool,
 ) -> None:
@@ -152,11 +152,7 @@ def test_the_notebook_keeps_results_only_where_the_pipeline_executes_it(
 
     monkeypatch.setattr("cnn_ablations.training.variant.train_variant", train_variant)
     monkeypatch.chdir(project.root)
-    names: dict[str, Any] = {}
+    given = "tiny-net" if by_hand else tiny_variant.model_dump()
     with pd.option_context("display.max_colwidth", None):
-        for cell in json.loads(checkout.template("train").read_text())["cells"]:
-            if cell["cell_type"] == "code":
-                exec("".join(cell["source"]), names)
-                if "parameters" in cell["metadata"]["tags"]:
-                    names["variant"] = "tiny-net" if by_hand else tiny_variant.model_dump()
+        run_cells(checkout.template("train"), variant=given)
     assert asked == [("tiny-net", project.root, not by_hand)]
