@@ -363,11 +363,7 @@ def test_an_interruption_while_papermill_loads_modules_is_told_on_the_terminal(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end a child with its parent")
-@pytest.mark.parametrize(
-    "stage",
-    ["{}", "DVC_STAGE=explore@digits {}"],
-    ids=["a parent", "DVC"],
-)
+@pytest.mark.parametrize("stage", ["{}", "DVC_STAGE=explore@digits {}"], ids=["a parent", "DVC"])
 def test_a_killed_parent_takes_the_command_and_the_kernel_along(
     kernel_at_work: Callable[..., Any],
     wait_for_end: Callable[..., None],

@@ -81,10 +81,7 @@ def test_bytes_do_not_wrap_and_fractions_stay(correlate: Callable[..., Array]) -
     ],
 )
 def test_what_has_no_same_result_is_refused(
-    correlate: Callable[..., Array],
-    image: tuple[int, ...],
-    kernel: tuple[int, ...],
-    message: str,
+    correlate: Callable[..., Array], image: tuple[int, ...], kernel: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         correlate(np.zeros(image), np.zeros(kernel))

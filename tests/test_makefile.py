@@ -62,12 +62,7 @@ def test_a_python_without_tensorflow_is_refused(folder: Path, version: str) -> N
 
 @pytest.mark.parametrize(
     ("left", "made_by"),
-    [
-        (None, "new"),
-        ({"version": "3, 14"}, "new"),
-        ({"without_pip": 1}, "new"),
-        ({}, "left"),
-    ],
+    [(None, "new"), ({"version": "3, 14"}, "new"), ({"without_pip": 1}, "new"), ({}, "left")],
     ids=["none", "other Python", "without pip", "a good one"],
 )
 def test_an_environment_that_is_no_good_is_made_anew(

@@ -145,11 +145,7 @@ def test_a_damaged_or_missing_template_is_named_with_the_way_back(
 
 
 def test_nothing_of_a_user_s_own_reaches_the_kernel(
-    paths: Paths,
-    output: Path,
-    template: Template,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    paths: Paths, output: Path, template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     template(
         "import builtins, os\nassert not hasattr(builtins, 'personal')\n"

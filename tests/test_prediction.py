@@ -17,13 +17,7 @@ from cnn_ablations.config.params import load_params
 from cnn_ablations.data.arrays import Arrays, UInt8s
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
-from cnn_ablations.prediction import (
-    kept_answers,
-    open_run,
-    probabilities,
-    read_picture,
-    verdict,
-)
+from cnn_ablations.prediction import kept_answers, open_run, probabilities, read_picture, verdict
 
 # Keras's own conversion of TensorFlow's variables to arrays.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -296,11 +296,7 @@ def test_trained_again_from_scratch_every_output_is_the_same_to_the_bit(
     ],
 )
 def test_what_comes_out_otherwise_is_found(
-    net: Variant,
-    committed: Paths,
-    repeated: Paths,
-    changes: list[Change],
-    expected: dict[str, str],
+    net: Variant, committed: Paths, repeated: Paths, changes: list[Change], expected: dict[str, str]
 ) -> None:
     assert found(net, committed, repeated)[0] == {}
     for change in changes:

@@ -9,12 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn_ablations.config.params import (
-    Params,
-    check_studies_are_listed,
-    load_params,
-    parse_params,
-)
+from cnn_ablations.config.params import Params, check_studies_are_listed, load_params, parse_params
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.models import layer_names
 from cnn_ablations.training.network import build_network
@@ -147,10 +142,7 @@ def claim(*variants: str) -> Document:
         ({"variants": {"tiny-nett": "net"}}, ["studies.s.variants", "did you mean 'tiny-net'?"]),
         ({"published": {"tiny-nett": {}}}, ["studies.s.published", "'tiny-nett'"]),
         ({"claims": {"c": claim("tiny-nett")}}, ["studies.s.claims.c", "did you mean 'tiny-net'?"]),
-        (
-            {"along": ["l3"]},
-            ["studies.s.along", "'tiny-net' has no key 'l3'"],
-        ),
+        ({"along": ["l3"]}, ["studies.s.along", "'tiny-net' has no key 'l3'"]),
         (
             {"along": ["padding"], "variants": {"unlisted": "plain"}},
             ["studies.s.along", "'padding' of variant 'unlisted'", "number"],
@@ -283,10 +275,7 @@ def test_studies_and_the_list_of_them_agree(document: Document, tmp_path: Path) 
     check_studies_are_listed(tmp_path)
     for content, message in (
         ("stages: {}", "vars lacks studies/a.yaml; add the line '- studies/a.yaml'"),
-        (
-            "vars: [studies/a.yaml, studies/b.yaml]",
-            "vars lists the missing studies/b.yaml; remove",
-        ),
+        ("vars: [studies/a.yaml, studies/b.yaml]", "vars lists the missing studies/b.yaml; remove"),
     ):
         pipeline.write_text(content)
         with pytest.raises(ProjectError, match=f"^dvc.yaml: .*{message}"):

@@ -147,10 +147,7 @@ def silent(line: str) -> None:
 
 
 def test_downloads_from_the_official_address(
-    site: Site,
-    paths: Paths,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    site: Site, paths: Paths, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     pooch.get_logger().setLevel("INFO")
     site.pages = {f"/d/{name}": content for name, content in FILES.items()}

@@ -112,10 +112,7 @@ def test_the_last_images_validate(images: int, val: float, train: int) -> None:
     np.testing.assert_array_equal(last, np.arange(train, images))
 
 
-@given(
-    images=st.integers(2, 70_000),
-    val=st.floats(0, 1, exclude_min=True, exclude_max=True),
-)
+@given(images=st.integers(2, 70_000), val=st.floats(0, 1, exclude_min=True, exclude_max=True))
 def test_a_fraction_is_rounded_as_keras_rounds_validation_split(images: int, val: float) -> None:
     first, last = last_split(images, val)
     assert len(first) == int(np.floor(images * (1 - val)))

@@ -86,8 +86,7 @@ def test_search_finds_a_variant_and_the_chart_follows(open_page: Open) -> None:
     assert 1 == dots(page).count() < everything
     page.get_by_role("button", name="Show all").click()
     page.wait_for_function(
-        "n => document.querySelectorAll('[data-kind=cost] .dot path').length == n",
-        arg=everything,
+        "n => document.querySelectorAll('[data-kind=cost] .dot path').length == n", arg=everything
     )
 
 

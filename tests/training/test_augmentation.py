@@ -11,12 +11,7 @@ from cnn_ablations.training import augmentation as module
 from cnn_ablations.training.augmentation import affine_transforms, augmentation_layer, is_affine
 
 IMAGES = np.random.default_rng(0).random((6, 9, 12, 3), np.float32)
-ALL: dict[str, Any] = {
-    "rotation": 15.0,
-    "shift": 0.1,
-    "shear": 20.0,
-    "zoom": 0.2,
-}
+ALL: dict[str, Any] = {"rotation": 15.0, "shift": 0.1, "shear": 20.0, "zoom": 0.2}
 
 
 def by_imagedatagenerator(

@@ -115,12 +115,7 @@ def test_of_other_architectures_all_instructions_are_named(monkeypatch: pytest.M
 
 
 HOSTILE = [
-    {
-        "backend": "jax",
-        "floatx": "float16",
-        "epsilon": 0.1,
-        "image_data_format": "channels_first",
-    },
+    {"backend": "jax", "floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first"},
     {"floatx": "bfloat16", "epsilon": 1, "nnx_enabled": True},
     [1],
 ]

@@ -76,11 +76,7 @@ def shrunk(variant: Variant) -> Variant:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_variant_trains(
-    keras: ModuleType,
-    real_params: Params,
-    few_images: dict[str, Arrays],
-    tmp_path: Path,
-    name: str,
+    keras: ModuleType, real_params: Params, few_images: dict[str, Arrays], tmp_path: Path, name: str
 ) -> None:
     variant = shrunk(real_params.variant(name))
     arrays = few_images[variant.dataset]

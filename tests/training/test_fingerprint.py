@@ -108,11 +108,7 @@ def test_each_seed_is_another_training(tiny_variant: Variant, arrays: Arrays) ->
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"sha256": {"train_images": "0" * 64}},
-        {"pixel_max": 255},
-        {"classes": ["a", "b"]},
-    ],
+    [{"sha256": {"train_images": "0" * 64}}, {"pixel_max": 255}, {"classes": ["a", "b"]}],
     ids=lambda changes: next(iter(changes)),
 )
 def test_other_data_make_another_training(

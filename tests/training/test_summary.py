@@ -93,10 +93,7 @@ def result(seed: int, test_correct: int, **final: float) -> SeedResult:
             "val_accuracy": [0.5, 0.8],
         }
     )
-    predicted = {
-        "val": answers(LABELS["val"], 80),
-        "test": answers(LABELS["test"], test_correct),
-    }
+    predicted = {"val": answers(LABELS["val"], 80), "test": answers(LABELS["test"], test_correct)}
     return SeedResult(seed, complete, history, predicted)
 
 
