@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -37,19 +36,6 @@ def test_both_agree_with_scipy_to_the_last_digit(image: Array, kernel: Array) ->
     np.testing.assert_array_equal(cross_correlate(image, kernel), expected, strict=True)
     flipped = convolve2d(wide, kernel[::-1, ::-1], mode="same")
     np.testing.assert_array_equal(flipped, expected)
-
-
-def test_both_agree_with_a_layer_of_keras(keras: ModuleType) -> None:
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (9, 12))
-    for shape in ((1, 1), (3, 3), (5, 7)):
-        kernel = rng.integers(-9, 10, shape)
-        layer = keras.layers.Conv2D(1, shape, padding="same", use_bias=False)
-        layer.build((None, None, None, 1))
-        layer.set_weights([kernel[:, :, None, None]])
-        expected = np.asarray(layer(image[None, :, :, None].astype(np.float32)))[0, :, :, 0]
-        np.testing.assert_array_equal(cross_correlate_loop(image, kernel), expected)
-        np.testing.assert_array_equal(cross_correlate(image, kernel), expected)
 
 
 @BOTH

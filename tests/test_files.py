@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.files import json_bytes, read_limited, sha256_of, write_atomically
+from cnn_ablations.files import json_bytes, read_limited, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -107,9 +107,3 @@ def test_json_keeps_the_order_and_reads_well() -> None:
     assert json.loads(text) == value
     with pytest.raises(ValueError, match="not JSON compliant"):
         json_bytes({"loss": float("nan")})
-
-
-def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    path.write_bytes(b"abc")  # the example of FIPS 180-2
-    assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

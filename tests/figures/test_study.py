@@ -1,7 +1,5 @@
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -52,27 +50,6 @@ def test_no_text_is_clipped_and_the_bytes_are_the_same_twice(
     assert png(figure) == png(figure)
 
 
-def points(figure: Figure) -> list[set[float]]:
-    """The accuracies drawn as points that lie within the limits of each axis."""
-    shown = []
-    for axes in figure.axes:
-        low, high = axes.get_xlim()
-        x = np.concatenate([c.get_offsets()[:, 0] for c in axes.collections])  # type: ignore[index]
-        shown.append({round(float(v), 6) for v in x if low <= v <= high})
-    return shown
-
-
-def test_collapsed_seeds_have_an_axis_of_their_own() -> None:
-    figure = study.accuracies_beside(COLLAPSED, "test")
-    chance, learned = points(figure)
-    assert chance == {0.1, 0.098}
-    assert learned == {0.8, 0.82, 0.81, 0.9, 0.85, 0.86, 0.83}
-    left, right = figure.axes
-    assert [text.get_text() for text in left.texts] == ["2 of 3", "3 of 3"]
-    assert left.get_xlim()[1] < right.get_xlim()[0]
-    assert points(study.accuracies_beside(LEARNED, "test")) == [learned - {0.83}]
-
-
 @pytest.mark.parametrize(
     "figure",
     [
@@ -86,16 +63,6 @@ def test_what_goes_beyond_the_seeds_lies_within_the_axis(figure: Figure) -> None
     assert high > 0.99
 
 
-def test_variants_of_equal_cost_do_not_hide_each_other() -> None:
-    flops = {"a": 1e6, "b": 1e6, LONG: 3e6}
-    figure = study.accuracy_against_cost(LEARNED, flops, "test")
-    axes = figure.axes[0]
-    places = {line.get_label(): float(np.asarray(line.get_xdata())[0]) for line in axes.lines}
-    assert places["a"] < 1e6 < places["b"] < 1.2e6
-    assert places[LONG] == pytest.approx(3e6)
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "3"]
-
-
 def test_costs_that_lie_close_share_a_label() -> None:
     flops = dict(zip(COLLAPSED, [1e6, 1.04e6, 1.08e6, 3e6, 9e6], strict=True))
     figure = study.accuracy_against_cost(COLLAPSED, flops, "test")
@@ -105,35 +72,9 @@ def test_costs_that_lie_close_share_a_label() -> None:
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
-def test_a_figure_is_kept_as_the_same_svg_with_its_description(tmp_path: Path) -> None:
-    for folder in "ab":
-        study.save(study.accuracies_beside(LEARNED, "val"), tmp_path / folder / "figure.svg")
-    first, second = ((tmp_path / folder / "figure.svg").read_bytes() for folder in "ab")
-    assert first == second
-    title = ElementTree.fromstring(first).findtext("{http://www.w3.org/2000/svg}title")
-    assert (title or "").startswith("Validation accuracy of every seed. Medians: a 81.0 %")
-
-
-def test_a_panel_shows_all_seeds_their_median_and_the_other_variants() -> None:
-    figure = study.curves_beside({label: curves(s) for label, s in LEARNED.items()})
-    first = figure.axes[0]
-    others, thin, medians = 2, 2 * 3, 2
-    assert len(first.lines) == others + thin + medians
-    median = np.asarray(first.lines[-1].get_ydata(), dtype=float)
-    np.testing.assert_allclose(median, [0.27, 0.54, 0.81])
-    assert {axes.get_title().replace("\n", " ") for axes in figure.axes if axes.get_visible()} == {
-        *LEARNED
-    }
-
-
 def test_titles_of_panels_do_not_run_into_each_other() -> None:
     labels = [f"{i} conv, batch norm, 64 filters" for i in range(4)]
     figure = study.curves_beside({label: curves(LEARNED["a"]) for label in labels})
     png(figure)
     boxes = [axes.title.get_window_extent() for axes in figure.axes]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
-
-
-def test_a_variant_without_validation_shows_its_training() -> None:
-    figure = study.curves_beside({"a": curves(LEARNED["a"], validated=False)})
-    assert len(figure.axes[0].lines) == 4

@@ -6,16 +6,6 @@ def test_a_colour_has_its_own_marker_and_line() -> None:
     assert len(set(SPLITS.values())) == len(SPLITS)
 
 
-def test_the_same_figure_gives_the_same_bytes() -> None:
-    images = []
-    for _ in range(2):
-        figure = new_figure(3, 2, "A line.")
-        figure.subplots().plot([1, 2], label="x")
-        images.append(png(figure))
-    assert images[0] == images[1]
-    assert images[0].startswith(b"\x89PNG")
-
-
 def test_jupyter_shows_a_figure_as_exactly_these_bytes_with_its_alternative_text() -> None:
     figure = new_figure(2, 1, "Accuracy rises from 10 % to 90 %.")
     data, metadata = figure._repr_mimebundle_()  # type: ignore[attr-defined]

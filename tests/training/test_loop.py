@@ -35,6 +35,7 @@ from cnn_ablations.training.variant import seed_folder
 Files = dict[str, bytes]
 Train = Callable[..., int]
 KILLED = -signal.SIGKILL
+METRICS = ("accuracy", "loss")
 RES_NET = {
     **{name: default for name, (_, default) in factor_types("res_net").items()},
     **{"stages": 2, "blocks": 1, "width": 4},
@@ -173,34 +174,33 @@ def test_a_kill_loses_no_epoch_with_a_checkpoint_and_a_damaged_one_is_passed_ove
     assert outputs(project) == grown.first
 
 
-PLAIN = {"augmentation": None, "record_iterations": False, "learning_rate": 0.01}
-SGD = {**PLAIN, "optimizer": "sgd"}
+# All keys that add to the state of a training, or to what depends on the epoch.
+RECIPES: dict[str, dict[str, Any]] = {
+    "sgd": {
+        "optimizer": "sgd",
+        **{"momentum": 0.9, "nesterov": True, "label_smoothing": 0.1, "class_weights": "balanced"},
+        "learning_rate": {"peak": 0.1, "warm_up": 1.5, "decay": "linear"},
+        "augmentation": {"mirror": "random", "crop": 2},
+    },
+    "adamw": {
+        **{"optimizer": "adamw", "weight_decay": 0.1, "learning_rate": 0.01},
+        **{"weight_average": 0.9, "evaluate_mirrored": True},
+        "augmentation": {"mirror": "alternating", "cutout": 3},
+        "split": {"method": "stratified", "val": 0.2, "random_state": 0},
+    },
+    "res_net": {
+        **{"model": "res_net", "factors": RES_NET, "optimizer": "sgd", "momentum": 0.9},
+        "learning_rate": {"peak": 0.1, "decay": {"after": [1, 2], "factor": 0.5}},
+        "augmentation": None,
+    },
+}
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {**SGD, "momentum": 0.9},
-        {**SGD, "momentum": 0.9, "nesterov": True},
-        {**PLAIN, "optimizer": "adamw", "weight_decay": 0.1},
-        {**SGD, "learning_rate": {"peak": 0.1, "warm_up": 1.5, "decay": "linear"}},
-        {**SGD, "learning_rate": {"peak": 0.1, "decay": {"after": [1, 2], "factor": 0.5}}},
-        {**SGD, "label_smoothing": 0.1},
-        {**SGD, "class_weights": "balanced"},
-        {**PLAIN, "weight_average": 0.9},
-        {**SGD, "evaluate_mirrored": True},
-        {**SGD, "augmentation": {"mirror": "random"}},
-        {**SGD, "augmentation": {"mirror": "alternating"}},
-        {**SGD, "augmentation": {"crop": 2}},
-        {**SGD, "augmentation": {"cutout": 3}},
-        {**SGD, "split": {"method": "stratified", "val": 0.2, "random_state": 0}},
-        {**SGD, "model": "res_net", "factors": RES_NET},
-    ],
-    ids=lambda changes: json.dumps({k: v for k, v in changes.items() if v != SGD.get(k)}),
-)
+@pytest.mark.parametrize("changes", RECIPES.values(), ids=RECIPES)
 def test_each_key_of_the_recipe_survives_a_kill(
     train: Train, make_project: Callable[[Path], Paths], tmp_path: Path, changes: dict[str, Any]
 ) -> None:
+    changes = {"record_iterations": False, **changes}
     undisturbed, killed = make_project(tmp_path / "undisturbed"), make_project(tmp_path / "killed")
     assert train(undisturbed, [0], **changes) == 0
     assert train(killed, [0], "epoch:2", **changes) == KILLED
@@ -301,26 +301,13 @@ def test_what_a_training_leaves(
     result = train_seed(variant, 0, arrays, folder, lambda *line: told.append(line))
 
     assert {path.name for path in result.iterdir()} == {
-        "final.json",
-        "history.csv",
-        "iterations.csv",
-        "sha256sums.txt",
-        "test_probabilities.npy",
-        "timing.json",
-        "train_predicted.npy",
-        "val_probabilities.npy",
+        *("final.json", "history.csv", "iterations.csv", "sha256sums.txt", "timing.json"),
+        *("test_probabilities.npy", "train_predicted.npy", "val_probabilities.npy"),
         "weights.weights.h5",
     }
     history = pd.read_csv(result / "history.csv")
-    assert history.columns.tolist() == [
-        "epoch",
-        "running_train_accuracy",
-        "running_train_loss",
-        "val_accuracy",
-        "val_loss",
-        "test_accuracy",
-        "test_loss",
-    ]
+    measured = [f"{split}_{what}" for split in ("running_train", "val", "test") for what in METRICS]
+    assert history.columns.tolist() == ["epoch", *measured]
     assert [epoch for epoch, _ in told] == [1, 2]
     assert [row for _, row in told] == history.to_dict("records")
     final = json.loads((result / "final.json").read_bytes())
@@ -329,7 +316,7 @@ def test_what_a_training_leaves(
         assert final[name] == last[name]
     assert set(final) == {
         "penalty",
-        *(f"{s}_{m}" for s in ("train", "val", "test") for m in ("accuracy", "loss")),
+        *(f"{split}_{what}" for split in ("train", "val", "test") for what in METRICS),
     }
 
     probabilities = np.load(result / "test_probabilities.npy")

@@ -37,18 +37,20 @@ def test_a_network_that_always_names_one_class_has_collapsed() -> None:
     assert summary.has_collapsed(np.full(1_000, 7, np.uint8), skewed)
 
 
-def test_a_network_that_guesses_has_collapsed() -> None:
-    guesses = np.random.default_rng(1).integers(0, 10, 9_000, np.uint8)
-    assert summary.has_collapsed(guesses, BALANCED)
-
-
-def test_a_network_below_chance_has_collapsed() -> None:
-    assert summary.has_collapsed(answers(BALANCED, 0), BALANCED)
-
-
-def test_a_bad_network_that_learnt_something_has_not_collapsed() -> None:
-    assert not summary.has_collapsed(answers(BALANCED, 1_080), BALANCED)  # 12 %
-    assert not summary.has_collapsed(BALANCED, BALANCED)
+@pytest.mark.parametrize(
+    ("predicted", "collapsed"),
+    [
+        (np.random.default_rng(1).integers(0, 10, 9_000, np.uint8), True),  # guesses
+        (answers(BALANCED, 0), True),
+        (answers(BALANCED, 1_080), False),  # 12 %
+        (BALANCED, False),
+    ],
+    ids=["guesses", "below chance", "a bad network that learnt something", "a perfect one"],
+)
+def test_a_network_that_stays_at_chance_has_collapsed(
+    predicted: NDArray[np.uint8], collapsed: bool
+) -> None:
+    assert summary.has_collapsed(predicted, BALANCED) == collapsed
 
 
 def test_chance_ends_where_the_binomial_test_says() -> None:
@@ -156,11 +158,16 @@ def test_balanced_accuracy_is_there_where_classes_are_unequal() -> None:
     assert "test_balanced_accuracy" not in numbers([result(1, 180)])
 
 
-def test_one_seed_has_no_deviation() -> None:
-    found = numbers([result(1, 180)])
-    assert found["test_accuracy"] == 0.9
-    for split in ("train", "val", "test"):
-        assert found[f"{split}_accuracy_std"] is None
+def test_one_seed_has_no_deviation_and_six_decimals() -> None:
+    found = numbers([result(1, 180, train_loss=1 / 3)])
+    assert [found[f"{split}_accuracy_std"] for split in ("train", "val", "test")] == [None] * 3
+    assert found["train_loss"] == 0.333333
+
+
+def test_a_diverged_seed_counts_as_the_worst_and_does_not_blank_the_median() -> None:
+    losses = [result(seed, 180, test_loss=loss) for seed, loss in enumerate([0.3, 0.4, math.nan])]
+    assert numbers(losses)["test_loss"] == 0.4
+    assert numbers([losses[0], losses[2], losses[2]])["test_loss"] is None
 
 
 def test_a_split_that_is_not_there_is_null() -> None:
@@ -183,20 +190,10 @@ def test_what_is_not_finite_is_null(loss: float) -> None:
     json.dumps(found, allow_nan=False)
 
 
-def test_metrics_have_six_decimals() -> None:
-    found = numbers([result(1, 180, train_loss=1 / 3)])
-    assert found["train_loss"] == 0.333333
-
-
 def test_curves_are_the_histories_below_each_other() -> None:
     curves = summary.curves([result(4, 180), result(2, 180)])
-    assert curves.columns.tolist() == [
-        "seed",
-        "epoch",
-        "running_train_accuracy",
-        "running_train_loss",
-        "val_accuracy",
-    ]
+    running = ("running_train_accuracy", "running_train_loss")
+    assert curves.columns.tolist() == ["seed", "epoch", *running, "val_accuracy"]
     assert curves[["seed", "epoch"]].to_numpy().tolist() == [[4, 1], [4, 2], [2, 1], [2, 2]]
     assert curves["running_train_loss"].tolist() == [9.0, 4.0, 9.0, 2.0]
 
@@ -222,29 +219,11 @@ def test_weights_are_summed_up_by_layer_and_kind() -> None:
     biases = np.array([0.0, 0.009, 0.011, -1.0], np.float32)
     table = summary.weight_summary(3, [("a", "weights", weights), ("a", "biases", biases)])
     assert table.columns.tolist() == [
-        "seed",
-        "layer",
-        "kind",
-        "count",
-        "mean",
-        "std",
-        "q01",
-        "q25",
-        "median",
-        "q75",
-        "q99",
-        "near_zero",
-        "min",
-        "max",
-        "histogram",
+        *("seed", "layer", "kind", "count", "mean", "std", "q01", "q25", "median", "q75", "q99"),
+        *("near_zero", "min", "max", "histogram"),
     ]
     first, second = table.to_dict("records")
-    assert (first["seed"], first["layer"], first["kind"], first["count"]) == (
-        3,
-        "a",
-        "weights",
-        201,
-    )
+    assert [first[name] for name in ("seed", "layer", "kind", "count")] == [3, "a", "weights", 201]
     assert first["mean"] == pytest.approx(0, abs=1e-6)
     assert first["std"] == pytest.approx(np.linspace(-1, 1, 201).std(), abs=1e-6)
     quantiles = [first[name] for name in ("q01", "q25", "median", "q75", "q99")]
@@ -286,31 +265,16 @@ def test_flat_maps_and_single_pixels_have_no_detail_to_speak_of() -> None:
     assert math.isnan(detail(np.ones((2, 1, 1, 3)), 16))
 
 
-def test_a_seed_s_result_is_read_from_its_folder(tmp_path: Path) -> None:
-    full = result(5, 180)
-    (tmp_path / "final.json").write_text(json.dumps(full.final))
-    full.history.to_csv(tmp_path / "history.csv", index=False)
-    np.save(tmp_path / "test_probabilities.npy", np.eye(10, dtype=np.float32)[[3, 1]])
-    read = summary.read_seed_result(5, tmp_path)
-    assert (read.seed, read.final) == (5, full.final)
-    pd.testing.assert_frame_equal(read.history, full.history)
-    assert {split: list(p) for split, p in read.predicted.items()} == {"test": [3, 1]}
-    assert read.predicted["test"].dtype == np.uint8
-
-
 @pytest.mark.parametrize(("classes", "dtype"), [(256, np.uint8), (257, np.uint16)])
-def test_predicted_classes_are_as_small_as_their_number_allows(
+def test_a_seed_s_result_is_read_with_classes_as_small_as_their_number_allows(
     tmp_path: Path, classes: int, dtype: type
 ) -> None:
     full = result(5, 180)
     (tmp_path / "final.json").write_text(json.dumps(full.final))
     full.history.to_csv(tmp_path / "history.csv", index=False)
     np.save(tmp_path / "test_probabilities.npy", np.eye(classes, dtype=np.float32)[[classes - 1]])
-    predicted = summary.read_seed_result(5, tmp_path).predicted["test"]
-    assert predicted.tolist() == [classes - 1]
-    assert predicted.dtype == dtype
-
-
-def test_a_diverged_seed_counts_as_the_worst_and_does_not_blank_the_median() -> None:
-    assert summary._median([0.3, 0.4, float("nan")]) == 0.4
-    assert summary._median([0.3, float("nan"), float("nan")]) is None
+    read = summary.read_seed_result(5, tmp_path)
+    assert (read.seed, read.final) == (5, full.final)
+    pd.testing.assert_frame_equal(read.history, full.history)
+    assert {split: p.tolist() for split, p in read.predicted.items()} == {"test": [classes - 1]}
+    assert read.predicted["test"].dtype == dtype
