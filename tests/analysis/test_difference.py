@@ -1,18 +1,16 @@
-"""Two states of a project, compared: made-up results in a git repository, and real ones."""
+"""Two states of a project, compared: made-up results in a git repository."""
 
 import copy
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 
-from cnn_ablations.analysis.difference import KINDS, Change, Difference, compare
+from cnn_ablations.analysis.difference import Change, Difference, compare
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 
@@ -24,18 +22,6 @@ GOOD, BETTER = (
 )
 UNLIKE = [0.77, 0.84, 0.80, 0.83, 0.80, 0.77, 0.81]
 NAMES = ("first", "second", "third")
-
-
-def renumbered(file: Path, seeds: Sequence[int], rows: Sequence[int] | None = None) -> None:
-    """Give the seeds in a file of predictions other numbers, of some `rows` of it."""
-    with np.load(file) as arrays:
-        content = {name: arrays[name] for name in arrays.files}
-    chosen = list(range(len(content["seeds"])) if rows is None else rows)
-    for name, array in content.items():
-        if array.shape[0] == content["collapsed"].size and "label" not in name:
-            content[name] = array[chosen] if name != "collapsed" else array
-    content |= {"collapsed": content["collapsed"][chosen], "seeds": np.array(seeds)}
-    np.savez(file, **content)
 
 
 def found(difference: Difference) -> dict[str, str]:
@@ -109,35 +95,6 @@ def test_two_commits_are_compared_in_the_order_given(
     assert found(compare(repository, "main", "HEAD~1"))["third"] == "worse"
 
 
-def test_other_seeds_alone_make_no_real_variant_better(
-    tmp_path: Path, checkout: Paths, git: Git
-) -> None:
-    paths = Paths(tmp_path)
-    shutil.copy(checkout.params, paths.params)
-    shutil.copytree(checkout.root / "studies", tmp_path / "studies")
-    variants = {"r2-1conv-batchnorm", "r2-2conv-none", "r4-base", "r4-maxpool", "r4-l1-10"}
-    for name in variants:
-        for kind in KINDS:
-            old, new = (kind(side, name.partition("-")[0], name) for side in (checkout, paths))
-            if old.is_file():
-                new.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(old, new)
-    git(tmp_path, "init", "--quiet")
-    for half in ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9]):
-        for name in variants:
-            own = (name.partition("-")[0], name)
-            shutil.copy(checkout.predictions(*own), paths.predictions(*own))
-            renumbered(paths.predictions(*own), half, rows=half)
-            for kind in (Paths.curves, Paths.weights, Paths.features):
-                table = pd.read_csv(kind(checkout, *own))
-                table[table["seed"].isin(half)].to_csv(kind(paths, *own), index=False)
-        if 0 in half:
-            commit(git, paths)
-    verdicts = found(compare(paths, "HEAD", None))
-    assert {*verdicts} == variants
-    assert {*verdicts.values()} <= {"undecided", "no difference that matters"}
-
-
 def test_verdicts_are_corrected_for_all_variants_whose_answers_differ(
     repository: Paths, write: Write
 ) -> None:
@@ -176,7 +133,6 @@ def test_the_same_answers_are_told_only_where_parameters_changed(
     parameters["variants"]["first"]["l2"] = 0.1
     repository.params.write_text(yaml.safe_dump(parameters))
     file = repository.predictions("tiny", "second")
-    renumbered(file, range(7))
     with np.load(file) as arrays:
         np.savez_compressed(file, **arrays)  # the same in other bytes
     assert compare(repository, "HEAD", None).markdown() == (

@@ -9,7 +9,6 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from cnn_ablations.analysis.inspection import (
-    Example,
     balanced,
     captions,
     class_report,
@@ -161,11 +160,6 @@ def test_scores_of_unequal_classes_begin_with_the_balanced_accuracy() -> None:
     assert balanced(test) == balanced_accuracy_score(test.labels, test.predicted)
 
 
-def test_scores_without_validation_are_of_two_splits() -> None:
-    table = scores({"train": SPLITS["train"], "test": SPLITS["test"]}, ["cat", "dog"])
-    assert list(table.index) == ["training", "test"]
-
-
 def test_the_report_agrees_with_its_definitions() -> None:
     given = answers()
     table = class_report({"train": SPLITS["train"], "test": given}, CLASSES)
@@ -278,13 +272,6 @@ def test_examples_are_the_first_that_are_taken_for_a_class(
     assert examples[: len(found)] == found
     assert len(examples) == (2 * len(wanted) if found else 0)
     assert describe_missing(examples, wanted) == missing
-
-
-def test_which_example_is_missing_is_said() -> None:
-    found = [Example(0, "cat", right=True), Example(1, "dog", right=False)]
-    assert describe_missing(found, ["cat", "dog"]) == (
-        "It takes nothing else for *cat*. It recognises no *dog*."
-    )
 
 
 def test_captions_name_the_answer_how_sure_it_is_and_the_truth() -> None:

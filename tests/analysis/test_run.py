@@ -77,18 +77,14 @@ def test_accuracies_are_those_of_every_seed(run: Run) -> None:
     assert found["test"] == pytest.approx([0.8, 0.1, 0.7])
 
 
-def test_the_typical_seed_is_the_median(run: Run) -> None:
-    assert run.result.typical_seed == 2
-
-
-def test_of_two_middle_seeds_the_better_one_is_typical(paths: Paths, write: WriteVariant) -> None:
-    write("v", [0.1, 0.1, 0.8, 0.9])
-    assert load_result(paths, "g", "v").typical_seed == 2
-
-
-def test_one_seed_without_validation_has_two_accuracies(paths: Paths, write: WriteVariant) -> None:
-    write("v", [0.8], validated=False)
-    assert list(accuracies(load_result(paths, "g", "v"))) == ["train", "test"]
+@pytest.mark.parametrize(
+    ("accuracies", "typical"), [([0.8, 0.1, 0.7], 2), ([0.1, 0.1, 0.8, 0.9], 2), ([0.8], 0)]
+)
+def test_the_typical_seed_is_the_median_or_the_better_one_of_two(
+    paths: Paths, write: WriteVariant, accuracies: list[float], typical: int
+) -> None:
+    write("v", accuracies)
+    assert load_result(paths, "g", "v").typical_seed == typical
 
 
 def test_confidence_is_the_probability_of_the_answer(run: Run) -> None:
@@ -191,12 +187,3 @@ def test_the_opened_network_is_the_trained_one_and_shows_its_maps(run: Run) -> N
     other = replace(run, variant=variant(filters=[3, 4]))
     with pytest.raises(ProjectError, match="does not hold the weights of v"):
         open_network(other, 2)
-
-
-def test_a_network_of_one_convolution_has_maps_of_one_layer(run: Run) -> None:
-    from cnn_ablations.training.network import build_network
-
-    network = build_network(variant(filters=[5], pooling=1), (6, 6, 1), 10, 16)
-    assert {k: m.shape for k, m in maps_of(network, run.subsets["test"].images[0]).items()} == {
-        "conv1": (6, 6, 5)
-    }

@@ -47,20 +47,15 @@ def test_differences_are_real_ones(document: Document) -> None:
     assert variant.differences == ["padding"]
 
 
-def test_what_a_protocol_sets_can_be_unset(document: Document) -> None:
-    document["protocols"]["tiny"]["augmentation"] = {"zoom": 0.1}
-    assert resolved(document).augmentation is not None
-    variant = resolved(document, augmentation=None)
-    assert variant.augmentation is None
-    assert variant.differences == ["augmentation"]
-
-
-def test_a_nested_mapping_replaces_the_protocol_s(document: Document) -> None:
+def test_what_a_protocol_sets_can_be_unset_and_a_nested_mapping_is_replaced(
+    document: Document,
+) -> None:
     document["protocols"]["tiny"]["augmentation"] = {"zoom": 0.1, "shift": 0.2}
-    variant = resolved(document, augmentation={"zoom": 0.1})
-    assert variant.augmentation is not None
-    assert variant.augmentation.shift == 0.0
-    assert variant.differences == ["augmentation"]
+    unset, replaced = (resolved(document, augmentation=new) for new in (None, {"zoom": 0.1}))
+    assert unset.augmentation is None
+    assert replaced.augmentation is not None
+    assert replaced.augmentation.shift == 0.0
+    assert unset.differences == replaced.differences == ["augmentation"]
 
 
 def test_every_factor_is_written_out(tiny_variant: Variant) -> None:

@@ -45,14 +45,6 @@ def test_opened_arrays_stay_on_disk_and_cannot_be_changed(folder: Path) -> None:
         images[0] = 0
 
 
-def test_the_same_arrays_are_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    again = tmp_path / "again"
-    transposed = {**CONTENT, "train_images": np.asfortranarray(CONTENT["train_images"])}
-    write_arrays(again, **transposed, classes=["a", "b", "c"], pixel_max=16)
-    for path in folder.iterdir():
-        assert path.read_bytes() == (again / path.name).read_bytes()
-
-
 MORE: dict[str, Any] = {"classes": ["a", "b", "c"], "pixel_max": 16}
 
 

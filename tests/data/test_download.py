@@ -16,7 +16,6 @@ import pooch.core
 import pytest
 
 from cnn_ablations.config.datasets import Dataset, dataset_adapter
-from cnn_ablations.data import digits
 from cnn_ablations.data.download import RETRIES, download
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
@@ -158,17 +157,6 @@ def test_downloads_from_the_official_address(
     assert not list(paths.root.glob("data/scratch/*/*"))
     assert capsys.readouterr() == ("", "")
     assert not caplog.records
-
-
-def test_takes_verified_members_from_an_archive(site: Site, paths: Paths) -> None:
-    site.pages = {f"/{ARCHIVE}": archive({**MEMBERS, "readme.html": b"hello"})}
-    download("d", dataset("cifar10", site.url), paths, None, silent)
-    assert contents(paths.raw("d")) == MEMBERS
-
-
-def test_digits_need_no_network(paths: Paths) -> None:
-    download("d", dataset("digits"), paths, "/nowhere", silent)
-    assert contents(paths.raw("d")) == {digits.FILE: digits.bundled_digits()}
 
 
 @pytest.mark.parametrize("mirror", ["a folder", "/m", "/m/"])

@@ -33,11 +33,6 @@ def test_statistics_are_those_of_the_pixels_channel_by_channel() -> None:
         assert statistics.highest == images[..., channel].max()
 
 
-def test_the_scale_is_that_of_the_data_set() -> None:
-    counts = pixel_counts(np.full((2, 8, 8, 1), 16, np.uint8), 16)
-    assert pixel_statistics(counts[0]) == (1.0, 0.0, 16, 16)
-
-
 def test_equal_classes_are_called_equal() -> None:
     counts = {"train": np.array([6, 6]), "test": np.array([1, 3])}
     assert describe_balance(counts, ["cat", "dog"]) == (

@@ -26,6 +26,7 @@ def test_digits_end_in_the_test_split(real_params: Params, paths: Paths) -> None
     with pytest.raises(ProjectError, match=r"csv\.gz is missing; run `dvc repro download@digits`$"):
         preprocess("digits", real_params.dataset("digits"), paths)
     arrays = load_real("digits", real_params, paths)
+    assert [file.name for file in paths.raw("digits").iterdir()] == [digits.FILE]
     images, labels = digits.read_digits(paths.raw("digits") / digits.FILE)
     for part, where in (("train", slice(1437)), ("test", slice(1437, None))):
         np.testing.assert_array_equal(getattr(arrays, f"{part}_images"), images[where])

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import Arrays
-from cnn_ablations.data.idx import read_idx
 from cnn_ablations.data.splits import (
     Images,
     last_split,
@@ -62,35 +59,6 @@ def test_the_split_of_r2_is_scikit_learn_s() -> None:
         np.testing.assert_array_equal(labels[indices], y)
     assert (len(train), len(val), len(test)) == (42_000, 9_000, 9_000)
     np.testing.assert_array_equal(np.sort(np.concatenate([train, val, test])), np.arange(60_000))
-
-
-@pytest.mark.real_data
-def test_the_variants_of_r2_see_the_images_of_r2(real_params: Params) -> None:
-    dataset: Any = real_params.dataset("fashion-mnist")
-    mirror = Path(os.environ["CNN_ABLATIONS_MIRROR"]) / "fashion-mnist"
-    images = read_idx(mirror / dataset.files["train_images"].name)[..., None]
-    labels = read_idx(mirror / dataset.files["train_labels"].name)
-    arrays = Arrays(images, labels, images[:0], labels[:0], dataset.classes, 255, {})
-
-    x_train, x_rest, y_train, y_rest = train_test_split(
-        images, labels, test_size=0.3, random_state=123
-    )
-    x_test, x_val, y_test, y_val = train_test_split(x_rest, y_rest, test_size=0.5, random_state=123)
-    subsets = split_arrays(arrays, real_params.variant("r2-1conv-none"))
-    expected = {"train": (x_train, y_train), "val": (x_val, y_val), "test": (x_test, y_test)}
-    assert {split: len(subset.labels) for split, subset in subsets.items()} == {
-        "train": 42_000,
-        "val": 9_000,
-        "test": 9_000,
-    }
-    for split, (x, y) in expected.items():
-        np.testing.assert_array_equal(subsets[split].images[:], x)
-        np.testing.assert_array_equal(subsets[split].labels, y)
-
-    retrained = split_arrays(arrays, real_params.variant("r2-1conv-batchnorm-retrained"))
-    assert set(retrained) == {"train", "test"}
-    assert len(retrained["train"].labels) == 51_000
-    np.testing.assert_array_equal(retrained["test"].images[:], x_test)
 
 
 @pytest.mark.parametrize(
@@ -175,13 +143,6 @@ def test_too_few_images_are_refused(
 ) -> None:
     with pytest.raises(ProjectError, match=rf"^params\.yaml: variants\.tiny-net\.{key}"):
         split_arrays(numbered(train=50, test=7), having(tiny_variant, **changes))
-
-
-def test_the_same_state_draws_the_same_images_and_another_others() -> None:
-    first, again, other = (random_split(100, 0.3, state) for state in (1, 1, 2))
-    for a, b, c in zip(first, again, other, strict=True):
-        np.testing.assert_array_equal(a, b)
-        assert not np.array_equal(a, c)
 
 
 def test_a_number_of_images_can_be_held_out() -> None:

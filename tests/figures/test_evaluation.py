@@ -24,10 +24,6 @@ def test_every_seed_and_the_median_are_there(texts: Texts) -> None:
     assert {"training", "test", "accuracy after training"} <= set(texts(figure))
 
 
-def test_a_single_seed_is_a_point(texts: Texts) -> None:
-    texts(final_accuracies({"train": np.array([0.5])}))
-
-
 def test_cells_hold_images_and_below_shares_of_their_row(texts: Texts) -> None:
     counts = {"train": np.array([[9, 0], [1, 4]]), "test": np.array([[3, 1], [0, 0]])}
     figure = confusion_matrix(counts, ["cat", "dog"])
@@ -40,12 +36,6 @@ def test_cells_hold_images_and_below_shares_of_their_row(texts: Texts) -> None:
     written = set(texts(figure))
     assert {"cat", "dog", "true class", "predicted class"} <= written
     assert {"training: number of images", "test: per cent of the true class"} <= written
-
-
-def test_ten_long_names_are_readable(texts: Texts) -> None:
-    counts = np.full((10, 10), 1000)
-    written = texts(confusion_matrix({"train": counts, "test": counts}, FASHION))
-    assert all(written.count(name) >= 4 for name in FASHION)  # below and at the side, twice
 
 
 def test_twelve_classes_with_long_names_are_readable(texts: Texts) -> None:

@@ -40,12 +40,6 @@ def test_maps_of_one_pixel_are_compared_with_each_other(texts: Texts, pixels: Pi
     assert "conv3: 3 maps of 1×1 pixels" in texts(figure)
 
 
-def test_many_layers_fit(texts: Texts) -> None:
-    maps = {f"conv{i}": rng.random((32 // i, 32 // i, 32)) for i in range(1, 7)}
-    photograph = np.zeros((32, 32, 3), np.uint8)
-    texts(feature_maps(photograph, maps, caption="wrong", pixel_max=255, channels=8))
-
-
 def test_maps_that_are_no_numbers_are_pale(texts: Texts) -> None:
     maps = {"conv1": np.full((4, 4, 2), np.nan)}
     texts(feature_maps(image, maps, caption="", pixel_max=255, channels=2))
@@ -90,13 +84,3 @@ def test_long_captions_stay_beside_their_image(texts: Texts) -> None:
         boxes = [box for axes in figure.axes if (box := axes.get_tightbbox())]
         assert not any(boxes[0].overlaps(other) for other in boxes[1:])
         assert figure.axes[0].get_window_extent().width > 90
-
-
-def test_an_image_through_six_layers_fits(texts: Texts, pixels: Pixels) -> None:
-    maps = {f"conv{i}": rng.random((32 // i, 32 // i, 4)) for i in range(1, 7)}
-    maps["conv6"][:] = np.nan
-    photographs = np.zeros((4, 32, 32, 3), np.uint8)
-    captions = ["automobile (100 %)\nis automobile"] * 4
-    figure = maps_through_depth(photographs, [maps] * 4, captions=captions, pixel_max=255)
-    texts(figure)
-    assert len(pixels(figure)) == 4 * 7

@@ -22,7 +22,7 @@ LEARNED = {"a": seeds(0.8, 0.82, 0.81), "b": seeds(0.9), LONG: seeds(0.85, 0.86)
 COLLAPSED = {**LEARNED, "c": seeds(0.1, 0.098, 0.83), "d": seeds(0.1, 0.1, 0.1)}
 
 
-def curves(accuracies: Seeds, validated: bool = True) -> pd.DataFrame:
+def curves(accuracies: Seeds, *, validated: bool = True) -> pd.DataFrame:
     frame = pd.DataFrame(
         [
             {"seed": seed, "epoch": epoch, "running_train_accuracy": final * epoch / 3}
@@ -36,7 +36,9 @@ def curves(accuracies: Seeds, validated: bool = True) -> pd.DataFrame:
 def figures() -> Iterator[Figure]:
     for group in (LEARNED, COLLAPSED, {"d": COLLAPSED["d"]}):
         flops = {label: 1e6 * (1 + i // 2) for i, label in enumerate(group)}
-        yield study.curves_beside({label: curves(s, label != "b") for label, s in group.items()})
+        yield study.curves_beside(
+            {label: curves(s, validated=label != "b") for label, s in group.items()}
+        )
         yield study.accuracies_beside(group, "val")
         yield study.accuracy_against_cost(group, flops, "test")
         yield study.published_beside(group, dict.fromkeys(group, 0.84))

@@ -1,4 +1,4 @@
-"""Every variant of params.yaml, for two steps on a few images."""
+"""Variants of params.yaml of every kind, for two steps on a few images."""
 
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,9 @@ from cnn_ablations.training.loop import train_seed
 from cnn_ablations.training.network import build_network
 
 ROOT = Path(__file__).parents[2]
-NAMES = list(yaml.safe_load((ROOT / "params.yaml").read_bytes())["variants"])
+VARIANTS = yaml.safe_load((ROOT / "params.yaml").read_bytes())["variants"]
+KINDS = {(values["protocol"], *sorted(values)): name for name, values in VARIANTS.items()}
+"""A variant of each protocol for each set of keys that it changes."""
 IMAGES = 20
 PRINTED = {
     "r1-mnist-base": (257_162, 0),
@@ -74,7 +76,7 @@ def shrunk(variant: Variant) -> Variant:
     return Variant.model_validate({**variant.model_dump(), **few})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINDS.values())
 def test_a_variant_trains(
     keras: ModuleType, real_params: Params, few_images: dict[str, Arrays], tmp_path: Path, name: str
 ) -> None:
@@ -101,7 +103,7 @@ def test_a_variant_has_the_size_that_its_report_printed(
     assert (model.count_params(), fixed) == PRINTED[name]
 
 
-@pytest.mark.parametrize("twin", [name for name in NAMES if name.endswith("-bfloat16")])
+@pytest.mark.parametrize("twin", [name for name in VARIANTS if name.endswith("-bfloat16")])
 def test_the_studies_of_precision_change_nothing_else(real_params: Params, twin: str) -> None:
     bfloat16, float32 = (
         real_params.variants[name].model_dump(exclude=LABELS - {"seeds"})
