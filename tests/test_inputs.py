@@ -99,9 +99,10 @@ class Checkout:
     def write(self, document: dict[str, Any]) -> None:
         self.paths.params.write_text(yaml.safe_dump(document))
 
-    def dvc(self, *arguments: str) -> None:
+    def run(self, *arguments: str) -> None:
+        """A module with its arguments."""
         done = subprocess.run(
-            [sys.executable, "-m", "dvc", *arguments],
+            [sys.executable, "-m", *arguments],
             cwd=self.paths.root,
             env={**environment(), "PYTHONPATH": str(self.package.parent)},
             capture_output=True,
@@ -111,7 +112,7 @@ class Checkout:
 
     def stale(self) -> set[str]:
         """The trainings and inspections that are out of date, once `check` was run."""
-        self.dvc("repro", "--quiet", "check")
+        self.run("cnn_ablations", "check")
         return {name for name in stale_stages(self.paths, []) if verb(name) in VARIANT_STAGES}
 
 
@@ -121,7 +122,7 @@ def checkout_of(paths: Paths, add_dvc: Callable[..., None]) -> Callable[[dict[st
         add_dvc(paths, "check", "download", "preprocess", "train", "inspect")
         checkout = Checkout(paths, document)
         params: Params = load_params(checkout.paths.params)
-        checkout.dvc("repro", "--quiet", "preprocess@digits")
+        checkout.run("dvc", "repro", "--quiet", "preprocess@digits")
         for variant in params.variants.values():
             own = (variant.group, variant.name)
             (checkout.paths.run(*own)).mkdir(parents=True)
@@ -134,7 +135,7 @@ def checkout_of(paths: Paths, add_dvc: Callable[..., None]) -> Callable[[dict[st
                 file = checkout.paths.notebook(*own, notebook)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text("{}")
-        checkout.dvc("commit", "--force", "--quiet")
+        checkout.run("dvc", "commit", "--force", "--quiet")
         return checkout
 
     return make

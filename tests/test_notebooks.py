@@ -44,9 +44,11 @@ figure.subplots().plot([1, 3, 2])
 display(figure)
 """
 FIGURE_AND_TABLE = f"""
-import os, sys
+import builtins, os, sys
 import pandas as pd
 
+assert not hasattr(builtins, "personal")
+assert not [name for name in os.environ if name.startswith("KERAS_")]
 print("mode", mode, "in", os.path.basename(os.getcwd()))
 print("noise", os.getpid(), file=sys.stderr)
 os.write(2, b"noise from below Python\\n")
@@ -56,6 +58,18 @@ pd.DataFrame({{"epoch": [1, 2], "accuracy": [0.5, 0.75]}})
 """
 
 
+@pytest.fixture
+def users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user has set and runs in every kernel, which must not reach this project's."""
+    startup = tmp_path / "ipython" / "profile_default" / "startup" / "mine.py"
+    startup.parent.mkdir(parents=True)
+    startup.write_text("import builtins; builtins.personal = True")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("PYTHONSTARTUP", str(startup))
+    monkeypatch.setenv("KERAS_MAX_EPOCHS", "1")
+
+
+@pytest.mark.usefixtures("users_own")
 def test_executed_twice_a_notebook_is_the_same_to_the_byte(
     paths: Paths, output: Path, template: Template, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,23 +156,6 @@ def test_a_damaged_or_missing_template_is_named_with_the_way_back(
     with pytest.raises(ProjectError, match=r"train.ipynb is not a notebook.*`git restore` brings"):
         execute("train", output, {}, paths)
     assert not output.exists()
-
-
-def test_nothing_of_a_user_s_own_reaches_the_kernel(
-    paths: Paths, output: Path, template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    template(
-        "import builtins, os\nassert not hasattr(builtins, 'personal')\n"
-        "assert not [name for name in os.environ if name.startswith('KERAS_')]"
-    )
-    startup = tmp_path / "ipython" / "profile_default" / "startup" / "mine.py"
-    startup.parent.mkdir(parents=True)
-    startup.write_text("import builtins; builtins.personal = True")
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("PYTHONSTARTUP", str(startup))
-    monkeypatch.setenv("KERAS_MAX_EPOCHS", "1")
-    execute("train", output, {}, paths)
-    assert output.exists()
 
 
 def message_of(paths: Paths, output: Path, **parameters: Any) -> str:

@@ -238,16 +238,15 @@ LONG = SIZE_LIMIT - 10
     ],
 )
 def test_a_hostile_pickle_ends_within_bounds(content: bytes) -> None:
-    for read in (read_batch, read_label_names):
-        tracemalloc.start()
-        began = time.process_time()
-        with pytest.raises(ProjectError) as refused:
-            read(content, "x")
-        seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert seconds < 2
-        assert peak < 8 * SIZE_LIMIT
-        assert len(str(refused.value)) < 200
+    tracemalloc.start()
+    began = time.process_time()
+    with pytest.raises(ProjectError) as refused:
+        read_batch(content, "x")
+    seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seconds < 2
+    assert peak < 8 * SIZE_LIMIT
+    assert len(str(refused.value)) < 200
 
 
 @settings(deadline=None)
