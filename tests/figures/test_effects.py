@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from cnn_ablations.figures.effects import accuracy_along
+from cnn_ablations.figures.effects import accuracy_along, weights_overlaid
 
 Texts = Callable[[Figure], list[str]]
 
@@ -25,3 +25,12 @@ def test_values_that_span_decades_stand_apart_by_their_logarithms(
     assert {*(f"{value:g}" for value in values), label} <= set(texts(figure))
     assert figure.axes[0].get_xscale() == scale
     assert figure.axes[0].get_xticks().tolist() == sorted(values)
+
+
+def test_a_layer_that_one_network_lacks_is_drawn_of_the_others(texts: Texts) -> None:
+    drawn = np.histogram(np.linspace(-1, 1, 100), 20)
+    names = [f"conv{number}" for number in range(5)]
+    figure = weights_overlaid({"plain": dict.fromkeys(names, drawn), "L2": {"conv0": drawn}})
+    assert {*names, "plain", "L2"} <= set(texts(figure))
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert [len(axes.patches) for axes in panels] == [4, 2, 2, 2, 2]
