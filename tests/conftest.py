@@ -80,10 +80,7 @@ def tiny_document(checkout: Paths) -> dict[str, Any]:
     shrunk = {"filters": [4], "pooling": 2, "dense": [8], "epochs": 3, "seeds": [0, 1]}
     return {
         "datasets": {"digits": real["datasets"]["digits"]},
-        "protocols": {
-            "tiny": {**real["protocols"]["quickstart"], **shrunk},
-            "own-images": real["protocols"]["own-images"],
-        },
+        "protocols": {"tiny": {**real["protocols"]["quickstart"], **shrunk}},
         "variants": {
             "tiny-net": {
                 "protocol": "tiny",

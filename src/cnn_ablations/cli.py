@@ -4,7 +4,7 @@ import atexit
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -152,11 +152,11 @@ def compare(name: StudyName) -> None:
 def add_dataset(
     name: Annotated[str, typer.Argument(help="Of the data set.")],
     source: Annotated[
-        str,
+        Path,
         typer.Argument(
             metavar="PATH",
             help="A folder with a folder of images for each class, a zip archive of one, a .npz "
-            "file, or the address of such a file; a folder of IDX files or of CIFAR-10's batches.",
+            "file, or a folder of IDX files or of CIFAR-10's batches.",
         ),
     ],
     size: Annotated[
@@ -170,21 +170,16 @@ def add_dataset(
     ] = None,
 ) -> None:
     """Look at images of your own, say what is odd, and write their entry into params.yaml."""
-    from tempfile import TemporaryDirectory
-
-    from cnn_ablations.data.download import fetch
     from cnn_ablations.data.new_dataset import new_dataset
     from cnn_ablations.files import write_atomically
 
     paths = find_project()
-    with TemporaryDirectory() as folder:
-        copy = partial(fetch, folder=Path(folder))
-        params, lines = new_dataset(paths.root, name, source, size, copy, _say)
+    params, lines = new_dataset(paths.root, name, source, size, _say)
     write_atomically(paths.params, params.encode())
     typer.echo("\n".join(lines))
     typer.echo(
-        f"wrote the data set '{name}' and a variant '{name}-base' into params.yaml: see to title, "
-        "citation and size there\n"
+        f"wrote the data set '{name}', a protocol of that name and the variant '{name}-base' into "
+        "params.yaml: see to title, citation and size there\n"
         f"next: `dvc repro explore@{name}` looks at its arrays, `cnn-ablations study new STUDY "
         f'--base {name}-base --vary "filters=[8,16,32],[32,64,128]"` asks a question'
     )

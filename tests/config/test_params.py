@@ -226,7 +226,7 @@ def test_the_real_file_is_valid(real_params: Params) -> None:
     used = {v for study in real_params.studies.values() for v in study.variants}
     assert used == set(real_params.variants)
     groups = {v.group for v in real_params.variants.values()}
-    assert groups == set(real_params.protocols) - {"own-images"}
+    assert groups == set(real_params.protocols)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(real_params: Params) -> None:

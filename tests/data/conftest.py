@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import yaml
 
 from cnn_ablations.config.params import load_params
 from cnn_ablations.data.arrays import PARTS, Arrays, UInt8s, load_arrays, load_file_names
-from cnn_ablations.data.download import download, fetch
+from cnn_ablations.data.download import download
 from cnn_ablations.data.new_dataset import new_dataset
 from cnn_ablations.data.preprocess import preprocess
 from cnn_ablations.paths import Paths
@@ -20,13 +19,12 @@ from cnn_ablations.paths import Paths
 class Own:
     """The data set `own` of a project."""
 
-    def __init__(self, paths: Paths, fetched: Path) -> None:
-        self.paths, self.fetched = paths, fetched
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
 
-    def add(self, source: Path | str, size: int | None = None, **changes: Any) -> list[str]:
+    def add(self, source: Path, size: int | None = None, **changes: Any) -> list[str]:
         """Write its entry, with changes to it. What was said about the source."""
-        get = partial(fetch, folder=self.fetched)
-        text, lines = new_dataset(self.paths.root, "own", str(source), size, get, print)
+        text, lines = new_dataset(self.paths.root, "own", source, size, print)
         document = yaml.safe_load(text)
         document["datasets"]["own"] |= changes
         self.paths.params.write_text(yaml.safe_dump(document, sort_keys=False))
@@ -57,8 +55,8 @@ class Own:
 
 
 @pytest.fixture
-def own(project: Paths, tmp_path: Path) -> Own:
-    return Own(project, tmp_path)
+def own(project: Paths) -> Own:
+    return Own(project)
 
 
 @pytest.fixture

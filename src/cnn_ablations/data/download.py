@@ -161,15 +161,6 @@ def _obtain(
     )
 
 
-def fetch(address: str, folder: Path) -> Path:
-    """Copy the file at an address into `folder`. Raises ProjectError with the reason."""
-    start, _, file = address.rpartition("/")
-    try:
-        return _fetch(start, file, folder)
-    except ProjectError as error:
-        raise ProjectError(f"{address}: {error}") from None
-
-
 def _fetch(address: str, file: str, folder: Path) -> Path:
     """Copy `file` from a folder or a URL into `folder`. Raises ProjectError with the reason."""
     if "://" not in address:

@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 
 from cnn_ablations.config.datasets import DrawnSplit, FolderDataset
 from cnn_ablations.data.arrays import PARTS, Labels, Part, UInt8s, label_type
-from cnn_ablations.data.images import SUFFIXES, Report, in_chunks, read_image
+from cnn_ablations.data.images import (
+    SUFFIXES,
+    Report,
+    UnreadableError,
+    in_chunks,
+    read_image,
+)
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import read_limited
 from cnn_ablations.progress import tracked
@@ -40,7 +46,7 @@ class Tree(NamedTuple):
     names: list[str]
     """Below the folders that hold all images, with '/' between folders and at the end of theirs."""
     read: Callable[[str], bytes]
-    """The content of a file. Raises ProjectError where it cannot be read."""
+    """The content of a file. Raises UnreadableError."""
 
 
 class ImageFile(NamedTuple):
@@ -94,8 +100,10 @@ def open_tree(source: Path) -> Iterator[Tree]:
                 if archive.getinfo(prefix + name).file_size > FILE_LIMIT:
                     raise ValueError(f"it is larger than {FILE_LIMIT:,} bytes")
                 return archive.read(prefix + name)
-            except Exception as error:  # of an archive: damaged, encrypted, packed in another way
-                raise ProjectError(f"{source}: '{name}' cannot be read: {error}") from None
+            except (OSError, ValueError) as error:
+                raise UnreadableError(getattr(error, "strerror", None) or error) from None
+            except Exception:
+                raise UnreadableError("the archive is damaged there, or encrypted") from None
 
         inside = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
         yield Tree(source, [*filter(None, inside)], read)
@@ -208,7 +216,10 @@ def hash_of_images(
     sha256 = {}
     for place in tracked(range(len(found.images)), len(found.images), report, "files verified"):
         name = found.images[place].name
-        content = tree.read(name)
+        try:
+            content = tree.read(name)
+        except UnreadableError as error:
+            raise _unreadable(tree, name, error) from None
         keep(name, content)
         sha256[name] = hashlib.sha256(content).hexdigest()
     return content_hash(sha256)
@@ -231,11 +242,15 @@ def read_images(
     def read(image: ImageFile) -> UInt8s:
         try:
             return read_image(tree.read(image.name), dataset.image_shape, dataset.fit)
-        except ValueError as error:
-            raise ProjectError(
-                f"{tree.source}: '{image.name}' cannot be read as an image: {error}; mend it, or "
-                "name it under skip of the data set in params.yaml"
-            ) from None
+        except UnreadableError as error:
+            raise _unreadable(tree, image.name, error) from None
 
     size = max(1, CHUNK // math.prod(dataset.image_shape))
     return map(np.stack, in_chunks(read, images, size, report, "images read"))
+
+
+def _unreadable(tree: Tree, name: str, error: UnreadableError) -> ProjectError:
+    return ProjectError(
+        f"{tree.source}: '{name}' cannot be read: {error}; mend it, or name it under skip of the "
+        "data set in params.yaml"
+    )

@@ -29,6 +29,10 @@ SUFFIXES = {
 """The format that a file's suffix stands for."""
 
 
+class UnreadableError(ValueError):
+    """Why an image's file cannot be read, in words that follow its name."""
+
+
 class Look(NamedTuple):
     """What a file holds before it becomes an array."""
 
@@ -38,17 +42,17 @@ class Look(NamedTuple):
     """PNG, JPEG, ..."""
     grey: bool
     odd: list[str]
-    """What is unusual, in words that follow the number of such images."""
+    """What is unusual, in words that follow "images"."""
 
 
 def look_at(content: bytes, name: str) -> Look:
-    """What the image in the file `name` is. Raises ValueError where it cannot be read."""
+    """What the image in the file `name` is. Raises UnreadableError."""
     with _opened(content) as image:
         form = "JPEG" if image.format == "MPO" else str(image.format)
         grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I;16")
         suffix = PurePosixPath(name).suffix.lower()
         odd = {
-            f"{form} under another suffix": form != SUFFIXES.get(suffix),
+            f"in {form} under another suffix": form != SUFFIXES.get(suffix),
             "with 16 bits a channel, brought to 8": image.mode.startswith("I;16"),
             "with a palette": image.mode in ("P", "PA"),
             "in CMYK, brought to RGB": image.mode == "CMYK",
@@ -64,7 +68,7 @@ def look_at(content: bytes, name: str) -> Look:
 def read_image(content: bytes, shape: Sequence[int], fit: Fit) -> UInt8s:
     """The pixels (height, width, channels) of an image's file, brought to this shape.
 
-    An image that has the size keeps its pixels. Raises ValueError where it cannot be read.
+    An image that has the size keeps its pixels. Raises UnreadableError.
     """
     height, width, channels = shape
     with _opened(content) as image:
@@ -79,23 +83,27 @@ def read_image(content: bytes, shape: Sequence[int], fit: Fit) -> UInt8s:
 
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
-    """An image's file, open. What is wrong with it becomes a ValueError."""
+    """An image's file, open. What is wrong with it becomes an UnreadableError."""
     if not content:
-        raise ValueError("it is empty")
+        raise UnreadableError("it is empty")
     try:
         with Image.open(BytesIO(content), formats=[*{*SUFFIXES.values()}]) as image:
             yield image
+    except UnreadableError:
+        raise
     except UnidentifiedImageError:
-        raise ValueError("it is no image of a known format") from None
-    except Exception as error:  # a broken file can fail in any way
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+        raise UnreadableError("it is no image of a known format") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UnreadableError(f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
+    except Exception:  # a broken file can fail in any way, and Pillow's words name no file
+        raise UnreadableError("it is damaged, or its end is missing") from None
 
 
 def _flat(image: Image.Image, channels: int) -> Image.Image:
     """An image upright, on white where it is transparent, in 8 bits of grey or of each colour."""
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I", "F"):
-        raise ValueError("its pixels are 32-bit numbers, of which nobody knows what is white")
+        raise UnreadableError("its pixels are 32-bit numbers, and nobody knows which one is white")
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     if image.has_transparency_data:

@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from itertools import compress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from cnn_ablations.config.datasets import DrawnSplit
 from cnn_ablations.config.document import as_yaml, inserted, parsed
-from cnn_ablations.config.params import NAME, load_params, parse_params
+from cnn_ablations.config.params import NAME, Params, load_params, parse_params
 from cnn_ablations.data.cifar10 import MEMBERS, read_batch, read_label_names
 from cnn_ablations.data.folder import (
     ImageFile,
@@ -24,24 +25,39 @@ from cnn_ablations.data.folder import (
     find_images,
     open_tree,
 )
-from cnn_ablations.data.images import Report, in_chunks, look_at
+from cnn_ablations.data.images import Report, UnreadableError, in_chunks, look_at
 from cnn_ablations.data.npz import read_npz
 from cnn_ablations.data.preprocess import check_arrays, idx_array
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import sha256_of
 
 Entry = dict[str, Any]
-PROTOCOL = "own-images"
-"""Of the first variant of a new data set."""
-POOLED = 8
-"""Pixels on a side that its pooling needs."""
 LONGEST_SIDE = 96
 """Pixels of images in the arrays, unless somebody says so: a CPU trains on these in minutes."""
 VAL = 0.2
-"""The share of training images that validates in `PROTOCOL`."""
-STEPS = 500
-"""Batches that a training sees at least: after so many little is left of what batch normalisation
-begins with, 0.99 ** STEPS. With too few, networks that have learnt answer at chance."""
+"""The share of training images that validates."""
+BATCH = 32
+STEPS = 2_000
+"""Batches that a training takes at least."""
+EPOCHS = 30
+"""A training takes at least."""
+POOLED = 8
+"""Pixels on a side that three poolings by 2 need."""
+RECIPE = """\
+  {name}: # a recipe to start from, up to 96×96 pixels: every line is there to be varied
+    split: {split}
+    pixels: unit
+    optimizer: adam # learns at its usual rate, where that of sgd would have to be searched for
+    learning_rate: {{ peak: 0.001, warm_up: 1, decay: cosine }} # a calm end: seeds scatter less
+    batch_size: {batch} # small, so that few images still make many steps
+    epochs: {epochs}
+    filters: [16, 32, 64]
+    pooling: {pooling}
+    batch_norm: true # without it, some seeds may never leave chance
+    dense: [64]
+    seeds: [0, 1, 2, 3, 4]
+    # No augmentation: whether a mirrored or turned image is still one of its class, you know."""
+"""The protocol of a new data set."""
 MOST_SKIPPED = 100
 """Files that params.yaml names because they cannot be read; more are no accident."""
 FILES = 256
@@ -60,72 +76,83 @@ class Seen(NamedTuple):
 
 
 def new_dataset(
-    root: Path,
-    name: str,
-    source: str,
-    size: int | None,
-    fetch: Callable[[str], Path],
-    report: Report,
+    root: Path, name: str, source: Path, size: int | None, report: Report
 ) -> tuple[str, list[str]]:
-    """The text of params.yaml with the data set `name` and a variant `name`-base of it, and lines
-    on what was seen in its source: a folder or zip archive of images, a file of arrays, a folder of
-    IDX files or of CIFAR-10's batches.
+    """The text of params.yaml with the data set `name`, a protocol of that name for it and their
+    first variant, `name`-base; and lines on what was seen in its source: a folder or zip archive of
+    images, a file of arrays, a folder of IDX files or of CIFAR-10's batches.
 
     Args:
         root: of the checkout.
         name: of the data set.
-        source: a path, or the address of a file.
+        source: its path.
         size: of the images of a folder, pixels on a side; None for what suits them.
-        fetch: gives a copy of the file at an address.
         report: takes a line now and then.
 
     Raises ProjectError where something of it cannot be; nothing is written.
     """
-    params = load_params(root / "params.yaml")
-    base = f"{name}-base"
-    if not NAME.fullmatch(base) or name in params.datasets or base in params.variants:
-        raise ProjectError(
-            f"'{name}' cannot be the name of a new data set: names are lower-case letters, digits, "
-            "'-' and '_', at most 55 of them, begin with a letter or a digit, and are not one of "
-            f"{', '.join(params.datasets)}, nor may there be a variant '{base}'"
-        )
-    path = fetch(source) if "://" in source else Path(source).expanduser().resolve()
+    _check_name(name, load_params(root / "params.yaml"))
+    path = source.expanduser().resolve()
     if not path.exists():
         raise ProjectError(f"there is no file or folder {path}")
-    if "://" not in source:
-        source = str(path.relative_to(root) if path.is_relative_to(root) else path)
+    where = str(path.relative_to(root) if path.is_relative_to(root) else path)
     if path.suffix.lower() == ".npz":
-        seen = _npz(path, source)
+        seen = _npz(path, where)
     elif (path / "batches.meta").is_file():
-        seen = _batches(path, source)
+        seen = _batches(path, where)
     elif path.is_dir() and [*path.glob("*-idx*")]:
-        seen = _idx_files(path, source)
+        seen = _idx_files(path, where)
     else:
         with open_tree(path) as tree:
-            seen = _images(tree, source, size, report)
-    entry = {"title": name, "citation": f"own images ({PurePosixPath(source).name})", **seen.entry}
+            seen = _images(tree, where, size, report)
+    entry = {"title": name, "citation": f"own images ({path.name})", **seen.entry}
     keys = [f"    {key}: {as_yaml(value, flow=True)}" for key, value in entry.items()]
+    base = as_yaml({"protocol": name, "dataset": name}, flow=True)
     text = (root / "params.yaml").read_text()
-    text = inserted("params.yaml", text, "datasets", "\n".join([f"  {name}:", *keys]))
-    suited = _suited(seen, params.protocols.get(PROTOCOL, {}))
-    variant = as_yaml({"protocol": PROTOCOL, "dataset": name, **suited}, flow=True)
-    text = inserted("params.yaml", text, "variants", f"  {base}: {variant}")
+    for section, lines in (
+        ("datasets", "\n".join([f"  {name}:", *keys])),
+        ("protocols", _recipe(name, seen)),
+        ("variants", f"  {name}-base: {base}"),
+    ):
+        text = inserted("params.yaml", text, section, lines)
     parse_params(parsed(text))
     return text, [*_counts(entry["classes"], *seen.labels), *seen.lines]
 
 
-def _suited(seen: Seen, recipe: Mapping[str, Any]) -> Entry:
-    """What such images need otherwise than the recipe, if there is one, has it."""
-    suited = Entry()
-    if min(seen.entry["image_shape"][:2]) < POOLED:
-        suited["pooling"] = 1
+def _check_name(name: str, params: Params) -> None:
+    base = f"{name}-base"
+    if name in params.datasets and base in params.variants:
+        raise ProjectError(
+            f"params.yaml has a data set '{name}' already: go on with `cnn-ablations study new "
+            f"STUDY --base {base} ...`, choose another name for other images, or delete '{name}' "
+            f"from datasets and protocols there and '{base}' from variants to have it added anew"
+        )
+    if name in {**params.datasets, **params.protocols} or base in params.variants:
+        raise ProjectError(
+            f"params.yaml has a data set or a protocol '{name}' or a variant '{base}' already; "
+            "choose another name"
+        )
+    if not NAME.fullmatch(base):
+        raise ProjectError(
+            f"'{name}' cannot be the name of a data set: take lower-case letters, digits, '-' and "
+            "'_', at most 55 of them, the first a letter or a digit"
+        )
+
+
+def _recipe(name: str, seen: Seen) -> str:
+    """The protocol for such images, as lines of params.yaml."""
     images, counts = len(seen.labels[0]), np.unique(seen.labels[0], return_counts=True)[1]
-    if counts.min() < 2 or math.ceil(VAL * images) < len(counts):  # too few to stratify
-        suited["split"] = {"method": "last", "val": VAL}
-    steps = math.ceil((1 - VAL) * images / recipe.get("batch_size", 1))
-    if steps * recipe.get("epochs", STEPS) < STEPS:
-        suited["epochs"] = math.ceil(STEPS / steps)
-    return suited
+    if counts.min() < 2 or math.ceil(VAL * images) < len(counts):
+        split = f"{{ method: last, val: {VAL} }} # too few images to take some of each class"
+    else:
+        split = f"{{ method: stratified, val: {VAL}, random_state: 0 }} # of each class alike"
+    steps = math.ceil((1 - VAL) * images / BATCH)
+    epochs = max(EPOCHS, math.ceil(STEPS / steps))
+    reason = f" # so that few images make some {STEPS:,} batches" if epochs > EPOCHS else ""
+    pooling = 2 if min(seen.entry["image_shape"][:2]) >= POOLED else 1
+    return RECIPE.format(
+        name=name, split=split, batch=BATCH, epochs=f"{epochs}{reason}", pooling=pooling
+    )
 
 
 def _images(tree: Tree, source: str, size: int | None, report: Report) -> Seen:
@@ -136,16 +163,16 @@ def _images(tree: Tree, source: str, size: int | None, report: Report) -> Seen:
             content = tree.read(image.name)
             sha256 = hashlib.sha256(content).hexdigest()
             return {"name": image.name, "sha256": sha256, **look_at(content, image.name)._asdict()}
-        except (ProjectError, ValueError) as error:
-            return {"name": image.name, "unreadable": f"'{image.name}': {error}"}
+        except UnreadableError as error:
+            return {"name": image.name, "unreadable": f"'{image.name}' ({error})"}
 
     chunks = in_chunks(look, found.images, FILES, report, "images looked at")
     looks = [of_image for chunk in chunks for of_image in chunk]
     unreadable = {of["name"]: of["unreadable"] for of in looks if "unreadable" in of}
     if len(unreadable) > MOST_SKIPPED:
         raise ProjectError(
-            f"{tree.source}: {len(unreadable):,} files cannot be read as images, such as "
-            f"{min(unreadable.values())}; mend them, or move them away"
+            f"{tree.source}: {_named('files that cannot be read', [*unreadable.values()])}; mend "
+            "them, or move them away"
         )
     found = find_images(tree, [*unreadable])
     split = DrawnSplit() if found.images[0].part is None else None
@@ -157,6 +184,7 @@ def _images(tree: Tree, source: str, size: int | None, report: Report) -> Seen:
     sides = table[["height", "width"]].to_numpy()
     pixels = sides.prod(axis=1)
     least, most = ("×".join(map(str, sides[at])) for at in (pixels.argmin(), pixels.argmax()))
+    extent = f"from {least} to {most}" if (sides != sides[0]).any() else least
     height, width = (size, size) if size else _size(sides)
     entry = {
         "format": "folder",
@@ -175,9 +203,9 @@ def _images(tree: Tree, source: str, size: int | None, report: Report) -> Seen:
         "folders without images to train on": found.empty,
     }
     lines = [
-        f"files: {forms}; from {least} to {most} pixels (height×width)",
+        f"files: {forms}; {extent} pixels (height×width)",
         f"arrays: {height}×{width} pixels, {'grey' if table['grey'].all() else 'in colour'}",
-        *(f"left out: {_such_as(what, names)}" for what, names in left_out.items() if names),
+        *(f"left out: {_named(what, names)}" for what, names in left_out.items() if names),
         *(f"odd: {line}" for line in _odd(table)),
     ]
     return Seen(entry, [labels for _, labels in parts], lines)
@@ -194,16 +222,17 @@ def _size(sides: NDArray[np.int64]) -> tuple[int, int]:
 def _odd(table: pd.DataFrame) -> Iterator[str]:
     """What may surprise about images that can be read: their name, sha256, part, label, odd."""
     for what, names in table.explode("odd").dropna(subset="odd").groupby("odd")["name"]:
-        yield _such_as(str(what), [*names])
-    copies = table[table.duplicated("sha256", keep=False)]
-    if len(copies):
-        places = copies.groupby("sha256")[["part", "label"]].nunique()
-        in_both, of_two = (places > 1).sum()
-        same = copies["name"][copies["sha256"] == copies["sha256"].iloc[0]]
-        yield (
-            f"{_such_as('pictures that are there more than once', [*same], len(places))}; "
-            f"{in_both:,} of them to train on and to test on, {of_two:,} in two classes"
-        )
+        yield _named(f"images {what}", [*names])
+    copies = table[table.duplicated("sha256", keep=False)].groupby("sha256")
+    same = [" = ".join(names) for _, names in copies["name"]]
+    in_both, in_two = (copies[key].nunique() > 1 for key in ("part", "label"))
+    for what, where in (
+        ("pictures that are there more than once", [True] * len(same)),
+        ("pictures to train on that are also there to test on", in_both),
+        ("pictures in more than one class", in_two),
+    ):
+        if chosen := [*compress(same, where)]:
+            yield _named(what, chosen)
 
 
 def _counts(
@@ -212,11 +241,13 @@ def _counts(
     """How many images there are of each class, given the labels (n,) of either part."""
     train, test = (np.bincount(of, minlength=len(classes)) for of in (train_labels, test_labels))
     rare, common = int(train.argmin()), int(train.argmax())
-    yield f"images: {train.sum():,} to train on, {test.sum():,} to test on"
-    yield (
-        f"classes: {len(classes):,}, with {train[rare]:,} ('{classes[rare]}') to {train[common]:,} "
-        f"('{classes[common]}') images to train on"
+    each = (
+        f"each with {train[rare]:,}"
+        if train[rare] == train[common]
+        else f"from {train[rare]:,} ({classes[rare]}) to {train[common]:,} ({classes[common]})"
     )
+    yield f"images: {train.sum():,} to train on, {test.sum():,} to test on"
+    yield f"classes: {len(classes):,}, {each} images to train on"
     if train[common] >= 10 * train[rare]:
         yield "odd: classes are so unequal that accuracy misleads: mind balanced accuracy first"
     font = get_font(findfont("DejaVu Sans"))  # that of all figures
@@ -228,12 +259,14 @@ def _counts(
         ],
     }
     for what, where in odd.items():
-        if names := [label for label, holds in zip(classes, where, strict=True) if holds]:
-            yield f"odd: {_such_as(what, names)}"
+        if names := [*compress(classes, where)]:
+            yield f"odd: {_named(what, names)}"
 
 
-def _such_as(what: str, names: Sequence[str], count: int = 0) -> str:
-    return f"{what}: {count or len(names):,}, such as {', '.join(names[:2])}"
+def _named(what: str, names: Sequence[str]) -> str:
+    """What these are, with their number where not all are named."""
+    named = ", ".join(names[:2])
+    return f"{what}: {named}" if len(names) <= 2 else f"{what}: {len(names):,}, such as {named}"
 
 
 def _npz(path: Path, source: str) -> Seen:
