@@ -65,6 +65,16 @@ def test_a_seed_takes_as_long_as_the_nearest_records_and_arithmetic_say(
         assert changed("tiny-wide") == (seconds, "its group")
 
 
+def test_images_that_are_not_prepared_yet_are_as_many_as_were_counted(
+    project: Paths, document: dict[str, Any]
+) -> None:
+    prepared = predictions(parse_params(document), project)
+    shutil.rmtree(project.arrays("digits"))
+    assert predictions(parse_params(document), project) != prepared
+    document["datasets"]["digits"]["images"] = 300
+    assert predictions(parse_params(document), project) == prepared
+
+
 @pytest.mark.parametrize("apart", ["name", "group"])
 def test_what_is_on_record_is_predicted_from_what_others_took(
     real_params: Params, checkout: Paths, apart: str

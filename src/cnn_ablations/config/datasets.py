@@ -32,6 +32,8 @@ class _Dataset(ClosedModel):
     classes: Annotated[list[str], Len(2, 65_535)]
     """Class names in the order of the labels 0, 1, ..."""
     citation: str
+    images: PositiveInt | None = None
+    """To train on, as `dataset add` counts them: what `plan` goes by before there are arrays."""
     showcase: NonNegativeInt = 0
     """The index of the training image that the data set's notebook shows at full size."""
     example_classes: list[str] = Field(default=[], validate_default=True)

@@ -106,6 +106,7 @@ def new_dataset(
         with open_tree(path) as tree:
             seen = _images(tree, where, size, report)
     entry = {"title": name, "citation": f"own images ({path.name})", **seen.entry}
+    entry["images"] = len(seen.labels[0])
     keys = [f"    {key}: {as_yaml(value, flow=True)}" for key, value in entry.items()]
     base = as_yaml({"protocol": name, "dataset": name}, flow=True)
     text = (root / "params.yaml").read_text()

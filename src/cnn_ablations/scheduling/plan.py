@@ -25,7 +25,7 @@ STAGE_SECONDS = 20.0
 ROWS = 20
 """Variants that fit a screen."""
 GUESSED_IMAGES = 50_000
-"""Of a data set that is not prepared yet."""
+"""To train on, of a data set that is neither prepared nor counted."""
 FLOPS_A_SECOND, STEP_SECONDS = 60e9, 0.004
 """Of a core, and what each batch takes besides its arithmetic. So each group of reports/timings is
 predicted from the others within a factor of 1.2 mostly, and of 3.4 always."""
@@ -128,13 +128,13 @@ def estimated(variant: Variant, params: Params, paths: Paths) -> float:
     """The seconds that the arithmetic of a seed's training takes: images that are held out count as
     well.
     """
+    dataset = params.dataset(variant.dataset)
     labels = paths.arrays(variant.dataset) / "train_labels.npy"
     try:
         images = len(np.load(labels, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError):  # not prepared yet
-        images = GUESSED_IMAGES
+        images = dataset.images or GUESSED_IMAGES
     images = min(variant.train_images or images, images)
-    dataset = params.dataset(variant.dataset)
     flops = 3 * images * forward_flops(variant, dataset.image_shape, len(dataset.classes))
     steps = math.ceil(images / variant.batch_size)
     return variant.epochs * (flops / FLOPS_A_SECOND + STEP_SECONDS * steps)
