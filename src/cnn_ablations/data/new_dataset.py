@@ -39,8 +39,8 @@ VAL = 0.2
 BATCH = 32
 STEPS = 2_000
 """Batches that a training takes at least. With 500 images of CIFAR-10 the test accuracy was 10, 20,
-34 and 34 % after 208, 416, 832 and 1,664; with 2,000 44 % after 800 and after 2,000; with 1,000 other
-images 53 % after 750 and 62 % after 1,500. Batch normalisation needs the first hundreds."""
+34 and 34 % after 208, 416, 832 and 1,664; with 2,000 it was 44 % after 800 and after 2,000; with
+1,000 other images 53 % after 750 and 62 % after 1,500. Batch normalisation needs some hundred."""
 EPOCHS = 30
 """That a training takes at least."""
 POOLED = 8
