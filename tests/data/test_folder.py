@@ -427,8 +427,8 @@ def test_the_text_around_what_is_new_stays_as_it_was(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("own", "has a data set 'own' already: go on with .* --base own-base .*, or delete 'own'"),
-        ("tiny", "has a data set or a protocol 'tiny' or a variant 'tiny-base' already; choose"),
+        ("own", "has 'own' among .* already, .* go on with `.* --base own-base .*; or delete them"),
+        ("tiny", "has 'tiny' among its data sets or protocols already, .*: choose another name"),
         ("A", "'A' cannot be the name of a data set"),
         ("-x", "'-x' cannot be"),
         ("a/b", "'a/b' cannot be"),

@@ -124,21 +124,16 @@ def new_dataset(
 
 def _check_name(name: str, params: Params) -> None:
     base = f"{name}-base"
-    if name in params.datasets and base in params.variants:
-        raise ProjectError(
-            f"params.yaml has a data set '{name}' already: go on with `cnn-ablations study new "
-            f"STUDY --base {base} ...`, choose another name for other images, or delete '{name}' "
-            f"from datasets and protocols there and '{base}' from variants to have it added anew"
-        )
-    if name in {**params.datasets, **params.protocols} or base in params.variants:
-        raise ProjectError(
-            f"params.yaml has a data set or a protocol '{name}' or a variant '{base}' already; "
-            "choose another name"
-        )
     if not NAME.fullmatch(base):
         raise ProjectError(
             f"'{name}' cannot be the name of a data set: take lower-case letters, digits, '-' and "
             "'_', at most 55 of them, the first a letter or a digit"
+        )
+    if name in {**params.datasets, **params.protocols} or base in params.variants:
+        raise ProjectError(
+            f"params.yaml has '{name}' among its data sets or protocols already, or '{base}' among "
+            "its variants: choose another name; or go on with `cnn-ablations study new STUDY "
+            f"--base {base} ...`; or delete them there, to have '{name}' added anew"
         )
 
 
