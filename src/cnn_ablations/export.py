@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Template
 
+from cnn_ablations.analysis.evidence import interval, measured, tested
 from cnn_ablations.analysis.run import Run, open_network
-from cnn_ablations.analysis.statistics import Sample, contrast, within_0_and_1
+from cnn_ablations.analysis.wording import METRICS
 from cnn_ablations.config.datasets import Dataset
 from cnn_ablations.data.arrays import UInt8s
 from cnn_ablations.errors import ProjectError
@@ -144,17 +145,21 @@ def _written_and_asked(model: "keras.Model", path: Path, images: UInt8s) -> Prob
 
 def card(run: Run, dataset: Dataset, seed: int, name: str) -> str:
     """What is to be known of an exported network, as Markdown, from what its training left."""
-    result, right = run.result, run.result.correct("test")
-    sample = Sample(result.seeds, right.mean(axis=1), result.collapsed, {"test": right})
-    interval = within_0_and_1(contrast([(1.0, sample)]).interval(0.025) or (0.0, 1.0))
+    metrics = dict.fromkeys([f"{tested([run.result])}_accuracy", "test_accuracy"])
+    samples = {METRICS[metric]: measured(run.result, metric) for metric in metrics}
     text: str = Template(CARD.read_text(), keep_trailing_newline=True).render(
         run=run,
         dataset=dataset,
         seed=seed,
         name=name,
         origin=origin(run.variant),
-        of_seeds=dict(zip(run.variant.seeds, map(per_cent, right.mean(axis=1)), strict=True)),
-        median=per_cent(result.metrics["test_accuracy"]),
-        interval=map(per_cent, interval),
+        accuracies={
+            metric: {
+                "by_seed": dict(zip(of.seeds, map(per_cent, of.values), strict=True)),
+                "median": per_cent(float(np.median(of.values))),
+                "interval": map(per_cent, interval(of)),
+            }
+            for metric, of in samples.items()
+        },
     )
     return text

@@ -185,14 +185,3 @@ def test_a_test_about_what_is_not_there_is_an_error(
 ) -> None:
     with pytest.raises(ProjectError, match=message):
         found(results, of="high", **test)
-
-
-def test_an_interval_is_the_same_whatever_the_study_around_it(
-    results: Results, real_params: Params
-) -> None:
-    def interval(*variants: str) -> tuple[float, float]:
-        some = {name: results[name] for name in variants}
-        return Evidence(real_params.study("quickstart"), some).interval("high", "test")
-
-    assert interval("high") == interval("low", "high", "heavy")
-    assert np.all(np.diff(interval("high")) > 0)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cnn_ablations.analysis import statistics
-from cnn_ablations.analysis.evidence import Evidence, Finding, others, statement, unit
+from cnn_ablations.analysis.evidence import Evidence, Finding, measured, others, statement, unit
 from cnn_ablations.analysis.wording import measure, p_text
 from cnn_ablations.config.studies import ACCURACIES, Claim, Test
 
@@ -239,7 +239,7 @@ def _beats(evidence: Evidence, test: Test, level: float) -> tuple[float, float, 
     if not plain or [len(test.of), len(others(test))] != [1, 1]:
         return None
     sides = (*test.of, *others(test))
-    ours, theirs = (evidence.results[variant].per_seed(test.quantity) for variant in sides)
+    ours, theirs = (measured(evidence.results[of], test.quantity).values for of in sides)
     if min(len(ours), len(theirs)) == 1:
         return None
     return statistics.superiority(ours, theirs, level)

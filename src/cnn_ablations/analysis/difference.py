@@ -1,8 +1,8 @@
 """Is this branch better? The results of two states of the project, from what git holds of them.
 
-A variant that both have is judged as a claim is: its test accuracy now against that of before,
-corrected for all variants whose answers differ. Nobody said beforehand which way they would, so the
-tests are two-sided.
+A variant that both have is judged as a claim is: its test accuracy now (the balanced one, where
+plain accuracy misleads) against that of before, corrected for all variants whose answers differ.
+Nobody said beforehand which way they would, so the tests are two-sided.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from cnn_ablations.analysis import claims
-from cnn_ablations.analysis.evidence import Evidence
+from cnn_ablations.analysis.evidence import Evidence, tested
 from cnn_ablations.analysis.results import VariantResult, load_result
 from cnn_ablations.config.labels import as_text
 from cnn_ablations.config.new_study import MARGIN
@@ -29,8 +29,6 @@ from cnn_ablations.revision import extract
 WORKING_TREE = "working tree"
 WORSE, BETTER, NOT_COMPARABLE, SAME = "worse", "better", "not comparable", "same answers"
 VERDICTS = (WORSE, BETTER, claims.UNDECIDED, claims.NO_DIFFERENCE, NOT_COMPARABLE, SAME)
-_TEST = Test(quantity="test_accuracy", of=["now"], than=["before"])
-_CLAIM = Claim(statement="It is better now.", tests=[_TEST])
 KINDS = (
     *(Paths.predictions, Paths.metrics, Paths.details),
     *(Paths.curves, Paths.weights, Paths.features),
@@ -157,11 +155,14 @@ def _compare(before: _Side, now: _Side) -> Difference:
         study = Study(
             title=name,
             group=new[name],
-            question=_CLAIM.statement,
+            question="Is it better now?",
             variants={"before": before.name, "now": now.name},
             margin=min(margins, default=MARGIN),
         )
-        asked.append((Evidence(study, results), name, _CLAIM))
+        quantity = f"{tested(results.values())}_accuracy"
+        test = Test.model_validate({"quantity": quantity, "of": "now", "than": ["before"]})
+        claim = Claim(statement="It is better now.", tests=[test])
+        asked.append((Evidence(study, results), name, claim))
     changes += [_judged(found, parameters[found.name]) for found in claims.decide(asked, sides=2)]
     changes.sort(key=lambda c: VERDICTS.index(c.verdict.removesuffix(claims.ON_THIS_SEED)))
     only_before, only_now = sorted({*old} - {*new}), sorted({*new} - {*old})

@@ -3,8 +3,9 @@ test, and its words.
 """
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,12 +19,16 @@ from cnn_ablations.analysis.statistics import (
     Floats,
     Sample,
     Terms,
+    by_class,
     contrast,
     within_0_and_1,
 )
 from cnn_ablations.analysis.wording import METRICS, Unit, curve_name, measure
-from cnn_ablations.config.studies import ACCURACIES, COSTS, RATIOS, Study, Test
+from cnn_ablations.config.datasets import accuracy_misleads
+from cnn_ablations.config.studies import ACCURACIES, BALANCED, COSTS, RATIOS, Study, Test
 from cnn_ablations.errors import ProjectError
+
+Tested = Literal["test", "test_balanced"]
 
 
 @dataclass(frozen=True)
@@ -62,25 +67,6 @@ class Evidence:
 
     study: Study
     results: Mapping[str, VariantResult]
-
-    def accuracy(self, variant: str, metric: str) -> Sample:
-        """An accuracy of each seed after training (or Keras's running average in the last epoch).
-
-        Single answers to training images are not kept, and a network's accuracy on the very images
-        that it was fitted to is no estimate: of these, only the seeds scatter.
-
-        Raises ProjectError where the variant did not record it.
-        """
-        result, split = self.results[variant], metric.removesuffix("_accuracy")
-        answers: dict[Hashable, NDArray[np.bool_]] = {}
-        if split in result.labels:  # equal labels: the same examples
-            answers = {(split, result.labels[split].tobytes()): result.correct(split)}
-        return Sample(result.seeds, result.per_seed(metric), result.collapsed, answers)
-
-    def interval(self, variant: str, split: str, level: float = 0.025) -> tuple[float, float]:
-        """Of the accuracy of a variant, over other seeds and other images."""
-        sample = self.accuracy(variant, f"{split}_accuracy")
-        return within_0_and_1(contrast([(1.0, sample)]).interval(level) or (0.0, 1.0))
 
     def estimate(self, test: Test) -> Estimate:
         """The quantity of a test: a difference or, by its logarithm, a ratio, where it names others
@@ -135,19 +121,17 @@ class Evidence:
     def _sample(self, test: Test, variant: str) -> Sample:
         result = self.results[variant]
         if test.quantity == "gap":
-            tested = self.accuracy(variant, "test_accuracy")
+            tested = measured(result, "test_accuracy")
             answers = {name: -right.astype(np.int8) for name, right in tested.answers.items()}
             values = result.train_accuracy - tested.values
             return Sample(result.seeds, values, result.collapsed, answers)
         if test.epoch is not None or test.after is not None:
             values = _of_curve(result, test)
-        elif test.quantity in ACCURACIES:
-            return self.accuracy(variant, test.quantity)
         elif test.quantity in _OF_WEIGHTS:
             by_seed = _OF_WEIGHTS[test.quantity](result, test.layers)
             values = by_seed.loc[result.seeds.tolist()].to_numpy(dtype=np.float64)
         else:
-            values = result.per_seed(test.quantity)
+            return measured(result, test.quantity)
         return Sample(result.seeds, values, result.collapsed)
 
     def cost(self, variants: Sequence[str], measure: str) -> float:
@@ -165,6 +149,38 @@ class Evidence:
         """The variants as a sentence names them; several of them by the first and the last."""
         first, last = (f"“{self.study.labels[variants[end]]}”" for end in (0, -1))
         return first if len(variants) == 1 else f"{first} to {last}{average.format(len(variants))}"
+
+
+def measured(result: VariantResult, metric: str) -> Sample:
+    """An accuracy or loss of each seed after training (or Keras's running average in the last
+    epoch).
+
+    Single answers to training images are not kept, and a network's accuracy on the very images
+    that it was fitted to is no estimate: of these, only the seeds scatter.
+
+    Raises ProjectError where the variant did not record it.
+    """
+    split, answers = metric.removesuffix("_accuracy"), dict[Hashable, NDArray[Any]]()
+    if metric == BALANCED:
+        answers |= by_class(result.labels["test"], result.correct("test"))
+        values: Floats = np.sum([of_set.mean(axis=1) for of_set in answers.values()], axis=0)
+        return Sample(result.seeds, values, result.collapsed, answers)
+    if split in result.labels:  # equal labels: the same examples
+        answers = {(split, result.labels[split].tobytes()): result.correct(split)}
+    return Sample(result.seeds, result.per_seed(metric), result.collapsed, answers)
+
+
+def interval(sample: Sample) -> tuple[float, float]:
+    """Of an accuracy, 95 % over other seeds and other images."""
+    return within_0_and_1(contrast([(1.0, sample)]).interval(0.025) or (0.0, 1.0))
+
+
+def tested(results: Iterable[VariantResult]) -> Tested:
+    """Which accuracy on the test images comes first: `test_balanced` where classes are so unequal
+    that plain accuracy misleads.
+    """
+    counts = (np.bincount(result.labels["test"]) for result in results)
+    return "test_balanced" if any(map(accuracy_misleads, counts)) else "test"
 
 
 def others(test: Test) -> list[str]:

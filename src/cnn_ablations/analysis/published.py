@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cnn_ablations.analysis.evidence import measured
 from cnn_ablations.analysis.results import VariantResult
 from cnn_ablations.analysis.statistics import CONFIDENCE, prediction_interval, within_0_and_1
 from cnn_ablations.config.studies import Study
@@ -86,7 +87,7 @@ def _compare(
 ) -> dict[str, Any]:
     if result is None:
         return {"seeds": 0, "collapsed": 0, "verdict": NOT_RUN}
-    values = result.per_seed(metric)
+    values = measured(result, metric).values
     finite = np.isfinite(values)
     learned = values[finite & (~result.collapsed | result.collapsed.all())]
     median = float(np.median(np.nan_to_num(values, nan=np.inf, posinf=np.inf)))

@@ -371,6 +371,29 @@ def _combined(terms: Terms) -> Sample:
     )
 
 
+def by_class(labels: NDArray[Any], right: Bools) -> dict[Hashable, Floats]:
+    """The parts of which the balanced accuracy, the mean of the recalls of the classes, is the sum.
+
+    A class is a set of examples of its own (stratified sampling), since a rare one scatters more
+    and weighs more. One with a single example cannot say how much: such classes are one set, and a
+    lone one is joined to the smallest other (collapsed strata; Cochran, Sampling Techniques, 1977,
+    section 5A.12), which takes their differences for scatter and errs on the safe side.
+
+    Args:
+        labels: of the examples, (n,).
+        right: (seeds, n).
+    """
+    classes, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    order, alone = np.argsort(counts, kind="stable"), int((counts == 1).sum())
+    joined = max(alone, 2) if alone else 1
+    parts = dict[Hashable, Floats]()
+    for of_set in (order[:joined], *order[joined:, np.newaxis]):
+        examples = np.flatnonzero(np.isin(place, of_set))
+        weights = len(examples) / (len(classes) * counts[place[examples]])
+        parts[labels.tobytes(), int(of_set[0])] = right[:, examples] * weights
+    return parts
+
+
 def superiority(first: Floats, second: Floats, level: float) -> tuple[float, float, float]:
     """How likely one run of the first, (seeds,), beats one of the second, (seeds,), ties by half,
     and its one-sided bounds at this level.

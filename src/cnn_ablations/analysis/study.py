@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ruamel.yaml import YAML
 
 from cnn_ablations.analysis.claims import NOT_RUN, ON_THIS_SEED, ClaimResult, judge
-from cnn_ablations.analysis.evidence import Evidence, others, unit
+from cnn_ablations.analysis.evidence import Evidence, interval, measured, others, tested, unit
 from cnn_ablations.analysis.published import (
     OUTSIDE,
     RUN_VERDICTS,
@@ -99,7 +100,7 @@ def load_tables(study: Study, paths: Paths, name: str) -> StudyTables:
             # Only an empty cell is missing: a variant may be labelled "None".
             file = folder / f"{table}.csv"
             tables[table] = pd.read_csv(file, keep_default_na=False, na_values=[""])
-            if [*tables[table]] != [*columns]:
+            if not {*columns} <= {*tables[table]}:
                 raise ValueError(f"{table}.csv has other columns")
     except (FileNotFoundError, ValueError) as error:  # of pandas' parser, too
         raise ProjectError(
@@ -120,10 +121,11 @@ def variants_table(
         row["differences"] = as_yaml(differences.get(name, {}))
         for key in ("parameters", "flops", "seeds", "collapsed_seeds", "train_accuracy"):
             row[key] = metrics.get(key)
-        for split in ("val", "test"):
+        for split in dict.fromkeys(["val", "test", tested(evidence.results.values())]):
             row[f"{split}_accuracy"] = metrics.get(f"{split}_accuracy")
-            known = result is not None and split in result.labels
-            bounds = evidence.interval(name, split) if known else (None, None)
+            bounds: tuple[float | None, float | None] = None, None
+            if result and split.removesuffix("_balanced") in result.labels:
+                bounds = interval(measured(result, f"{split}_accuracy"))
             row[f"{split}_low"], row[f"{split}_high"] = bounds
         rows.append(row)
     return pd.DataFrame(rows)
@@ -267,11 +269,21 @@ def _facts(evidence: Evidence) -> str:
     results = evidence.results.values()
     trainings = sum(len(result.seeds) for result in results)
     images = sorted({len(result.labels["test"]) for result in results})
+    unequal = ""
+    if tested(results) == "test_balanced":
+        of_class = [np.unique(of.labels["test"], return_counts=True)[1] for of in results]
+        least, most = min(map(min, of_class)), max(map(max, of_class))
+        unequal = (
+            f" A class has {least:,} to {most:,} test images, so that plain accuracy says little "
+            "about the rare ones: the first column of accuracies, and figures of test accuracy, "
+            "show the *balanced* accuracy, the share of a class's images that is recognised, "
+            "averaged over the classes."
+        )
     return (
         f"From {trainings} trainings of {len(results)} variants, tested on "
         f"{' to '.join(f'{count:,}' for count in images)} images. *Surely* means that a bound "
         "holds with 95\u00a0% confidence for all claims of the study together, over other seeds "
-        "and images like these."
+        f"and images like these.{unequal}"
     )
 
 

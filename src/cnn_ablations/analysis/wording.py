@@ -16,6 +16,7 @@ METRICS = {
     "val_accuracy": "validation accuracy",
     "val_loss": "validation loss",
     "test_accuracy": "test accuracy",
+    "test_balanced_accuracy": "balanced test accuracy",
     "test_loss": "test loss",
     "majority_train_val_accuracy": "always the most common class, training and validation together",
     "majority_test_accuracy": "always the most common class, test",

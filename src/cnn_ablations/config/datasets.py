@@ -1,5 +1,6 @@
 """The `datasets` section of params.yaml: where images come from and what they must look like."""
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Len
@@ -22,7 +23,17 @@ Order = Literal["planes", "pixels", "lines"]
 """In which the bytes of an image are taken to be: all of a colour, then the next, as CIFAR-10 has
 them; or the colours of each pixel side by side; or those of each line one after another."""
 LONGEST_SIDE = 4096
+UNEQUAL = 2
+"""That of `cnn_ablations.training.summary`, which is part of every training."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def accuracy_misleads(counts: Iterable[int]) -> bool:
+    """Whether the balanced accuracy says more, given how many test images each class has: where the
+    largest has more than twice as many as the smallest that has any.
+    """
+    some = [count for count in counts if count]
+    return max(some) > UNEQUAL * min(some)
 
 
 class _Dataset(ClosedModel):
@@ -34,6 +45,8 @@ class _Dataset(ClosedModel):
     citation: str
     images: PositiveInt | None = None
     """To train on, as `dataset add` counts them: what `plan` goes by before there are arrays."""
+    unequal_classes: bool = False
+    """Whether accuracy misleads, so that a new study's claims are about the balanced accuracy."""
     showcase: NonNegativeInt = 0
     """The index of the training image that the data set's notebook shows at full size."""
     example_classes: list[str] = Field(default=[], validate_default=True)

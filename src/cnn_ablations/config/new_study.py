@@ -16,7 +16,7 @@ from cnn_ablations.config.params import (
     load_params,
     parse_params,
 )
-from cnn_ablations.config.studies import Study
+from cnn_ablations.config.studies import BALANCED, Study
 from cnn_ablations.config.variants import Variant, resolve_variant
 from cnn_ablations.errors import ProjectError
 
@@ -66,7 +66,8 @@ def new_study(
             for variant, changes in by_variant.items()
             if variant not in params.variants
         }
-        study = {name: _study(params.variant(base), by_variant, levels)}
+        unequal = params.dataset(params.variant(base).dataset).unequal_classes
+        study = {name: _study(params.variant(base), by_variant, levels, unequal=unequal)}
         variants = {**document["variants"], **new}
         checked = parse_params({**document, "variants": variants, "studies": study})
         lines = "\n".join(f"  {key}: {as_yaml(of, flow=True)}" for key, of in new.items())
@@ -146,13 +147,18 @@ def _slug(key: str, value: Any) -> str:
     return re.sub("[^a-z0-9_]+", "-", text).strip("-")
 
 
-def _study(base: Variant, variants: Mapping[str, Changes], keys: Iterable[str]) -> dict[str, Any]:
+def _study(
+    base: Variant, variants: Mapping[str, Changes], keys: Iterable[str], *, unequal: bool
+) -> dict[str, Any]:
     nouns = [noun(key) for key in keys]
+    quantity, accuracy = "test_accuracy", "test accuracy"
+    if unequal:
+        quantity, accuracy = BALANCED, "balanced test accuracy"
     title = f"{' and '.join(nouns)} on {base.dataset}"
     claims = {
         f"{'-'.join(_slug(key, value) for key, value in changes.items())}-helps": {
-            "statement": f"{{{variant}}} gives a higher test accuracy than {{{base.name}}}.",
-            "tests": [{"quantity": "test_accuracy", "of": variant, "than": base.name}],
+            "statement": f"{{{variant}}} gives a higher {accuracy} than {{{base.name}}}.",
+            "tests": [{"quantity": quantity, "of": variant, "than": base.name}],
         }
         for variant, changes in variants.items()
     }

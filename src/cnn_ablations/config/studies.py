@@ -15,10 +15,14 @@ from pydantic import (
 
 from cnn_ablations.config.base import ClosedModel
 
-Accuracy = Literal["train_accuracy", "running_train_accuracy", "val_accuracy", "test_accuracy"]
+Balanced = Literal["test_balanced_accuracy"]
+Accuracy = Literal[
+    "train_accuracy", "running_train_accuracy", "val_accuracy", "test_accuracy", Balanced
+]
 """Of validation and test images, git holds single answers, so that their scatter counts, too; of
 training images it holds one number a seed. `running_*` is Keras's average over the last epoch
-while it trained, the others are evaluated after training."""
+while it trained, the others are evaluated after training. The balanced accuracy is the mean of the
+recalls of all classes."""
 Loss = Literal["running_train_loss", "val_loss", "test_loss"]
 Cost = Literal["parameters", "flops", "training_flops"]
 """Arithmetic is counted in floating-point operations: for one image, or for all images of all
@@ -38,6 +42,7 @@ Quantity = Literal[Accuracy, Loss, "gap", "near_zero", "tail", "detail", "layer_
 - `layer_share`: the share of all parameters that `layers` hold;
 - a cost, of which a ratio is taken."""
 ACCURACIES, LOSSES, COSTS = get_args(Accuracy), get_args(Loss), get_args(Cost)
+(BALANCED,) = get_args(Balanced)
 RATIOS = ("tail", "detail", *COSTS)
 """Quantities that are compared by ratios, of which 1 means that nothing differs."""
 

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.font_manager import findfont, get_font
 from numpy.typing import NDArray
 
-from cnn_ablations.config.datasets import DrawnSplit
+from cnn_ablations.config.datasets import DrawnSplit, accuracy_misleads
 from cnn_ablations.config.document import as_yaml, inserted, parsed
 from cnn_ablations.config.params import NAME, Params, load_params, parse_params
 from cnn_ablations.data.cifar10 import MEMBERS, read_batch, read_label_names
@@ -109,6 +109,8 @@ def new_dataset(
             seen = _images(tree, where, size, report)
     entry = {"title": name, "citation": f"own images ({path.name})", **seen.entry}
     entry["images"] = len(seen.labels[0])
+    if accuracy_misleads(np.bincount(seen.labels[1])):
+        entry["unequal_classes"] = True
     keys = [f"    {key}: {as_yaml(value, flow=True)}" for key, value in entry.items()]
     base = as_yaml({"protocol": name, "dataset": name}, flow=True)
     text = (root / "params.yaml").read_text()
@@ -247,8 +249,8 @@ def _counts(
     )
     yield f"images: {train.sum():,} to train on, {test.sum():,} to test on"
     yield f"classes: {len(classes):,}, {each} images to train on"
-    if train[common] >= 10 * train[rare]:
-        yield "odd: classes are so unequal that accuracy misleads: mind balanced accuracy first"
+    if accuracy_misleads(test):
+        yield "odd: classes are so unequal that accuracy misleads: balanced accuracy comes first"
     font = get_font(findfont("DejaVu Sans"))  # that of all figures
     odd = {
         "classes with a single image to train on": train == 1,

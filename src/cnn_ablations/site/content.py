@@ -13,6 +13,7 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from cnn_ablations.analysis.claims import ON_THIS_SEED, VERDICTS
+from cnn_ablations.analysis.evidence import Tested, measured, tested
 from cnn_ablations.analysis.published import RUN_VERDICTS
 from cnn_ablations.analysis.results import VariantResult, load_result
 from cnn_ablations.analysis.study import (
@@ -66,6 +67,8 @@ class Row:
     studies: tuple[str, ...]
     verdicts: tuple[str, ...]
     """Of the claims that are about it."""
+    metric: str = "test accuracy"
+    """What `accuracy` is: balanced, where classes are so unequal that the plain one misleads."""
     accuracy: float | None = None
     low: float | None = None
     high: float | None = None
@@ -74,6 +77,8 @@ class Row:
     """Of one image."""
     seeds: int | None = None
     collapsed: int | None = None
+    plain_accuracy: float | None = None
+    """Where it is not `accuracy`."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +100,15 @@ class StudyPage:
     def accuracies(self) -> list[dict[str, Any]]:
         """Test accuracies by variant: every seed, whether it collapsed, median and interval."""
         rows = self.tables.variants.set_index("variant").to_dict("index")
+        main = tested(self.results.values())
         return [
             {
                 "label": label,
-                "median": number(rows[name]["test_accuracy"]),
-                "low": number(rows[name]["test_low"]),
-                "high": number(rows[name]["test_high"]),
-                "seeds": self.results[name].per_seed("test_accuracy").round(6).tolist(),
+                "metric": METRICS[f"{main}_accuracy"],
+                "median": number(rows[name][f"{main}_accuracy"]),
+                "low": number(rows[name][f"{main}_low"]),
+                "high": number(rows[name][f"{main}_high"]),
+                "seeds": measured(self.results[name], f"{main}_accuracy").values.round(6).tolist(),
                 "collapsed": self.results[name].collapsed.tolist(),
             }
             for name, label in self.study.labels.items()
@@ -177,11 +184,13 @@ def _row(name: str, params: Params, paths: Paths, studies: Mapping[str, StudyPag
     # A study that was run has intervals.
     order = sorted(pages.values(), key=lambda page: not page.tables.was_run)
     numbers: dict[Any, Any] = {}
+    main: Tested = "test"
     if order and order[0].tables.was_run:
-        (row,) = order[0].tables.variants.query("variant == @name").to_dict("records")
-        numbers = row | {"low": row["test_low"], "high": row["test_high"]}
+        (numbers,) = order[0].tables.variants.query("variant == @name").to_dict("records")
+        main = tested([order[0].results[name]])
     elif paths.metrics(variant.group, name).is_file():
-        numbers = {**load_result(paths, variant.group, name).metrics}
+        result = load_result(paths, variant.group, name)
+        numbers, main = {**result.metrics}, tested([result])
     counts = ("parameters", "flops", "seeds", "collapsed_seeds")
     parameters, flops, seeds, collapsed = (
         None if number(numbers.get(key)) is None else int(numbers[key]) for key in counts
@@ -196,13 +205,15 @@ def _row(name: str, params: Params, paths: Paths, studies: Mapping[str, StudyPag
         differences=as_yaml({key: variant.settings[key] for key in variant.differences}),
         studies=tuple(pages),
         verdicts=tuple(counted(verdicts, VERDICTS)),
-        accuracy=number(numbers.get("test_accuracy")),
-        low=number(numbers.get("low")),
-        high=number(numbers.get("high")),
+        metric=METRICS[f"{main}_accuracy"],
+        accuracy=number(numbers.get(f"{main}_accuracy")),
+        low=number(numbers.get(f"{main}_low")),
+        high=number(numbers.get(f"{main}_high")),
         parameters=parameters,
         flops=flops,
         seeds=seeds,
         collapsed=collapsed,
+        plain_accuracy=number(numbers.get("test_accuracy")) if main != "test" else None,
     )
 
 

@@ -67,7 +67,7 @@ function cost(rows, width) {
       Plot.ruleX(data.filter(d => d.low !== null), { ...look, y: undefined, y1: "low", y2: "high", strokeOpacity: 0.35 }),
       Plot.dot(data, { ...look, stroke: undefined, fill: "dataset", symbol: "dataset", r: 4.5 }),
       Plot.tip(data, Plot.pointer({ x: "flops", y: "accuracy", maxRadius: 30, title: d => [
-        d.name, d.label === d.name ? "" : d.label, `test accuracy ${percent(d.accuracy)}${interval(d)}`,
+        d.name, d.label === d.name ? "" : d.label, `${d.metric} ${percent(d.accuracy)}${interval(d)}`,
         `${d.flops.toLocaleString("en", { maximumFractionDigits: 2 })} MFLOPs, ${(+d.parameters).toLocaleString("en")} parameters`, d.study.replaceAll("|", ", "),
       ].filter(Boolean).join("\n") })),
     ],
@@ -104,7 +104,7 @@ function accuracy(data, width) {
   if (seeds.some(d => d.collapsed)) entries.push({ name: "collapsed", symbol: "times", fill: colour(1) });
   return withLegend(entries, width, {
     height: 56 + 26 * data.length, marginLeft: left,
-    x: { ...ticks, label: "test accuracy, % →", nice: true },
+    x: { ...ticks, label: `${data[0].metric}, % →`, nice: true },
     y: { domain: labels },
     marks: [
       rowLabels(left),
