@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from sklearn.metrics import recall_score
 
 from cnn_ablations.paths import Paths
 from cnn_ablations.training.summary import weight_summary
@@ -31,13 +32,15 @@ def write_variant(
     images: int = 1000,
     weights: Callable[[int], NDArray[np.float64]] = lambda seed: NORMAL,
     detail: Sequence[float] = (0.8, 0.4),
+    shares: Sequence[int] = (1,) * 10,
 ) -> None:
     """Results of one seed for each accuracy; one of at most 0.1 is a seed that collapsed.
 
     Seeds and variants find the same examples hard, as real networks do. `gap` is what training
     accuracy is above validation accuracy, `noise` picks other random answers; `images` is the
     number of training images, `weights` gives the kernel of each seed's only convolution that has
-    weights, `detail` that of its feature maps, layer by layer.
+    weights, `detail` that of its feature maps, layer by layer; `shares` is how often each class is
+    there.
     """
     splits = ("val", "test") if validated else ("test",)
     rng = np.random.default_rng([len(accuracies), noise])
@@ -45,7 +48,7 @@ def write_variant(
     collapsed = np.array([accuracy <= CHANCE for accuracy in accuracies])
     arrays: dict[str, NDArray[np.generic]] = {"seeds": np.arange(len(accuracies))}
     for split in splits:
-        labels = np.arange(examples, dtype=np.uint8) % 10
+        labels = np.resize(np.repeat(np.arange(10, dtype=np.uint8), shares), examples)
         difficulty = shared.random(examples)
         predicted = np.zeros((len(accuracies), examples), dtype=np.uint8)
         for row, accuracy in zip(predicted, accuracies, strict=True):
@@ -98,8 +101,11 @@ def write_variant(
             for i, of_layer in enumerate(detail, 1)
         ]
     )
+    labels, predicted = arrays["test_labels"], arrays["test_predicted"]
+    recalls = [recall_score(labels, of_seed, average="macro") for of_seed in predicted]
     metrics = {
         "test_accuracy": float(np.median(reached)),
+        "test_balanced_accuracy": float(np.median(recalls)),
         "val_accuracy": float(np.median(reached)) if validated else None,
         "train_accuracy": float(np.median(train)),
         "test_loss": 0.5,

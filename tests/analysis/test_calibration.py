@@ -13,10 +13,12 @@ import sys
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 
 from cnn_ablations.analysis.statistics import (
@@ -26,6 +28,7 @@ from cnn_ablations.analysis.statistics import (
     Mean,
     Ranks,
     Sample,
+    by_class,
     contrast,
     holm,
     holm_levels,
@@ -73,6 +76,8 @@ class Situation:
     collapse: float = 0.0
     differing: float = 0.045
     """The share of images that one of the variants finds easier than the other."""
+    classes: tuple[int, ...] = ()
+    """How many of the images are of each, where they are unequal and accuracies balanced."""
 
     def draw(self, rng: np.random.Generator, difference: float) -> Estimate:
         """What one study finds, where the first variant is better by this much."""
@@ -87,7 +92,7 @@ class Situation:
             )
             shift = better + self.spread * accuracy
             collapsed = luck < stats.norm.ppf(self.collapse) if self.collapse else luck < -math.inf
-            answers: dict[Hashable, Bools] = {}
+            answers: dict[Hashable, NDArray[Any]] = {}
             values = np.where(collapsed, 0.1 - ACCURACY + 0.001 * accuracy, shift)
             if self.images:
                 differs = rng.random(self.images) < self.differing / 2
@@ -97,6 +102,10 @@ class Situation:
                 chance[collapsed] = 0.1
                 right = rng.random(chance.shape, dtype=np.float32) < chance
                 answers["test"], values = right, right.mean(axis=1)
+                if self.classes:
+                    labels = np.repeat(np.arange(len(self.classes)), self.classes)
+                    answers = by_class(labels, right)
+                    values = np.sum([part.mean(axis=1) for part in answers.values()], axis=0)
             samples.append(Sample(np.arange(n), values, collapsed, answers))
         return contrast([(1.0, samples[0]), (-1.0, samples[1])])
 
@@ -172,6 +181,24 @@ def test_a_difference_of_a_point_is_found_as_often_as_the_method_promises(
     record("accuracies", name, "missed", missed)
     assert_power(found, power)
     assert_rate(missed, 0.042, most)
+
+
+FEW = (8, 16, 36, 80, 160)
+UNEQUAL = {
+    "40 to 1,000 images, 5 seeds": Situation((5, 5), 1610, classes=(40, 90, 160, 320, 1000)),
+    "8 to 160 images, 5 seeds": Situation((5, 5), 300, differing=0.3, classes=FEW),
+    "8 to 160 images, 10 seeds": Situation((10, 10), 300, differing=0.3, classes=FEW),
+}
+"""Images of each class."""
+
+
+@pytest.mark.parametrize("name", UNEQUAL)
+def test_balanced_accuracies_of_unequal_classes_differ_by_chance_as_rarely(
+    name: str, times: int, record: Record
+) -> None:
+    errors = [two_sided(e) < 0.05 for e in UNEQUAL[name].study(2000 * times, key=8)]
+    record("balanced accuracies", name, "false alarm", errors)
+    assert_rate(errors, 0.03, 0.06)
 
 
 def test_a_difference_as_large_as_the_margin_is_rarely_taken_for_none(

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 
 from cnn_ablations.analysis.claims import Judgement, judge
-from cnn_ablations.analysis.evidence import Evidence
+from cnn_ablations.analysis.evidence import Evidence, interval, measured, tested
 from cnn_ablations.analysis.results import VariantResult, load_results
-from cnn_ablations.config.params import Params
 from cnn_ablations.config.studies import Study
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
@@ -38,7 +38,9 @@ def results(tmp_path_factory: pytest.TempPathFactory, write_into: Callable[..., 
     write("heavy", [0.9, 0.1, 0.91], 400, weights=lambda seed: HEAVY * (1 + seed / 100))
     write("one", [0.9], noise=6)
     write("retrained", HIGH, validated=False)
-    return load_results(paths, "g", ("high", "low", "shrunk", "heavy", "one", "retrained"))
+    write("rare", LOW, 1100, shares=[1, *[10] * 9])
+    names = ("high", "low", "shrunk", "heavy", "one", "retrained", "rare")
+    return load_results(paths, "g", names)
 
 
 def found(results: Results, **test: Any) -> Judgement:
@@ -78,6 +80,8 @@ MEANS = {"of": ["high", "low"], "than": ["low", "high"]}
         ("test_accuracy", HALF | {"than": 0.2}, 0.9, ", where more than 70.00 % is asked for"),
         ("test_accuracy", {"of": "high", "below": 0.9}, 0.9, ", where less than 90.00 % is asked"),
         ("test_accuracy", NEAR | {"of": "high", "than": 0.8}, 0.9, "points counts as near 80.00"),
+        ("test_balanced_accuracy", OTHERS, 0.05, "The balanced test accuracy of “the high” is 5."),
+        ("test_balanced_accuracy", {"of": "high", "below": 0.9}, 0.9, "is 90.03 %, where less"),
         ("train_accuracy", OTHERS, -0.03, "The training accuracy of “the high” is 3.00 points"),
         ("running_train_loss", REVERSE, -0.032, "is 0.032 nats below that of “the high”, surely"),
         ("val_loss", LOSS, 0.155, "is asked for (surely between 0.153 nats and 0.157 nats)."),
@@ -185,3 +189,15 @@ def test_a_test_about_what_is_not_there_is_an_error(
 ) -> None:
     with pytest.raises(ProjectError, match=message):
         found(results, of="high", **test)
+
+
+def test_of_very_unequal_classes_the_balanced_accuracy_comes_first(results: Results) -> None:
+    assert [tested([results[name]]) for name in ("high", "rare")] == ["test", "test_balanced"]
+    assert tested(results.values()) == "test_balanced"
+    labels, predicted = (getattr(results["rare"], kind)["test"] for kind in ("labels", "predicted"))
+    sample = measured(results["rare"], "test_balanced_accuracy")
+    expected = [balanced_accuracy_score(labels, of_seed) for of_seed in predicted]
+    np.testing.assert_allclose(sample.values, expected)
+    (low, high), plain = interval(sample), interval(measured(results["rare"], "test_accuracy"))
+    assert low < sample.values.mean() < high
+    assert high - low > 1.2 * (plain[1] - plain[0])  # the rare class has 12 images

@@ -24,6 +24,7 @@ from cnn_ablations.analysis.statistics import (
     Ranks,
     Sample,
     Side,
+    by_class,
     collapse_p,
     contrast,
     holm,
@@ -136,6 +137,38 @@ def test_the_same_examples_of_two_samples_cancel_only_if_they_have_the_same_name
 
 NEW = plain(0.81, 0.84, 0.80, 0.86, 0.83, 0.82)
 OLD = plain(0.80, 0.82, 0.79, 0.83, 0.82, 0.80)
+
+
+@pytest.mark.parametrize(
+    ("counts", "sets"),
+    [
+        ((40, 3, 90), [3, 40, 90]),  # in the order of their sizes
+        ((40, 1, 90, 2), [3, 40, 90]),  # a lone image is joined to the rarest class
+        ((1, 40, 1, 1), [3, 40]),
+        ((1, 1), [2]),
+    ],
+)
+def test_the_balanced_accuracy_is_the_sum_of_what_classes_give(
+    counts: tuple[int, ...], sets: list[int]
+) -> None:
+    rng = np.random.default_rng(len(counts))
+    labels = rng.permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.uint8)
+    right = rng.random((4, len(labels))) < 0.7
+    parts = by_class(labels, right)
+    assert [part.shape for part in parts.values()] == [(4, size) for size in sets]
+    recalls = [[of_seed[labels == of].mean() for of in range(len(counts))] for of_seed in right]
+    found = sum(part.mean(axis=1) for part in parts.values())
+    np.testing.assert_allclose(found, np.mean(recalls, axis=1))
+
+
+def test_the_variance_of_a_balanced_accuracy_is_that_of_a_stratified_sample() -> None:
+    labels = np.repeat([0, 1, 2], [5, 30, 400])
+    right = np.random.default_rng(2).random((1, 435)) < 0.8
+    parts, recalls = by_class(labels, right), [right[0, labels == of] for of in (0, 1, 2)]
+    values = np.array([np.mean([recall.mean() for recall in recalls])])
+    estimate = mean_of((1.0, Sample(np.array([0]), values, np.zeros(1, bool), parts)))
+    expected = sum(recall.var(ddof=1) / recall.size for recall in recalls) / 3**2
+    assert estimate.variance == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("null", [0.0, 0.01])
