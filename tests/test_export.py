@@ -9,16 +9,18 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.metrics import recall_score
 from typer.testing import CliRunner
 
 from cnn_ablations.analysis.run import Run
 from cnn_ablations.cli import app
-from cnn_ablations.config.datasets import Dataset
+from cnn_ablations.config.datasets import Dataset, Fit, FolderDataset
 from cnn_ablations.config.params import load_params
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.export import card, export, standalone
 from cnn_ablations.paths import Paths
-from cnn_ablations.prediction import kept_answers, open_run
+from cnn_ablations.prediction import kept_answers, open_run, read_picture
 
 # Keras's own conversion of TensorFlow's variables to arrays.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -153,10 +155,11 @@ def test_the_card_says_what_the_network_is_made_of_and_how_good_it_is(
     run = opened("tiny-plain")
     right = run.result.correct("test").mean(axis=1)
     text = card(run, digits, 2, name)
+    assert "balanced" not in text
     for words in (
         "# tiny-plain, seed 2\n",
         "uint8, (images, 8, 8, 1), pixels of 0..16 as they are",
-        f"| {100 * right[2]:.2f} % of 100 test images |",
+        f"| test accuracy | {100 * right[2]:.2f} % on 100 test images |",
         f"median {100 * np.median(right):.2f} %, 95 % interval ",
         f"| 0: {100 * right[0]:.2f} %, 1: ",
         use,
@@ -164,3 +167,36 @@ def test_the_card_says_what_the_network_is_made_of_and_how_good_it_is(
         "## Classes\n\n- 0: 0\n- 1: 1\n",
     ):
         assert words in text
+
+
+def test_of_very_unequal_classes_the_card_tells_the_balanced_accuracy_first(
+    opened: Callable[[str], Run], digits: Dataset
+) -> None:
+    run = opened("tiny-plain")
+    labels = run.result.labels["test"]
+    _, kept = np.unique(labels, return_index=True)
+    kept = np.union1d(kept, np.flatnonzero(labels == 3))
+    predicted = {"test": run.result.predicted["test"][:, kept]}
+    unequal = replace(run.result, labels={"test": labels[kept]}, predicted=predicted)
+    recalls = recall_score(labels[kept], predicted["test"][2], average="macro")
+    balanced, plain = card(replace(run, result=unequal), digits, 2, "a").split("| test accuracy |")
+    assert f"| balanced test accuracy | {100 * recalls:.2f} % on {len(kept)} test" in balanced
+    assert "says little about the rare ones. Balanced accuracy is the\nshare" in plain
+
+
+@pytest.mark.parametrize("fit", ["resize", "pad", "crop"])
+def test_the_card_reads_a_picture_as_its_data_set_was_read(
+    opened: Callable[[str], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fit: Fit
+) -> None:
+    run, dataset = (
+        opened("tiny-plain"),
+        FolderDataset.model_construct(title="t", citation="c", fit=fit),
+    )
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    Image.fromarray(pixels).save("picture.jpg")
+    code = card(run, dataset, 0, "a.keras").split("```")[1].removeprefix("python")
+    found: dict[str, object] = {}
+    exec(code.partition("probabilities =")[0], found)
+    expected = read_picture(Path("picture.jpg"), run.arrays, dataset).pixels
+    np.testing.assert_array_equal(found["images"], [expected], strict=True)

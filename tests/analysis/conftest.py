@@ -101,8 +101,10 @@ def write_variant(
             for i, of_layer in enumerate(detail, 1)
         ]
     )
-    labels, predicted = arrays["test_labels"], arrays["test_predicted"]
-    recalls = [recall_score(labels, of_seed, average="macro") for of_seed in predicted]
+    recalls = [
+        recall_score(arrays["test_labels"], of_seed, average="macro")
+        for of_seed in arrays["test_predicted"]
+    ]
     metrics = {
         "test_accuracy": float(np.median(reached)),
         "test_balanced_accuracy": float(np.median(recalls)),

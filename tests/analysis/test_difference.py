@@ -85,6 +85,16 @@ def test_a_changed_variant_is_better_and_the_others_give_the_same_answers(
     assert (content["p"], content["paired"]) == (second.p, True)
 
 
+def test_of_very_unequal_classes_the_balanced_accuracy_is_compared(
+    repository: Paths, write: Write, git: Git
+) -> None:
+    write("third", GOOD, group="tiny", shares=[1, *[5] * 9])
+    commit(git, repository)
+    write("third", BETTER, group="tiny", shares=[1, *[5] * 9])
+    sentence = change(compare(repository, "HEAD", None), "third").sentence
+    assert sentence.startswith("The balanced test accuracy of “working tree” is ")
+
+
 def test_two_commits_are_compared_in_the_order_given(
     repository: Paths, write: Write, git: Git
 ) -> None:

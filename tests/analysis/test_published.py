@@ -58,6 +58,7 @@ def compared(paths: Paths, write: Callable[..., None]) -> Compared:
         ([0.9999, 0.9, 0.5], "val_loss", 0.2, TOO_FEW),
         ([0.9999, 0.9, 0.5] * 2, "val_loss", 0.2, TOO_WIDE),
         ([0.9999, 0.9, 0.5] * 2, "val_loss", 1e9, OUTSIDE),
+        (ACCURACIES, "test_balanced_accuracy", 0.8, WITHIN),
         # Of 400 test images 41 are of the most common class: sums differ in their last digits.
         (ACCURACIES, "majority_test_accuracy", 41 / 400 + 1e-12, WITHIN),
         (ACCURACIES, "majority_train_val_accuracy", 141 / 1400 + 0.001, OUTSIDE),

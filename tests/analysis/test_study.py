@@ -96,6 +96,23 @@ def test_variants(tables: StudyTables) -> None:
     assert row["test_low"] < row["test_accuracy"] == 0.95 < row["test_high"]
 
 
+def test_of_very_unequal_classes_the_balanced_accuracy_comes_first(
+    paths: Paths, write: Callable[..., None]
+) -> None:
+    write("a", [0.80, 0.81], shares=[1, *[5] * 9])
+    write("b", [0.95, 0.96], shares=[1, *[5] * 9])
+    evidence = Evidence(STUDY, load_results(paths, "g", STUDY.variants))
+    tables = study_tables(evidence)
+    tables.write(paths.tables("s"))
+    assert shown(load_tables(STUDY, paths, "s")) == shown(tables)
+    table = variants_markdown(tables.variants)
+    assert table.startswith("| variant | balanced test % | differs in |")
+    balanced = tables.variants["test_balanced_accuracy"]
+    assert [row[1].split()[0] for row in cells(table)] == [f"{100 * x:.2f}" for x in balanced]
+    sentence = " A class has 6 to 45 test images, so that plain accuracy says little about"
+    assert sentence in texts.headline(evidence, "s", tables.claims)
+
+
 def test_published(tables: StudyTables) -> None:
     published, _, explanations = published_text(STUDY, tables).partition("\n\nExplanations")
     loss, accuracy = cells(published)

@@ -2,8 +2,10 @@ from typing import Any
 
 import pytest
 
+from cnn_ablations.config.datasets import UNEQUAL, accuracy_misleads
 from cnn_ablations.config.params import parse_params
 from cnn_ablations.errors import ProjectError
+from cnn_ablations.training import summary
 
 
 def test_examples_are_of_the_named_classes_else_of_the_first(document: dict[str, Any]) -> None:
@@ -31,3 +33,13 @@ def test_what_is_no_class_or_no_image_is_refused(
         parse_params(document)
     assert str(caught.value).startswith(f"params.yaml: datasets.digits.{key}")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("counts", "misleads"), [([5, 10], False), ([5, 11], True), ([5, 0, 10], False)]
+)
+def test_accuracy_misleads_where_a_class_has_more_than_twice_the_images_of_another(
+    counts: list[int], misleads: bool
+) -> None:
+    assert accuracy_misleads(counts) is misleads
+    assert UNEQUAL == summary.UNEQUAL  # trainings record by the same rule

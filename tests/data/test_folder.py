@@ -341,6 +341,7 @@ def test_very_unequal_classes_are_reported(own: Any, source: Path) -> None:
     for number in range(60):
         save(source / "cat" / f"more{number}.png", noise(6, 4, 3))
     assert any("so unequal that accuracy misleads" in line for line in own.add(source))
+    assert own.entry().unequal_classes
 
 
 def test_a_thousand_classes_have_labels_of_two_bytes(own: Any, tmp_path: Path) -> None:

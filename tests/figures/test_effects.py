@@ -27,6 +27,23 @@ def test_values_that_span_decades_stand_apart_by_their_logarithms(
     assert figure.axes[0].get_xticks().tolist() == sorted(values)
 
 
+def test_medians_are_connected_and_every_seed_is_shown(texts: Texts) -> None:
+    of_value = accuracies(1, 2, splits=("val", "test_balanced"))
+    del of_value[2]["val"]  # a split that one variant lacks is left out
+    figure = accuracy_along(of_value, "strides")
+    *seeds, medians = figure.axes[0].lines
+    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in seeds])
+    np.testing.assert_allclose(
+        drawn, [*of_value[1]["test_balanced"], *of_value[2]["test_balanced"]]
+    )
+    np.testing.assert_allclose(
+        np.asarray(medians.get_ydata(), dtype=float),
+        [np.median(of_value[value]["test_balanced"]) for value in (1, 2)],
+    )
+    assert {"strides (pixels)", "balanced test"} <= set(texts(figure))
+    assert {"training", "validation"}.isdisjoint(texts(figure))
+
+
 def test_a_layer_that_one_network_lacks_is_drawn_of_the_others(texts: Texts) -> None:
     drawn = np.histogram(np.linspace(-1, 1, 100), 20)
     names = [f"conv{number}" for number in range(5)]

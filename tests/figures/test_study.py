@@ -40,7 +40,7 @@ def figures() -> Iterator[Figure]:
             {label: curves(s, validated=label != "b") for label, s in group.items()}
         )
         yield study.accuracies_beside(group, "val")
-        yield study.accuracy_against_cost(group, flops, "test")
+        yield study.accuracy_against_cost(group, flops, "test_balanced")
         yield study.published_beside(group, dict.fromkeys(group, 0.84))
 
 

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,24 @@ def test_every_trained_variant_has_a_page_with_both_notebooks(site: Path) -> Non
     trained = [v for v in params.variants.values() if paths.metrics(v.group, v.name).is_file()]
     for variant in trained:
         assert {"inspect", "train"} <= Links(site / "variants" / f"{variant.name}.html").ids
+
+
+def test_where_classes_are_very_unequal_the_balanced_accuracy_comes_first() -> None:
+    params, paths = load_params(ROOT / "params.yaml"), Paths(ROOT)
+    page, numbers = study_page(params, paths, "quickstart"), dict.fromkeys(("low", "high"), 0.7)
+    balanced = {f"test_balanced_{key}": of for key, of in {"accuracy": 0.7654, **numbers}.items()}
+    tables = replace(page.tables, variants=page.tables.variants.assign(**balanced))
+    page = replace(page, tables=tables)
+    assert page.accuracies()[0]["metric"] == "balanced test accuracy"
+    row = variant_rows(params, paths, {"quickstart": page})[0]
+    content = {"row": row, "studies": {"quickstart": page}, "claims": {}, "notebooks": {}}
+    text = render(templates(), "variant", "variants/a.html", **content).decode()
+    lead = (
+        "Balanced test accuracy <b>76.54 %</b>, the median of 3 seeds (95 % interval 70.00 to 70.00"
+    )
+    assert f"{lead} %). Its classes are so unequal that plain test accuracy, 9" in text
+    front = front_page(templates(), {"quickstart": page}, [row], []).decode()
+    assert "<small>balanced</small> 76.54" in front
 
 
 @pytest.mark.parametrize(("times", "seconds"), [(1, 1.0), (16, 2.0)])

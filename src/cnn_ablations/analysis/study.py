@@ -17,7 +17,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ruamel.yaml import YAML
 
 from cnn_ablations.analysis.claims import NOT_RUN, ON_THIS_SEED, ClaimResult, judge
-from cnn_ablations.analysis.evidence import Evidence, interval, measured, others, tested, unit
+from cnn_ablations.analysis.evidence import (
+    Evidence,
+    Tested,
+    interval,
+    measured,
+    others,
+    tested,
+    unit,
+)
 from cnn_ablations.analysis.published import (
     OUTSIDE,
     RUN_VERDICTS,
@@ -50,6 +58,11 @@ class StudyTables:
     @property
     def was_run(self) -> bool:
         return bool(self.variants["seeds"].notna().any())
+
+    @property
+    def tested(self) -> Tested:
+        """Which accuracy on the test images comes first: see `evidence.tested`."""
+        return "test_balanced" if "test_balanced_accuracy" in self.variants else "test"
 
     def write(self, folder: Path) -> None:
         """Write each as CSV, and the claims as Markdown, too.

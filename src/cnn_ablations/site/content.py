@@ -100,7 +100,7 @@ class StudyPage:
     def accuracies(self) -> list[dict[str, Any]]:
         """Test accuracies by variant: every seed, whether it collapsed, median and interval."""
         rows = self.tables.variants.set_index("variant").to_dict("index")
-        main = tested(self.results.values())
+        main = self.tables.tested
         return [
             {
                 "label": label,
@@ -187,7 +187,7 @@ def _row(name: str, params: Params, paths: Paths, studies: Mapping[str, StudyPag
     main: Tested = "test"
     if order and order[0].tables.was_run:
         (numbers,) = order[0].tables.variants.query("variant == @name").to_dict("records")
-        main = tested([order[0].results[name]])
+        main = order[0].tables.tested
     elif paths.metrics(variant.group, name).is_file():
         result = load_result(paths, variant.group, name)
         numbers, main = {**result.metrics}, tested([result])
