@@ -101,13 +101,8 @@ def write_variant(
             for i, of_layer in enumerate(detail, 1)
         ]
     )
-    recalls = [
-        recall_score(arrays["test_labels"], of_seed, average="macro")
-        for of_seed in arrays["test_predicted"]
-    ]
     metrics = {
         "test_accuracy": float(np.median(reached)),
-        "test_balanced_accuracy": float(np.median(recalls)),
         "val_accuracy": float(np.median(reached)) if validated else None,
         "train_accuracy": float(np.median(train)),
         "test_loss": 0.5,
@@ -116,6 +111,12 @@ def write_variant(
         "parameters": flops // 3,
         "flops": flops,
     }
+    if len({*shares}) > 1:
+        recalls = [
+            recall_score(arrays["test_labels"], of_seed, average="macro")
+            for of_seed in arrays["test_predicted"]
+        ]
+        metrics["test_balanced_accuracy"] = float(np.median(recalls))
     details = {
         "test_macro_f1": float(np.median(reached)),
         "val_loss": 0.5 if validated else None,

@@ -25,7 +25,7 @@ from cnn_ablations.analysis.statistics import (
 )
 from cnn_ablations.analysis.wording import METRICS, Unit, curve_name, measure
 from cnn_ablations.config.datasets import accuracy_misleads
-from cnn_ablations.config.studies import ACCURACIES, BALANCED, COSTS, RATIOS, Study, Test
+from cnn_ablations.config.studies import ACCURACIES, COSTS, RATIOS, Study, Test
 from cnn_ablations.errors import ProjectError
 
 Tested = Literal["test", "test_balanced"]
@@ -121,9 +121,9 @@ class Evidence:
     def _sample(self, test: Test, variant: str) -> Sample:
         result = self.results[variant]
         if test.quantity == "gap":
-            tested = measured(result, "test_accuracy")
-            answers = {name: -right.astype(np.int8) for name, right in tested.answers.items()}
-            values = result.train_accuracy - tested.values
+            on_test = measured(result, "test_accuracy")
+            answers = {name: -right.astype(np.int8) for name, right in on_test.answers.items()}
+            values = result.train_accuracy - on_test.values
             return Sample(result.seeds, values, result.collapsed, answers)
         if test.epoch is not None or test.after is not None:
             values = _of_curve(result, test)
@@ -161,10 +161,10 @@ def measured(result: VariantResult, metric: str) -> Sample:
     Raises ProjectError where the variant did not record it.
     """
     split, answers = metric.removesuffix("_accuracy"), dict[Hashable, NDArray[Any]]()
-    if metric == BALANCED:
-        answers |= by_class(result.labels["test"], result.correct("test"))
-        values: Floats = np.sum([of_set.mean(axis=1) for of_set in answers.values()], axis=0)
-        return Sample(result.seeds, values, result.collapsed, answers)
+    if split == "test_balanced":
+        parts = by_class(result.labels["test"], result.correct("test"))
+        values: Floats = np.sum([part.mean(axis=1) for part in parts.values()], axis=0)
+        return Sample(result.seeds, values, result.collapsed, parts)
     if split in result.labels:  # equal labels: the same examples
         answers = {(split, result.labels[split].tobytes()): result.correct(split)}
     return Sample(result.seeds, result.per_seed(metric), result.collapsed, answers)

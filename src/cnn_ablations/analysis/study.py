@@ -135,11 +135,13 @@ def variants_table(
         for key in ("parameters", "flops", "seeds", "collapsed_seeds", "train_accuracy"):
             row[key] = metrics.get(key)
         for split in dict.fromkeys(["val", "test", tested(evidence.results.values())]):
-            row[f"{split}_accuracy"] = metrics.get(f"{split}_accuracy")
-            bounds: tuple[float | None, float | None] = None, None
+            metric, low, high = f"{split}_accuracy", f"{split}_low", f"{split}_high"
+            row |= {metric: metrics.get(metric), low: None, high: None}
             if result and split.removesuffix("_balanced") in result.labels:
-                bounds = interval(measured(result, f"{split}_accuracy"))
-            row[f"{split}_low"], row[f"{split}_high"] = bounds
+                sample = measured(result, metric)
+                row[low], row[high] = interval(sample)
+                # Of equal classes no metrics hold the balanced accuracy.
+                row[metric] = metrics.get(metric, float(np.median(sample.values)))
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -16,7 +16,7 @@ from cnn_ablations.config.params import (
     load_params,
     parse_params,
 )
-from cnn_ablations.config.studies import BALANCED, Study
+from cnn_ablations.config.studies import Study
 from cnn_ablations.config.variants import Variant, resolve_variant
 from cnn_ablations.errors import ProjectError
 
@@ -151,9 +151,8 @@ def _study(
     base: Variant, variants: Mapping[str, Changes], keys: Iterable[str], *, unequal: bool
 ) -> dict[str, Any]:
     nouns = [noun(key) for key in keys]
-    quantity, accuracy = "test_accuracy", "test accuracy"
-    if unequal:
-        quantity, accuracy = BALANCED, "balanced test accuracy"
+    accuracy = "balanced test accuracy" if unequal else "test accuracy"
+    quantity = "test_balanced_accuracy" if unequal else "test_accuracy"
     title = f"{' and '.join(nouns)} on {base.dataset}"
     claims = {
         f"{'-'.join(_slug(key, value) for key, value in changes.items())}-helps": {

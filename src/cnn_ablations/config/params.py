@@ -12,14 +12,7 @@ from cnn_ablations.config.base import ClosedModel, nearest, shortly, validated
 from cnn_ablations.config.datasets import Dataset
 from cnn_ablations.config.document import read_document
 from cnn_ablations.config.labels import in_words
-from cnn_ablations.config.studies import (
-    ACCURACIES,
-    BALANCED,
-    LOSSES,
-    Study,
-    Test,
-    study_variants,
-)
+from cnn_ablations.config.studies import ACCURACIES, LOSSES, Study, Test, study_variants
 from cnn_ablations.config.variants import (
     StratifiedSplit,
     Variant,
@@ -251,7 +244,7 @@ def _unrecorded(
         f"{split}_{what}" for split in ("running_train", *splits) for what in ("accuracy", "loss")
     ]
     if not by_epoch:
-        kept += [BALANCED, "majority_test_accuracy"]
+        kept += ["test_balanced_accuracy", "majority_test_accuracy"]
         kept += ["train_val_accuracy", "majority_train_val_accuracy"] if validates else []
     if metric not in kept:
         when = " after each epoch" if by_epoch else ""

@@ -15,9 +15,12 @@ from pydantic import (
 
 from cnn_ablations.config.base import ClosedModel
 
-Balanced = Literal["test_balanced_accuracy"]
 Accuracy = Literal[
-    "train_accuracy", "running_train_accuracy", "val_accuracy", "test_accuracy", Balanced
+    "train_accuracy",
+    "running_train_accuracy",
+    "val_accuracy",
+    "test_accuracy",
+    "test_balanced_accuracy",
 ]
 """Of validation and test images, git holds single answers, so that their scatter counts, too; of
 training images it holds one number a seed. `running_*` is Keras's average over the last epoch
@@ -42,7 +45,6 @@ Quantity = Literal[Accuracy, Loss, "gap", "near_zero", "tail", "detail", "layer_
 - `layer_share`: the share of all parameters that `layers` hold;
 - a cost, of which a ratio is taken."""
 ACCURACIES, LOSSES, COSTS = get_args(Accuracy), get_args(Loss), get_args(Cost)
-(BALANCED,) = get_args(Balanced)
 RATIOS = ("tail", "detail", *COSTS)
 """Quantities that are compared by ratios, of which 1 means that nothing differs."""
 
