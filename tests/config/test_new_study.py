@@ -128,7 +128,9 @@ studies:
 
 
 def test_of_very_unequal_classes_claims_are_about_the_balanced_accuracy(root: Path) -> None:
-    (root / "params.yaml").write_text(PARAMS.replace("citation: c", "unequal_classes: true"))
+    (root / "params.yaml").write_text(
+        PARAMS.replace("citation: c", "citation: c\n    unequal_classes: true")
+    )
     (claim,) = written(root, "c", "base", "l2=0.1").study.claims.values()
     assert claim.statement == "“L2 0.1” gives a higher balanced test accuracy than “base”."
     assert claim.tests[0].quantity == "test_balanced_accuracy"

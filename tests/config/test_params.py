@@ -314,7 +314,7 @@ LATE = {"quantity": "val_loss", "below": 0}
         ({**LATE, "after": 4}, " is about epoch 4, but 'a' trains for 3"),
         (
             {"quantity": "test_balanced_accuracy", "of": "a", "epoch": 1, "above": 0.5},
-            " records no test_balanced_accuracy after each epoch",
+            ": variant 'a' records no test_balanced_accuracy after each epoch",
         ),
         (
             {"quantity": "test_loss", "after": 1},
