@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Template
 
-from cnn_ablations.analysis.evidence import interval, measured, tested
+from cnn_ablations.analysis.evidence import interval, main_accuracy, measured
 from cnn_ablations.analysis.run import Run, open_network
 from cnn_ablations.analysis.wording import METRICS
 from cnn_ablations.config.datasets import Dataset
@@ -145,7 +145,7 @@ def _written_and_asked(model: "keras.Model", path: Path, images: UInt8s) -> Prob
 
 def card(run: Run, dataset: Dataset, seed: int, name: str) -> str:
     """What is to be known of an exported network, as Markdown, from what its training left."""
-    metrics = dict.fromkeys([f"{tested([run.result])}_accuracy", "test_accuracy"])
+    metrics = dict.fromkeys([f"{main_accuracy([run.result])}_accuracy", "test_accuracy"])
     samples = {METRICS[metric]: measured(run.result, metric) for metric in metrics}
     text: str = Template(CARD.read_text(), keep_trailing_newline=True).render(
         run=run,

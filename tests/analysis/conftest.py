@@ -48,7 +48,8 @@ def write_variant(
     collapsed = np.array([accuracy <= CHANCE for accuracy in accuracies])
     arrays: dict[str, NDArray[np.generic]] = {"seeds": np.arange(len(accuracies))}
     for split in splits:
-        labels = np.resize(np.repeat(np.arange(10, dtype=np.uint8), shares), examples)
+        by_share = np.repeat(np.arange(10, dtype=np.uint8), shares)
+        labels = by_share[np.arange(examples, dtype=np.uint8) % len(by_share)]
         difficulty = shared.random(examples)
         predicted = np.zeros((len(accuracies), examples), dtype=np.uint8)
         for row, accuracy in zip(predicted, accuracies, strict=True):

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from cnn_ablations.analysis.claims import Judgement, judge
-from cnn_ablations.analysis.evidence import Evidence, interval, measured, tested
+from cnn_ablations.analysis.evidence import Evidence, interval, main_accuracy, measured
 from cnn_ablations.analysis.results import VariantResult, load_results
 from cnn_ablations.config.studies import Study
 from cnn_ablations.errors import ProjectError
@@ -192,8 +192,11 @@ def test_a_test_about_what_is_not_there_is_an_error(
 
 
 def test_of_very_unequal_classes_the_balanced_accuracy_comes_first(results: Results) -> None:
-    assert [tested([results[name]]) for name in ("high", "rare")] == ["test", "test_balanced"]
-    assert tested(results.values()) == "test_balanced"
+    assert [main_accuracy([results[name]]) for name in ("high", "rare")] == [
+        "test",
+        "test_balanced",
+    ]
+    assert main_accuracy(results.values()) == "test_balanced"
     labels, predicted = (getattr(results["rare"], kind)["test"] for kind in ("labels", "predicted"))
     sample = measured(results["rare"], "test_balanced_accuracy")
     expected = [balanced_accuracy_score(labels, of_seed) for of_seed in predicted]

@@ -110,7 +110,7 @@ def test_of_very_unequal_classes_the_balanced_accuracy_comes_first(
     balanced = tables.variants["test_balanced_accuracy"]
     assert [row[1].split()[0] for row in cells(table)] == [f"{100 * x:.2f}" for x in balanced]
     assert balanced[1] == pytest.approx(tables.variants["test_accuracy"][1])
-    sentence = " A class has 6 to 45 test images, so that plain accuracy says little about"
+    sentence = " A class has 10 to 50 test images, so that plain accuracy says little about"
     assert sentence in texts.headline(evidence, "s", tables.claims)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from cnn_ablations.analysis import claims
-from cnn_ablations.analysis.evidence import Evidence, tested
+from cnn_ablations.analysis.evidence import Evidence, main_accuracy
 from cnn_ablations.analysis.results import VariantResult, load_result
 from cnn_ablations.config.labels import as_text
 from cnn_ablations.config.new_study import MARGIN
@@ -159,7 +159,7 @@ def _compare(before: _Side, now: _Side) -> Difference:
             variants={"before": before.name, "now": now.name},
             margin=min(margins, default=MARGIN),
         )
-        quantity = f"{tested(results.values())}_accuracy"
+        quantity = f"{main_accuracy(results.values())}_accuracy"
         test = Test.model_validate({"quantity": quantity, "of": "now", "than": ["before"]})
         claim = Claim(statement="It is better now.", tests=[test])
         asked.append((Evidence(study, results), name, claim))

@@ -28,7 +28,7 @@ from cnn_ablations.config.datasets import accuracy_misleads
 from cnn_ablations.config.studies import ACCURACIES, COSTS, RATIOS, Study, Test
 from cnn_ablations.errors import ProjectError
 
-Tested = Literal["test", "test_balanced"]
+MainAccuracy = Literal["test", "test_balanced"]
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def interval(sample: Sample) -> tuple[float, float]:
     return within_0_and_1(contrast([(1.0, sample)]).interval(0.025) or (0.0, 1.0))
 
 
-def tested(results: Iterable[VariantResult]) -> Tested:
+def main_accuracy(results: Iterable[VariantResult]) -> MainAccuracy:
     """Which accuracy on the test images comes first: `test_balanced` where classes are so unequal
     that plain accuracy misleads.
     """

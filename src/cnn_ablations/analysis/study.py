@@ -19,11 +19,11 @@ from ruamel.yaml import YAML
 from cnn_ablations.analysis.claims import NOT_RUN, ON_THIS_SEED, ClaimResult, judge
 from cnn_ablations.analysis.evidence import (
     Evidence,
-    Tested,
+    MainAccuracy,
     interval,
+    main_accuracy,
     measured,
     others,
-    tested,
     unit,
 )
 from cnn_ablations.analysis.published import (
@@ -60,8 +60,8 @@ class StudyTables:
         return bool(self.variants["seeds"].notna().any())
 
     @property
-    def tested(self) -> Tested:
-        """Which accuracy on the test images comes first: see `evidence.tested`."""
+    def main(self) -> MainAccuracy:
+        """Which accuracy on the test images comes first: see `evidence.main_accuracy`."""
         return "test_balanced" if "test_balanced_accuracy" in self.variants else "test"
 
     def write(self, folder: Path) -> None:
@@ -134,7 +134,7 @@ def variants_table(
         row["differences"] = as_yaml(differences.get(name, {}))
         for key in ("parameters", "flops", "seeds", "collapsed_seeds", "train_accuracy"):
             row[key] = metrics.get(key)
-        for split in dict.fromkeys(["val", "test", tested(evidence.results.values())]):
+        for split in dict.fromkeys(["val", "test", main_accuracy(evidence.results.values())]):
             metric, low, high = f"{split}_accuracy", f"{split}_low", f"{split}_high"
             row |= {metric: metrics.get(metric), low: None, high: None}
             if result and split.removesuffix("_balanced") in result.labels:
@@ -285,7 +285,7 @@ def _facts(evidence: Evidence) -> str:
     trainings = sum(len(result.seeds) for result in results)
     images = sorted({len(result.labels["test"]) for result in results})
     unequal = ""
-    if tested(results) == "test_balanced":
+    if main_accuracy(results) == "test_balanced":
         of_class = [np.unique(of.labels["test"], return_counts=True)[1] for of in results]
         least, most = min(map(min, of_class)), max(map(max, of_class))
         unequal = (

@@ -13,7 +13,7 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from cnn_ablations.analysis.claims import ON_THIS_SEED, VERDICTS
-from cnn_ablations.analysis.evidence import Tested, measured, tested
+from cnn_ablations.analysis.evidence import MainAccuracy, main_accuracy, measured
 from cnn_ablations.analysis.published import RUN_VERDICTS
 from cnn_ablations.analysis.results import VariantResult, load_result
 from cnn_ablations.analysis.study import (
@@ -100,7 +100,7 @@ class StudyPage:
     def accuracies(self) -> list[dict[str, Any]]:
         """Test accuracies by variant: every seed, whether it collapsed, median and interval."""
         rows = self.tables.variants.set_index("variant").to_dict("index")
-        main = self.tables.tested
+        main = self.tables.main
         return [
             {
                 "label": label,
@@ -184,13 +184,13 @@ def _row(name: str, params: Params, paths: Paths, studies: Mapping[str, StudyPag
     # A study that was run has intervals.
     order = sorted(pages.values(), key=lambda page: not page.tables.was_run)
     numbers: dict[Any, Any] = {}
-    main: Tested = "test"
+    main: MainAccuracy = "test"
     if order and order[0].tables.was_run:
         (numbers,) = order[0].tables.variants.query("variant == @name").to_dict("records")
-        main = order[0].tables.tested
+        main = order[0].tables.main
     elif paths.metrics(variant.group, name).is_file():
         result = load_result(paths, variant.group, name)
-        numbers, main = {**result.metrics}, tested([result])
+        numbers, main = {**result.metrics}, main_accuracy([result])
     counts = ("parameters", "flops", "seeds", "collapsed_seeds")
     parameters, flops, seeds, collapsed = (
         None if number(numbers.get(key)) is None else int(numbers[key]) for key in counts
