@@ -84,7 +84,7 @@ MEANS = {"of": ["high", "low"], "than": ["low", "high"]}
             "test_balanced_accuracy",
             OTHERS,
             0.05,
-            "The balanced test accuracy of “the high” is 4.99",
+            "balanced test accuracy of “the high” is 4.99",
         ),
         ("test_balanced_accuracy", {"of": "high", "below": 0.9}, 0.9, " %, where less than 90.00"),
         ("train_accuracy", OTHERS, -0.03, "The training accuracy of “the high” is 3.00 points"),
