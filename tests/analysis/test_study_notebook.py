@@ -37,13 +37,13 @@ def test_a_notebook_that_is_opened_by_hand_writes_nothing_and_begins_with_the_an
 
 
 def test_of_very_unequal_classes_the_figures_show_the_balanced_accuracy(
-    paths: Paths, write: Callable[..., None], template: Path, real_params: Params
+    paths: Paths, write: Any, template: Path, real_params: Params, run_cells: Any
 ) -> None:
     study = real_params.study("r3-mnist")
     for noise, name in enumerate(study.variants):
         options = {"flops": 600_000 * (1 + noise), "shares": [1, *[5] * 9]}
         write(name, [0.97, 0.975], group="r3-mnist", noise=noise, **options)
-    execute(template, {"name": "r3-mnist", "write": True})
+    run_cells(template, name="r3-mnist", write=True)
     for figure in ("accuracy-test", "along-strides", "cost"):
         text = (paths.figures("r3-mnist") / f"{figure}.svg").read_text()
         assert "alanced test" in text

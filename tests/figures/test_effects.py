@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,9 +30,9 @@ def test_values_that_span_decades_stand_apart_by_their_logarithms(
 
 def test_medians_are_connected_and_every_seed_is_shown(texts: Texts) -> None:
     rng = np.random.default_rng(0)
-    of_value = {
+    of_value: dict[float, dict[str, Any]] = {
         value: {split: rng.uniform(0.4, 0.6, 3) for split in ("val", "test_balanced")}
-        for value in (1, 2)
+        for value in (1.0, 2.0)
     }
     del of_value[2]["val"]  # a split that one variant lacks is left out
     figure = accuracy_along(of_value, "strides")
