@@ -165,7 +165,7 @@ def test_what_cannot_be_done_stops_only_what_needs_it_and_is_done_once_it_can_be
     ask(stubs, "tiny-d.seed-0", "os.kill(os.getpid(), 9)")
     document = yaml.safe_load(params)
     mnist = yaml.safe_load((ROOT / "params.yaml").read_bytes())["datasets"]["mnist"]
-    document["datasets"]["gone"] = {**mnist, "urls": ["http://127.0.0.1:9/"]}
+    document["datasets"]["gone"] = {**mnist, "urls": ["nowhere/"]}
     document["variants"]["tiny-c"] = {**document["variants"]["tiny-a"], "dataset": "gone"}
     document["variants"]["tiny-d"] = {**document["variants"]["tiny-a"], "epochs": 9}
     stubs.params.write_text(yaml.safe_dump(document))
