@@ -15,12 +15,13 @@ help: ## List the commands
 
 # Made anew when the lock or the package's metadata change.
 .venv/ready: requirements.lock pyproject.toml
-	git rev-parse --git-dir > /dev/null 2>&1 || { echo >&2 "error: this folder is not a git repository, which DVC needs; clone the project, or run: git init"; exit 1; }
-	$(PYTHON) -c '$(SUPPORTED)'
-	{ .venv/bin/python -c '$(SUPPORTED)' && .venv/bin/python -c 'import pip'; } 2> /dev/null || $(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install $(PIP_OPTIONS) --require-hashes -r requirements.lock
-	.venv/bin/python -m pip install $(PIP_OPTIONS) --no-deps --no-build-isolation --editable .
-	touch .venv/ready
+	@git rev-parse --git-dir > /dev/null 2>&1 || { echo >&2 "error: this folder is not a git repository, which DVC needs; clone the project, or run: git init"; exit 1; }
+	@$(PYTHON) -c '$(SUPPORTED)'
+	@{ .venv/bin/python -c '$(SUPPORTED)' && .venv/bin/python -c 'import pip'; } 2> /dev/null || $(PYTHON) -m venv --clear .venv
+	@echo 'installing packages into .venv: minutes'
+	@.venv/bin/python -m pip install $(PIP_OPTIONS) --require-hashes -r requirements.lock
+	@.venv/bin/python -m pip install $(PIP_OPTIONS) --no-deps --no-build-isolation --editable .
+	@touch .venv/ready
 
 .PHONY: setup
 setup: .venv/ready ## Install everything into .venv
@@ -32,7 +33,7 @@ quickstart: setup ## Train four small networks on digits and compare them: minut
 	@cat reports/tables/quickstart/claims.md
 	@echo
 	@cnn-ablations site
-	@echo "or run a study: . .venv/bin/activate && dvc repro compare@r2-regularisation"
+	@echo "then ask your own question: README.md. (git status shows reports/timings, which are measured.)"
 
 .PHONY: site
 site: setup ## Make pages of all results, site/index.html: seconds, nothing is executed

@@ -2,7 +2,7 @@
 
 import io
 import subprocess
-import tarfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,12 +39,12 @@ def extract(root: Path, revision: str, wanted: Sequence[str], folder: Path) -> N
             way = "this is a shallow clone, and `git fetch --unshallow` gets the rest"
         raise ProjectError(f"there is no revision '{revision}' in {root}: {way}")
     there = (_git(root, "ls-tree", "--name-only", commit, "--", *wanted) or "").splitlines()
-    packed = ("-c", "core.autocrlf=false", "archive", "--format=tar", commit, "--", *there)
+    packed = ("-c", "core.autocrlf=false", "archive", "--format=zip", "-0", commit, "--", *there)
     content = _run(root, *packed) if there else None
     if content is None:
         raise ProjectError(f"git holds nothing of this project at '{revision}'; name another")
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        archive.extractall(folder, [m for m in archive if m.isfile()], filter="data")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        archive.extractall(folder)
 
 
 def _git(root: Path, *arguments: str) -> str | None:

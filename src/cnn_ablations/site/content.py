@@ -220,7 +220,10 @@ def _row(name: str, params: Params, paths: Paths, studies: Mapping[str, StudyPag
 def picture(rows: Iterable[Row]) -> dict[str, Any] | None:
     """Accuracies and their intervals on one scale of 200 steps; None where nothing is known."""
     known = [row for row in rows if row.accuracy is not None]
-    spans = [(row.low or row.accuracy, row.accuracy, row.high or row.accuracy) for row in known]
+    spans = [
+        [row.accuracy if end is None else end for end in (row.low, row.accuracy, row.high)]
+        for row in known
+    ]
     values = [value for span in spans for value in span if value is not None]
     if not values:
         return None
