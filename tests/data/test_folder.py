@@ -277,7 +277,7 @@ def test_foreign_and_hidden_files_are_no_images(own: Any, source: Path) -> None:
     (source / "fish").mkdir()
     (source / "cat" / "loop").symlink_to(source)
     lines = [line for line in own.add(source) if "left out" in line]
-    assert lines[0].startswith("left out: files that are no images of a class: 3, such as ")
+    assert lines[0].startswith("left out: files that are no images or in no class: 3, such as ")
     assert lines[1:] == ["left out: folders without images to train on: fish"]
     assert own.entry().classes == ["cat", "dog"]
     assert len(own.pixels()) == 10

@@ -15,6 +15,7 @@ import pytest
 
 from cnn_ablations.config.params import load_params
 from cnn_ablations.data.arrays import Arrays, UInt8s, load_arrays
+from cnn_ablations.data.new_dataset import new_dataset
 from cnn_ablations.data.splits import split_arrays
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
@@ -45,6 +46,15 @@ def test_a_file_of_arrays_is_taken_as_it_is(own: Any, npz: Path) -> None:
     assert own.add(npz)[0] == "images: 8 to train on, 4 to test on"
     assert_as_given(own.arrays())
     assert own.entry().model_dump()["source"] == "own.npz"
+
+
+def test_of_two_data_sets_each_keeps_the_comments_of_its_recipe(project: Paths, npz: Path) -> None:
+    for name in ("one", "two"):
+        text, _ = new_dataset(project.root, name, npz, None, print)
+        project.params.write_text(text)
+    first, second = text[text.index("\n  one: #") :].split("\n  two: #")
+    assert "# No augmentation" in first
+    assert second.partition("\nvariants:")[0].count("# No augmentation") == 1
 
 
 def test_of_a_file_without_test_images_some_are_drawn(own: Any, npz: Path) -> None:

@@ -229,7 +229,7 @@ def _check_schedule(schedule: Schedule, epochs: int) -> None:
     if schedule.warm_up > epochs - 1:
         raise ValueError(
             f"learning_rate.warm_up takes {schedule.warm_up:g} epochs, but of {epochs} "
-            "it must leave one; make it shorter"
+            "it must leave one; make it shorter, or train for more epochs"
         )
     if isinstance(schedule.decay, Steps):
         after = schedule.decay.after

@@ -149,7 +149,7 @@ def find_images(tree: Tree, skip: Sequence[str] = ()) -> Found:
             "network can learn it; move some there, or its folder away"
         )
     classes = sorted(sorted(train), key=_natural)
-    return Found(images, classes, foreign, sorted({*spelt.values()} - train))
+    return Found(images, classes, sorted(foreign), sorted({*spelt.values()} - train))
 
 
 def is_image(name: str) -> bool:

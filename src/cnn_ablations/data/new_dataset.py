@@ -49,6 +49,7 @@ RECIPE = """\
   {name}: # a recipe to start from, up to 96×96 pixels: every line is there to be varied
     split: {split}
     pixels: unit
+    # No augmentation: whether a mirrored or turned image is still one of its class, you know.
     optimizer: adam # learns at its usual rate, where that of sgd would have to be searched for
     learning_rate: {{ peak: 0.001, warm_up: 1, decay: cosine }} # a calm end: seeds scatter less
     batch_size: {batch} # small, so that few images still make many steps
@@ -57,8 +58,7 @@ RECIPE = """\
     pooling: {pooling}
     batch_norm: true # without it, some seeds may never leave chance
     dense: [64]
-    seeds: [0, 1, 2, 3, 4]
-    # No augmentation: whether a mirrored or turned image is still one of its class, you know."""
+    seeds: [0, 1, 2, 3, 4]"""
 """The protocol of a new data set."""
 MOST_SKIPPED = 100
 """Files that params.yaml names because they cannot be read; more are no accident."""
@@ -200,7 +200,9 @@ def _images(tree: Tree, source: str, size: int | None, report: Report) -> Seen:
     forms = ", ".join(f"{count:,} {form}" for form, count in table["form"].value_counts().items())
     left_out = {
         "files that cannot be read": [*unreadable.values()],
-        "files that are no images of a class": found.foreign,
+        f"files that are no images or in no class{' of train or test' * (split is None)}": (
+            found.foreign
+        ),
         "folders without images to train on": found.empty,
     }
     lines = [

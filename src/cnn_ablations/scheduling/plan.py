@@ -59,7 +59,7 @@ def plan_of(
         return "everything is up to date"
     jobs = jobs_of(stale, params, paths, lock)
     needed = pipeline.needed_stages(paths, targets)
-    data = [name for name in stale if pipeline.verb(name) in pipeline.DATA_STAGES]
+    data = [n for n in needed if n in stale and pipeline.verb(n) in pipeline.DATA_STAGES]
     stages = pipeline.behind(needed, set(stale) - set(data))
     others = [name for name in stages if pipeline.verb(name) not in pipeline.VARIANT_STAGES]
     seconds = sum(job.seconds * len(job.seeds) for job in jobs) + STAGE_SECONDS * len(stages)
