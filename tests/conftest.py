@@ -155,6 +155,13 @@ def project(tmp_path: Path, make_project: Callable[[Path], Paths]) -> Paths:
 
 
 @pytest.fixture(scope="session")
+def place() -> dict[str, Any]:
+    """What a training writes of how far it is."""
+    counts = {"seed": 7, "number": 2, "seeds": 3, "epoch": 4, "epochs": 12}
+    return {**counts, "accuracy": 0.98765, "seconds_left": 3725}
+
+
+@pytest.fixture(scope="session")
 def git() -> Callable[..., str]:
     """Runs git in a folder, as somebody, and returns what it prints."""
 

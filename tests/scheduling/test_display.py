@@ -11,16 +11,6 @@ from cnn_ablations.files import json_bytes, write_atomically
 from cnn_ablations.scheduling import display
 from cnn_ablations.scheduling.display import Display, shown
 
-LINE = {
-    "seed": 7,
-    "number": 2,
-    "seeds": 3,
-    "epoch": 4,
-    "epochs": 12,
-    "accuracy": 0.98765,
-    "seconds_left": 3725,
-}
-
 
 def console(terminal: bool = False) -> Console:
     return Console(file=io.StringIO(), force_terminal=terminal, width=200)
@@ -53,6 +43,7 @@ def test_what_runs_is_kept_up_to_date_or_comes_now_and_then(
 @pytest.mark.parametrize("terminal", [True, False])
 def test_what_is_written_while_the_body_runs_is_shown_without_a_terminal_rarely(
     tmp_path: Path,
+    place: dict[str, Any],
     terminal: bool,
     wait_for: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
@@ -60,12 +51,12 @@ def test_what_is_written_while_the_body_runs_is_shown_without_a_terminal_rarely(
     monkeypatch.setattr(display, "LINE_SECONDS", 1.0)
     file, out = tmp_path / "net.json", console(terminal)
     began = time.monotonic()
-    write_atomically(file, json_bytes({**LINE, "epoch": 3}))  # of an older training
+    write_atomically(file, json_bytes({**place, "epoch": 3}))  # of an older training
     with shown("net", file, out):
         assert not file.exists()
-        write_atomically(file, json_bytes(LINE))
+        write_atomically(file, json_bytes(place))
         wait_for(lambda: "epoch 4 of 12" in text(out))
-        write_atomically(file, json_bytes({**LINE, "epoch": 5}))
+        write_atomically(file, json_bytes({**place, "epoch": 5}))
         wait_for(lambda: "epoch 5 of 12" in text(out))
     assert terminal or 2 <= text(out).count("\n") <= time.monotonic() - began
     assert "epoch 3 of 12" not in text(out)
