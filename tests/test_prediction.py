@@ -91,7 +91,8 @@ def test_the_command_prints_the_probability_of_the_run_to_the_last_digit(
     printed = first.removeprefix(start).partition(";")[0]
     assert np.float32(printed) == answer.max()
     assert f"; {seeds} of 3 seeds agree" in first
-    assert "own.jpg (made grey, resized from 20×9, pixels brought to 0..16): " in second
+    size = "9×20 pixels (height×width)"
+    assert f"own.jpg (made grey, resized from {size}, pixels brought to 0..16): " in second
 
 
 def test_the_networks_of_a_fresh_clone_are_missed_in_one_sentence(
@@ -138,10 +139,10 @@ def test_a_picture_becomes_what_the_data_set_has_and_says_what_changed(
 @pytest.mark.parametrize(
     ("format_of", "changes", "column"),
     [
-        ({"format": "digits"}, "resized from 8×4", [200, 200, 200]),
+        ({"format": "digits"}, "resized from 4×8 pixels (height×width)", [200, 200, 200]),
         (
             {"format": "folder", "source": "s", "sha256": 64 * "0", "fit": "pad"},
-            "resized and padded from 8×4",
+            "resized and padded from 4×8 pixels (height×width)",
             [0, 200, 0],
         ),
     ],

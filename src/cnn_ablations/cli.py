@@ -365,9 +365,10 @@ def export(
     seed = run.result.typical_seed if seed is None else seed
     with stderr_to(Path(os.devnull)):
         card, difference = exported(run, params.dataset(run.variant.dataset), seed, to)
+    same = f"differ by at most {difference:.1g} from" if difference else "are the same bits as"
     typer.echo(
-        f"wrote {to}, the network of seed {seed}, and {card}; its probabilities differ by at most "
-        f"{difference:.1g} from those after the training"
+        f"wrote {to}, the network of seed {seed}, and {card}; its probabilities for test images "
+        f"{same} those after the training"
     )
 
 

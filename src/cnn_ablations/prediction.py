@@ -32,7 +32,7 @@ class Picture(NamedTuple):
     pixels: UInt8s
     """(height, width, channels), as the data set has them."""
     changes: str
-    """What was done to it, such as `resized from 500×400`; may be empty."""
+    """What was done to it, such as `resized from 400×500 pixels (height×width)`; may be empty."""
 
 
 def open_run(variant: Variant, paths: Paths) -> Run:
@@ -66,7 +66,7 @@ def read_picture(path: Path, arrays: Arrays, dataset: Dataset) -> Picture:
         raise ProjectError(f"{path} cannot be read as a picture: {what}") from None
     changes = [*look.odd, *(["made grey"] if channels == 1 and not look.grey else [])]
     if (look.height, look.width) != (height, width):
-        changes.append(f"{FITTED[fit]} from {look.width}×{look.height}")
+        changes.append(f"{FITTED[fit]} from {look.height}×{look.width} pixels (height×width)")
     if arrays.pixel_max != 255:
         changes.append(f"pixels brought to 0..{arrays.pixel_max}")
         pixels = np.rint(pixels * (arrays.pixel_max / 255)).astype(np.uint8)

@@ -95,6 +95,20 @@ def test_balanced_accuracy_comes_first_where_accuracy_misleads(
     assert text.index("66.67 %") < text.index("95.00 %")
 
 
+def test_where_accuracy_misleads_the_balanced_one_is_a_row_and_introduces_the_network(
+    paths: Paths, write: WriteVariant
+) -> None:
+    write("v", [0.8], examples=200)
+    result = load_result(paths, "g", "v")
+    labels = np.array([0] * 160 + [1] * 40, np.uint8)
+    unequal = replace(result, labels={"test": labels}, predicted={"test": 0 * labels[None]})
+    table = final_figures(unequal)
+    assert list(table.index) == ["test, balanced", "training", "test"]
+    assert row(table, "test, balanced") == ["50.00 %", "50.00 %", "50.00 %", "–"]
+    text = describe_network(opened(collapsed=False), 4, answers([0, 0, 0, 1], [0, 0, 0, 0]))
+    assert text == "This is the network of **seed 4**, with a balanced test accuracy of 50.00 %."
+
+
 def row(table: pd.DataFrame, name: str) -> list[Any]:
     return [table.at[name, column] for column in table]
 

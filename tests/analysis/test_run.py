@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.signal import correlate2d
+from sklearn.metrics import balanced_accuracy_score
 
 from cnn_ablations.analysis.results import load_result
 from cnn_ablations.analysis.run import (
@@ -85,6 +86,17 @@ def test_the_typical_seed_is_the_median_or_the_better_one_of_two(
 ) -> None:
     write("v", accuracies)
     assert load_result(paths, "g", "v").typical_seed == typical
+
+
+def test_where_classes_are_unequal_the_balanced_accuracy_comes_first(run: Run) -> None:
+    labels = np.array([0] * 6 + [1] * 2, np.uint8)
+    said = np.array([[0] * 8, [0] * 3 + [1] * 5, [0] * 7 + [1]], np.uint8)
+    result = replace(run.result, labels={"test": labels}, predicted={"test": said})
+    assert list(accuracies(result)) == ["test_balanced", "train", "test"]
+    found = accuracies(result)["test_balanced"]
+    assert found == pytest.approx([balanced_accuracy_score(labels, row) for row in said])
+    assert accuracies(result)["test"] == pytest.approx([0.75, 0.625, 0.875])
+    assert (run.result.typical_seed, result.typical_seed) == (2, 1)  # of 0.5, 0.75 and 0.75
 
 
 def test_confidence_is_the_probability_of_the_answer(run: Run) -> None:

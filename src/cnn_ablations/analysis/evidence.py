@@ -5,14 +5,14 @@ test, and its words.
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from cnn_ablations.analysis.results import VariantResult
+from cnn_ablations.analysis.results import MainAccuracy, VariantResult
 from cnn_ablations.analysis.statistics import (
     Estimate,
     Exact,
@@ -24,11 +24,8 @@ from cnn_ablations.analysis.statistics import (
     within_0_and_1,
 )
 from cnn_ablations.analysis.wording import METRICS, Unit, curve_name, measure
-from cnn_ablations.config.datasets import accuracy_misleads
 from cnn_ablations.config.studies import ACCURACIES, COSTS, RATIOS, Study, Test
 from cnn_ablations.errors import ProjectError
-
-MainAccuracy = Literal["test", "test_balanced"]
 
 
 @dataclass(frozen=True)
@@ -162,10 +159,8 @@ def measured(result: VariantResult, metric: str) -> Sample:
     """
     split, answers = metric.removesuffix("_accuracy"), dict[Hashable, NDArray[Any]]()
     if split == "test_balanced":
-        parts = by_class(result.labels["test"], result.correct("test"))
-        values: Floats = np.sum([part.mean(axis=1) for part in parts.values()], axis=0)
-        return Sample(result.seeds, values, result.collapsed, parts)
-    if split in result.labels:  # equal labels: the same examples
+        answers = dict(by_class(result.labels["test"], result.correct("test")))
+    elif split in result.labels:  # equal labels: the same examples
         answers = {(split, result.labels[split].tobytes()): result.correct(split)}
     return Sample(result.seeds, result.per_seed(metric), result.collapsed, answers)
 
@@ -176,11 +171,9 @@ def interval(sample: Sample) -> tuple[float, float]:
 
 
 def main_accuracy(results: Iterable[VariantResult]) -> MainAccuracy:
-    """Which accuracy on the test images comes first: `test_balanced` where classes are so unequal
-    that plain accuracy misleads.
-    """
-    counts = (np.bincount(result.labels["test"]) for result in results)
-    return "test_balanced" if any(map(accuracy_misleads, counts)) else "test"
+    """Which accuracy on the test images comes first in a study of these variants."""
+    firsts = {result.main_accuracy for result in results}
+    return "test_balanced" if "test_balanced" in firsts else "test"
 
 
 def others(test: Test) -> list[str]:

@@ -8,9 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cnn_ablations.analysis.results import VariantResult
-from cnn_ablations.analysis.run import Answers, Labels, Predictions, Run, accuracies
+from cnn_ablations.analysis.run import Answers, Predictions, Run, accuracies
+from cnn_ablations.config.datasets import accuracy_misleads
 from cnn_ablations.training.record import SPLITS, number, origin, per_cent
-from cnn_ablations.training.summary import UNEQUAL
 
 Indices = NDArray[np.intp]
 Counts = NDArray[np.int64]
@@ -38,14 +38,16 @@ def headline(run: Run) -> str:
 
 
 def final_figures(result: VariantResult) -> pd.DataFrame:
-    """Accuracies and losses after training, in words for people: one row per split."""
-    rows = {}
+    """Accuracies and losses after training, in words for people: one row per split, and before
+    them the balanced accuracy where the plain one misleads.
+    """
+    names, rows = {**SPLITS, "test_balanced": "test, balanced"}, {}
     for split, of_seeds in accuracies(result).items():
-        rows[SPLITS[split]] = {
+        rows[names[split]] = {
             "median accuracy": per_cent(float(np.median(of_seeds))),
             "lowest seed": per_cent(float(of_seeds.min())),
             "highest seed": per_cent(float(of_seeds.max())),
-            "median loss": number(result.metrics[f"{split}_loss"]),
+            "median loss": number(result.metrics[f"{split}_loss"]) if split in SPLITS else "–",
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -53,10 +55,8 @@ def final_figures(result: VariantResult) -> pd.DataFrame:
 def describe(result: VariantResult) -> str:
     """A paragraph for people: how good the variant is, and how far its seeds lie apart."""
     of_split = accuracies(result)
-    test, seeds, labels = of_split["test"], result.seeds.tolist(), result.labels["test"]
-    misleading = unequal(labels)
-    if misleading:
-        test = np.array([balanced(Predictions(labels, p)) for p in result.predicted["test"]])
+    test, seeds, labels = of_split[result.main_accuracy], result.seeds, result.labels["test"]
+    misleading = result.main_accuracy == "test_balanced"
     images, median = f"{len(labels):,} test images", per_cent(float(np.median(test)))
     if len(seeds) == 1:
         first = "a balanced" if misleading else "an"
@@ -95,10 +95,9 @@ def describe(result: VariantResult) -> str:
     return " ".join(sentences)
 
 
-def unequal(labels: Labels) -> bool:
+def unequal(predictions: Predictions) -> bool:
     """Whether classes have such unequal numbers of images that accuracy misleads."""
-    counts = np.unique(labels, return_counts=True)[1]
-    return bool(counts.max() > UNEQUAL * counts.min())
+    return accuracy_misleads(np.bincount(predictions.labels))
 
 
 def balanced(predictions: Predictions) -> float:
@@ -111,8 +110,11 @@ def balanced(predictions: Predictions) -> float:
 
 def describe_network(run: Run, seed: int, answers: Answers) -> str:
     """A sentence or two on which network this is, and a warning where it computes no numbers."""
-    accuracy = per_cent(float((answers.predicted == answers.labels).mean()))
-    text = f"This is the network of **seed {seed}**, with a test accuracy of {accuracy}."
+    plain = float((answers.predicted == answers.labels).mean())
+    accuracy = f"test accuracy of {per_cent(plain)}"
+    if unequal(answers):
+        accuracy = f"balanced test accuracy of {per_cent(balanced(answers))}"
+    text = f"This is the network of **seed {seed}**, with a {accuracy}."
     if answers.diverged:
         text += (
             " **It diverged**: some of its probabilities are not numbers, and such an image counts "
@@ -152,7 +154,7 @@ def scores(predictions: Mapping[str, Predictions], classes: Sequence[str]) -> pd
         rows["training and validation"] = _joined(predictions["train"], predictions["val"])
         rows["test"] = test
     table = {name: _score(of_row, _breakable(classes)) for name, of_row in rows.items()}
-    if unequal(predictions["test"].labels):
+    if unequal(predictions["test"]):
         for name, of_row in rows.items():
             table[name] = {"balanced accuracy": per_cent(balanced(of_row)), **table[name]}
     return pd.DataFrame.from_dict(table, orient="index")

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter
 
+from cnn_ablations.config.datasets import accuracy_misleads
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import read_json, read_limited
 from cnn_ablations.paths import Paths
@@ -47,6 +48,7 @@ _TYPES = defaultdict(lambda: float, _KEYS | {"count": int, "histogram": str})
 T = TypeVar("T")
 Count = Annotated[int, Field(ge=0, le=10**18)]
 Number = Count | FiniteFloat | None
+MainAccuracy = Literal["test", "test_balanced"]
 
 
 class _Metrics(BaseModel, extra="allow"):
@@ -106,13 +108,21 @@ class VariantResult:
         return right
 
     @property
+    def main_accuracy(self) -> MainAccuracy:
+        """Which accuracy on the test images comes first: `test_balanced` where classes are so
+        unequal that plain accuracy misleads.
+        """
+        counts = np.bincount(self.labels["test"])
+        return "test_balanced" if accuracy_misleads(counts) else "test"
+
+    @property
     def typical_seed(self) -> int:
-        """The seed in the middle when all are ordered by test accuracy; of two the better one.
+        """The seed in the middle when all are ordered by their main accuracy; of two the better.
 
         A median, unlike a mean, is the result of a network that exists, also where some seeds
         collapsed; and nobody can pick a fine one by hand.
         """
-        order = np.argsort(self.per_seed("test_accuracy"), kind="stable")
+        order = np.argsort(self.per_seed(f"{self.main_accuracy}_accuracy"), kind="stable")
         return int(self.seeds[order[len(order) // 2]])
 
     def histograms(self, seed: int) -> dict[str, tuple[Floats, Floats]]:
@@ -138,6 +148,10 @@ class VariantResult:
             values: Floats = getattr(self, metric)
         elif metric in ("val_accuracy", "test_accuracy"):
             values = self.correct(metric.removesuffix("_accuracy")).mean(axis=1)
+        elif metric == "test_balanced_accuracy":
+            labels, right = self.labels["test"], self.correct("test")
+            recalls = [right[:, labels == label].mean(axis=1) for label in np.unique(labels)]
+            values = np.mean(recalls, axis=0)
         elif metric.startswith("majority_"):
             counts = self._label_counts(metric.removeprefix("majority_").removesuffix("_accuracy"))
             values = np.full(len(self.seeds), counts.max() / counts.sum())

@@ -100,11 +100,12 @@ def _files(arrays: Arrays, variant: Variant, folder: Path) -> list[str] | None:
 
 
 def accuracies(result: VariantResult) -> dict[str, Floats]:
-    """The accuracy of each seed after training, (seeds,), by split."""
-    return {
-        "train": result.train_accuracy,
-        **{split: result.correct(split).mean(axis=1) for split in result.predicted},
-    }
+    """The accuracy of each seed after training, (seeds,), by split; first the balanced accuracy on
+    the test images, where plain accuracy misleads.
+    """
+    first = [] if result.main_accuracy == "test" else [result.main_accuracy]
+    splits = [*first, "train", *result.predicted]
+    return {split: result.per_seed(f"{split}_accuracy") for split in splits}
 
 
 def read_answers(run: Run, seed: int) -> Answers:

@@ -19,7 +19,6 @@ from ruamel.yaml import YAML
 from cnn_ablations.analysis.claims import NOT_RUN, ON_THIS_SEED, ClaimResult, judge
 from cnn_ablations.analysis.evidence import (
     Evidence,
-    MainAccuracy,
     interval,
     main_accuracy,
     measured,
@@ -32,7 +31,7 @@ from cnn_ablations.analysis.published import (
     compare_explanations,
     compare_published,
 )
-from cnn_ablations.analysis.results import load_results
+from cnn_ablations.analysis.results import MainAccuracy, load_results
 from cnn_ablations.analysis.wording import METRICS, p_text
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.studies import Study

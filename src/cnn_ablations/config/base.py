@@ -28,18 +28,23 @@ class ClosedModel(BaseModel):
         return values
 
 
+MOST_NAMED = 12
+"""Of the words that somebody may have meant."""
+
+
 def shortly(value: Any) -> str:
     """A value as Python writes it, or the beginning of it."""
     return f"{reprlib.repr(value):.80}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A suggestion to append to a message: the known word nearest to `word`, else all of them."""
+    """A suggestion to append to a message: the known word nearest to `word`, else some of them."""
     names = list(known)
     close = get_close_matches(word, names, n=1)
     if close:
         return f"; did you mean '{close[0]}'?"
-    return f"; known are: {', '.join(names) or 'none'}"
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"; known are: {', '.join(names[:MOST_NAMED]) or 'none'}{more}"
 
 
 def validated(

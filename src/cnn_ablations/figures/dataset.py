@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from cnn_ablations.figures.images import UInt8s, draw_image
@@ -87,6 +87,7 @@ def _class_sizes(counts: Mapping[str, Counts], alt: str) -> Figure:
         )
     axes.set(xlabel="class, from the most common in training to the rarest", ylabel="images")
     axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
     axes.legend()
     return figure

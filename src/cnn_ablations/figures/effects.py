@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from cnn_ablations.figures.study import NAMES, PLACES
 from cnn_ablations.figures.style import (
     COLOURS,
     LINES,
     MARKERS,
+    SPLIT_NAMES,
+    SPLITS,
     WIDTH,
     new_figure,
     percent,
@@ -35,23 +36,23 @@ def accuracy_along(accuracies: Mapping[float, Mapping[str, Floats]], name: str) 
     values = sorted(accuracies)
     medians = {
         split: [float(np.median(accuracies[value][split])) for value in values]
-        for split in PLACES
+        for split in SPLITS
         if all(split in accuracies[value] for value in values)
     }
     ends = ", ".join(
-        f"{NAMES[split]} {percent(of_split[0])} to {percent(of_split[-1])}"
+        f"{SPLIT_NAMES[split]} {percent(of_split[0])} to {percent(of_split[-1])}"
         for split, of_split in medians.items()
     )
     alt = f"Accuracy against {name} from {values[0]:,g} to {values[-1]:,g}; medians: {ends}."
     figure = new_figure(WIDTH, 3.8, alt)
     axes = figure.subplots()
     for split, of_split in medians.items():
-        place = PLACES[split]
+        place = SPLITS[split]
         style: dict[str, Any] = {"color": COLOURS[place], "marker": MARKERS[place]}
         for value in values:
             of_seeds = accuracies[value][split]
             axes.plot([value] * len(of_seeds), of_seeds, ls="", alpha=0.35, ms=4, mew=0, **style)
-        axes.plot(values, of_split, ls=LINES[place], label=NAMES[split], **style)
+        axes.plot(values, of_split, ls=LINES[place], label=SPLIT_NAMES[split], **style)
     unit = " (pixels)" if name in ("kernel_size", "strides", "pooling") else ""
     least = min((value for value in values if value > 0), default=values[-1])
     if values[-1] > WIDE * least:

@@ -31,9 +31,6 @@ from cnn_ablations.figures.style import (
 )
 from cnn_ablations.files import write_atomically
 
-PLACES = SPLITS | {"test_balanced": 3}
-NAMES = SPLIT_NAMES | {"test_balanced": "balanced test"}
-"""Of what accuracy is of, as in `figures.style`."""
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
@@ -107,11 +104,11 @@ def accuracies_beside(seeds: Mapping[str, Seeds], split: str) -> Figure:
         seeds: by label, with an interval of the accuracy over other seeds and images.
         split: `val`, `test` or `test_balanced`.
     """
-    alt = f"{NAMES[split].capitalize()} accuracy of every seed. Medians: {_medians(seeds)}."
+    alt = f"{SPLIT_NAMES[split].capitalize()} accuracy of every seed. Medians: {_medians(seeds)}."
     figure = new_figure(WIDTH, 1.0 + 0.38 * len(seeds), alt)
-    dots: dict[str, Any] = {"color": COLOURS[PLACES[split]], "marker": MARKERS[PLACES[split]]}
+    dots: dict[str, Any] = {"color": COLOURS[SPLITS[split]], "marker": MARKERS[SPLITS[split]]}
     shown = [v for s in seeds.values() for v in (s.median, *(s.interval or ()))]
-    panels = _rows(figure, seeds, f"{NAMES[split]} accuracy after training", shown, dots)
+    panels = _rows(figure, seeds, f"{SPLIT_NAMES[split]} accuracy after training", shown, dots)
     for axes in panels:
         for row, of_variant in enumerate(seeds.values()):
             if of_variant.interval:
@@ -137,7 +134,7 @@ def accuracy_against_cost(
     """
     dearest, cheapest = max(flops, key=flops.__getitem__), min(flops, key=flops.__getitem__)
     alt = (
-        f"{NAMES[split].capitalize()} accuracy against operations, from {cheapest}, the "
+        f"{SPLIT_NAMES[split].capitalize()} accuracy against operations, from {cheapest}, the "
         f"cheapest, to {dearest}. Medians: {_medians(seeds)}."
     )
     figure = new_figure(WIDTH, max(3.6, 1.2 + 0.27 * len(seeds)), alt)
@@ -158,7 +155,7 @@ def accuracy_against_cost(
     axes.set_xticks(ticks, [f"{cost / 1e6:.3g}" for cost in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("million operations an image (variants of equal cost are drawn side by side)")
-    axes.set_ylabel(f"{NAMES[split]} accuracy")
+    axes.set_ylabel(f"{SPLIT_NAMES[split]} accuracy")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
     return figure
 

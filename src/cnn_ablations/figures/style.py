@@ -12,9 +12,15 @@ white. Okabe and Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/c
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 """One a colour: whoever cannot tell two colours apart tells the lines or the markers."""
-SPLITS = {"train": 0, "val": 1, "test": 2}
-"""The place of each split in the three tuples above, so that it looks the same everywhere."""
-SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+SPLITS = {"train": 0, "val": 1, "test": 2, "test_balanced": 3}
+"""The place in the three tuples above of each split that an accuracy is of, and of the balanced
+accuracy, so that it looks the same everywhere."""
+SPLIT_NAMES = {
+    "train": "training",
+    "val": "validation",
+    "test": "test",
+    "test_balanced": "balanced test",
+}
 GREY = "#666666"
 """Of what is context: reference lines, remarks."""
 WIDTH = 9.0

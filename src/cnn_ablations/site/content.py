@@ -13,9 +13,9 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from cnn_ablations.analysis.claims import ON_THIS_SEED, VERDICTS
-from cnn_ablations.analysis.evidence import MainAccuracy, main_accuracy, measured
+from cnn_ablations.analysis.evidence import main_accuracy, measured
 from cnn_ablations.analysis.published import RUN_VERDICTS
-from cnn_ablations.analysis.results import VariantResult, load_result
+from cnn_ablations.analysis.results import MainAccuracy, VariantResult, load_result
 from cnn_ablations.analysis.study import (
     StudyTables,
     as_yaml,
