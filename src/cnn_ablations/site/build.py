@@ -1,6 +1,5 @@
 """The pages themselves: templates filled, and written where they changed."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from cnn_ablations.analysis.study import (
     choices_text,
     published_text,
     tests_text,
-    variants_markdown,
 )
 from cnn_ablations.analysis.wording import points
 from cnn_ablations.config.params import Params
@@ -28,12 +26,13 @@ from cnn_ablations.site.content import (
     claims_about,
     claims_of,
     counted,
+    curves,
     figures,
-    picture,
     published_points,
     rates,
     rows_of,
-    study_page,
+    study_pages,
+    trained,
     variant_rows,
 )
 from cnn_ablations.site.notebook import markdown, read_notebook
@@ -69,38 +68,38 @@ def pages(params: Params, paths: Paths) -> dict[str, bytes]:
     def write(place: str, template: str, **content: Any) -> None:
         files[place] = render(environment, template, place, **content)
 
-    studies = {name: study_page(params, paths, name) for name in params.studies}
-    rows = variant_rows(params, paths, studies)
+    studies, results = study_pages(params, paths), trained(params, paths)
+    rows = variant_rows(params, studies, results)
     for name, page in studies.items():
         notebook = paths.notebook("studies", name)
         cells = read_notebook(notebook) if page.tables.was_run and notebook.is_file() else []
         if cells:
             title = f"{page.study.title}: the notebook"
             write(f"studies/{name}-notebook.html", "notebook", title=title, back=name, cells=cells)
-        drawn = figures(paths.figures(name))
+        of_study = rows_of(page, rows)
+        drawn = figures(paths.figures(name), of_study[0].metric)
         for figure in drawn:
             files[f"figures/{name}/{figure['file'].name}"] = figure["file"].read_bytes()
         write(
             f"studies/{name}.html",
             "study",
             page=page,
-            rows=rows_of(page, rows),
+            rows=of_study,
+            curves=curves(page.study, results),
             figures=drawn,
             points=published_points({name: page.tables.published}),
             has_notebook=bool(cells),
-            variants=variants_markdown(page.tables.variants),
             published=published_text(page.study, page.tables),
             tests=tests_text(page.tables.claims),
             choices=choices_text(page.study),
         )
     for row in rows:
-        in_order = sorted(row.studies, key=lambda name: not studies[name].tables.was_run)
         executed = {k: paths.notebook(row.group, row.name, k) for k in ("inspect", "train")}
         write(
             f"variants/{row.name}.html",
             "variant",
             row=row,
-            claims={name: claims_about(row.name, studies[name]) for name in in_order},
+            claims={name: claims_about(row.name, studies[name]) for name in row.studies},
             studies=studies,
             notebooks={k: read_notebook(file) for k, file in executed.items() if file.is_file()},
         )
@@ -148,11 +147,7 @@ def front_page(
         counts=counted((claim.verdict for claim in claims), MARKS),
         one_seed=sum(claim.one_seed for claim in claims),
         published=published_points({name: p.tables.published for name, p in studies.items()}),
-        pictures={
-            name: picture(rows_of(page, rows))
-            for name, page in studies.items()
-            if page.tables.was_run
-        },
+        rows_of=rows_of,
     )
 
 
@@ -167,10 +162,10 @@ def templates() -> Environment:
     environment.filters |= {
         "markdown": markdown,
         "points": points,
-        "json": _json,
         "inline": lambda text: Markup(markdown(text).removeprefix("<p>").rstrip()[:-4]),
     }
     environment.globals |= {"marks": MARKS}
+    environment.policies["json.dumps_kwargs"] = {"default": vars, "allow_nan": False}
     return environment
 
 
@@ -179,9 +174,3 @@ def render(environment: Environment, template: str, place: str, **content: Any) 
     root = "../" * place.count("/")
     page = environment.get_template(f"{template}.html.j2").render(root=root, **content)
     return page.encode()
-
-
-def _json(value: Any) -> Markup:
-    """For a script element of type application/json."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c"))

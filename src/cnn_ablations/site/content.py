@@ -4,18 +4,19 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from cnn_ablations.analysis.claims import ON_THIS_SEED, VERDICTS
-from cnn_ablations.analysis.evidence import main_accuracy, measured
+from cnn_ablations.analysis.evidence import interval, measured
 from cnn_ablations.analysis.published import RUN_VERDICTS
-from cnn_ablations.analysis.results import MainAccuracy, VariantResult, load_result
+from cnn_ablations.analysis.results import VariantResult, load_result
 from cnn_ablations.analysis.study import (
     StudyTables,
     as_yaml,
@@ -26,6 +27,7 @@ from cnn_ablations.analysis.study import (
 from cnn_ablations.analysis.wording import METRICS
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.studies import Study
+from cnn_ablations.config.variants import Variant
 from cnn_ablations.paths import Paths
 
 DRAWN = ("accuracy-test", "curves", "published")
@@ -34,9 +36,9 @@ CAPTIONS = {
     "accuracy-val": "Validation accuracy after training: marks are seeds.",
     "along": "Accuracy against one factor, for the variants that differ in nothing else: every "
     "seed faint, the medians connected.",
-    "cost": "Median test accuracy against arithmetic: to the left is cheap, up is good.",
+    "cost": "Median {metric} against arithmetic: to the left is cheap, up is good.",
     "weights": "The weights of each layer with and without the penalty, in the network that is in "
-    "the middle by test accuracy. The vertical axis is logarithmic.",
+    "the middle by {metric}. The vertical axis is logarithmic.",
 }
 """Of a study's other figures, by how their names begin."""
 
@@ -54,7 +56,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Row:
-    """A variant in the table of all. Accuracies are fractions; None is what is not known."""
+    """A variant in the table of all, its accuracies as fractions."""
 
     name: str
     label: str
@@ -70,20 +72,21 @@ class Row:
     metric: str = "test accuracy"
     """What `accuracy` is: balanced, where classes are so unequal that the plain one misleads."""
     accuracy: float | None = None
+    """The median; None, as all numbers, where it was not trained yet."""
     low: float | None = None
     high: float | None = None
-    parameters: int | None = None
-    flops: int | None = None
+    seeds: tuple[float, ...] = ()
+    """The accuracy of each."""
+    collapsed: tuple[bool, ...] = ()
+    """Which of them collapsed."""
+    parameters: float | None = None
+    flops: float | None = None
     """Of one image."""
-    seeds: int | None = None
-    collapsed: int | None = None
-    plain_accuracy: float | None = None
-    """Where it is not `accuracy`."""
 
 
 @dataclass(frozen=True)
 class StudyPage:
-    """A study with its tables, and what its page draws of its results."""
+    """A study, what was found, and what its page says of it."""
 
     name: str
     study: Study
@@ -91,56 +94,45 @@ class StudyPage:
     claims: list[Claim]
     recipe: str
     """The keys of its protocol that are on."""
-    results: dict[str, VariantResult] = field(repr=False)
 
     @property
     def verdicts(self) -> dict[str, int]:
         return counted((claim.verdict for claim in self.claims), VERDICTS)
 
-    def accuracies(self) -> list[dict[str, Any]]:
-        """Test accuracies by variant: every seed, whether it collapsed, median and interval."""
-        rows = self.tables.variants.set_index("variant").to_dict("index")
-        main = self.tables.main
-        return [
-            {
-                "label": label,
-                "metric": METRICS[f"{main}_accuracy"],
-                "median": number(rows[name][f"{main}_accuracy"]),
-                "low": number(rows[name][f"{main}_low"]),
-                "high": number(rows[name][f"{main}_high"]),
-                "seeds": measured(self.results[name], f"{main}_accuracy").values.round(6).tolist(),
-                "collapsed": self.results[name].collapsed.tolist(),
-            }
-            for name, label in self.study.labels.items()
-            if name in self.results
-        ]
 
-    def curves(self) -> list[dict[str, Any]]:
-        """The median accuracy over the seeds after each epoch, by variant and split."""
-        splits = {"running_train_accuracy": "training", "val_accuracy": "validation"}
-        return [
-            {"label": self.study.labels[name], "split": split, "epoch": epoch, "value": value}
-            for name, result in self.results.items()
-            for key, split in splits.items()
-            if key in result.curves
-            for epoch, value in result.curves.groupby("epoch")[key].median().round(4).items()
-        ]
+def trained(params: Params, paths: Paths) -> dict[str, VariantResult]:
+    """The results of all variants that were trained.
+
+    Raises ProjectError where one is damaged.
+    """
+    return {
+        name: load_result(paths, variant.group, name)
+        for name, variant in params.variants.items()
+        if paths.metrics(variant.group, name).is_file()
+    }
 
 
-def study_page(params: Params, paths: Paths, name: str) -> StudyPage:
-    """Raises ProjectError where its tables or the results of its variants are not whole."""
+def study_pages(params: Params, paths: Paths) -> dict[str, StudyPage]:
+    """All studies: those that were run before the others, and of these own questions, which follow
+    no source, before the rest.
+
+    Raises ProjectError where the tables of one are not whole.
+    """
+    pages = [_study_page(params, paths, name) for name in params.studies]
+    pages.sort(key=lambda page: (not page.tables.was_run, page.study.source != ""))
+    return {page.name: page for page in pages}
+
+
+def _study_page(params: Params, paths: Paths, name: str) -> StudyPage:
     study = params.study(name)
     tables = load_tables(study, paths, name)
-    rows = tables.claims.drop_duplicates("claim").to_dict("records")
     recipe, _ = recipe_and_differences(params, study)
-    group, variants = study.group, study.variants if tables.was_run else ()
     return StudyPage(
         name=name,
         study=study,
         tables=tables,
-        claims=claims_of(rows),
+        claims=claims_of(tables.claims.drop_duplicates("claim").to_dict("records")),
         recipe=as_yaml(in_use(recipe)),
-        results={variant: load_result(paths, group, variant) for variant in variants},
     )
 
 
@@ -157,9 +149,11 @@ def claims_of(rows: Iterable[Mapping[Any, Any]]) -> list[Claim]:
     ]
 
 
-def variant_rows(params: Params, paths: Paths, studies: Mapping[str, StudyPage]) -> list[Row]:
+def variant_rows(
+    params: Params, studies: Mapping[str, StudyPage], results: Mapping[str, VariantResult]
+) -> list[Row]:
     """All variants in the order of params.yaml."""
-    return [_row(name, params, paths, studies) for name in params.variants]
+    return [_row(variant, studies, results.get(name)) for name, variant in params.variants.items()]
 
 
 def rows_of(page: StudyPage, rows: Iterable[Row]) -> list[Row]:
@@ -178,66 +172,48 @@ def claims_about(variant: str, page: StudyPage) -> list[Claim]:
     ]
 
 
-def _row(name: str, params: Params, paths: Paths, studies: Mapping[str, StudyPage]) -> Row:
-    variant = params.variant(name)
+def _row(variant: Variant, studies: Mapping[str, StudyPage], result: VariantResult | None) -> Row:
+    name = variant.name
     pages = {study: page for study, page in studies.items() if name in page.study.variants}
-    # A study that was run has intervals.
-    order = sorted(pages.values(), key=lambda page: not page.tables.was_run)
-    numbers: dict[Any, Any] = {}
-    main: MainAccuracy = "test"
-    if order and order[0].tables.was_run:
-        (numbers,) = order[0].tables.variants.query("variant == @name").to_dict("records")
-        main = order[0].tables.main
-    elif paths.metrics(variant.group, name).is_file():
-        result = load_result(paths, variant.group, name)
-        numbers, main = {**result.metrics}, main_accuracy([result])
-    counts = ("parameters", "flops", "seeds", "collapsed_seeds")
-    parameters, flops, seeds, collapsed = (
-        None if number(numbers.get(key)) is None else int(numbers[key]) for key in counts
-    )
     verdicts = [claim.verdict for page in pages.values() for claim in claims_about(name, page)]
-    return Row(
+    row = Row(
         name=name,
-        label=order[0].study.labels[name] if order else name,
+        label=next((page.study.labels[name] for page in pages.values()), name),
         group=variant.group,
         dataset=variant.dataset,
         factors=tuple(variant.differences),
         differences=as_yaml({key: variant.settings[key] for key in variant.differences}),
         studies=tuple(pages),
         verdicts=tuple(counted(verdicts, VERDICTS)),
-        metric=METRICS[f"{main}_accuracy"],
-        accuracy=number(numbers.get(f"{main}_accuracy")),
-        low=number(numbers.get(f"{main}_low")),
-        high=number(numbers.get(f"{main}_high")),
-        parameters=parameters,
-        flops=flops,
-        seeds=seeds,
-        collapsed=collapsed,
-        plain_accuracy=number(numbers.get("test_accuracy")) if main != "test" else None,
+    )
+    if result is None:
+        return row
+    metric = f"{result.main_accuracy}_accuracy"
+    sample = measured(result, metric)
+    low, high = interval(sample)
+    return replace(
+        row,
+        metric=METRICS[metric],
+        accuracy=number(np.median(sample.values)),
+        low=number(low),
+        high=number(high),
+        seeds=tuple(sample.values.round(6).tolist()),
+        collapsed=tuple(sample.collapsed.tolist()),
+        parameters=result.metrics["parameters"],
+        flops=result.metrics["flops"],
     )
 
 
-def picture(rows: Iterable[Row]) -> dict[str, Any] | None:
-    """Accuracies and their intervals on one scale of 200 steps; None where nothing is known."""
-    known = [row for row in rows if row.accuracy is not None]
-    spans = [
-        [row.accuracy if end is None else end for end in (row.low, row.accuracy, row.high)]
-        for row in known
+def curves(study: Study, results: Mapping[str, VariantResult]) -> list[dict[str, Any]]:
+    """The median accuracy over the seeds after each epoch, by variant and split."""
+    splits = {"running_train_accuracy": "training", "val_accuracy": "validation"}
+    return [
+        {"label": label, "split": split, "epoch": epoch, "value": value}
+        for name, label in study.labels.items()
+        for key, split in splits.items()
+        if name in results and key in results[name].curves
+        for epoch, value in results[name].curves.groupby("epoch")[key].median().round(4).items()
     ]
-    values = [value for span in spans for value in span if value is not None]
-    if not values:
-        return None
-    low, high = min(values), max(values)
-
-    def place(value: float | None) -> float:
-        return round(200 * ((value or 0) - low) / (high - low or 1), 1)
-
-    marks = [
-        {"label": row.label, "accuracy": row.accuracy}
-        | dict(zip(("left", "at", "right"), map(place, span), strict=True))
-        for row, span in zip(known, spans, strict=True)
-    ]
-    return {"low": low, "high": high, "rows": marks}
 
 
 def published_points(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
@@ -259,8 +235,8 @@ def published_points(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]
     ]
 
 
-def figures(folder: Path) -> list[dict[str, Any]]:
-    """The SVG files of a study, with their titles as alternative texts."""
+def figures(folder: Path, metric: str) -> list[dict[str, Any]]:
+    """The SVG files of a study, with their titles as alternative texts; `metric` comes first."""
     files = sorted(folder.glob("*.svg"))
     titles = [re.search("<title>(.*?)</title>", file.read_text(encoding="utf-8")) for file in files]
     return [
@@ -268,7 +244,10 @@ def figures(folder: Path) -> list[dict[str, Any]]:
             "file": file,
             "alt": unescape(title[1]) if title else file.stem,
             "drawn": file.stem in DRAWN,
-            "caption": next((t for b, t in CAPTIONS.items() if file.stem.startswith(b)), ""),
+            "caption": next(
+                (t.format(metric=metric) for b, t in CAPTIONS.items() if file.stem.startswith(b)),
+                "",
+            ),
         }
         for file, title in zip(files, titles, strict=True)
     ]
