@@ -95,10 +95,6 @@ class StudyPage:
     recipe: str
     """The keys of its protocol that are on."""
 
-    @property
-    def verdicts(self) -> dict[str, int]:
-        return counted((claim.verdict for claim in self.claims), VERDICTS)
-
 
 def trained(params: Params, paths: Paths) -> dict[str, VariantResult]:
     """The results of all variants that were trained.
