@@ -16,7 +16,6 @@ from cnn_ablations.analysis.study import (
 )
 from cnn_ablations.analysis.wording import points
 from cnn_ablations.config.params import Params
-from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import write_atomically
 from cnn_ablations.paths import PACKAGE, Paths
 from cnn_ablations.site.content import (
@@ -71,8 +70,7 @@ def pages(params: Params, paths: Paths) -> dict[str, bytes]:
     studies, results = study_pages(params, paths), trained(params, paths)
     rows = variant_rows(params, studies, results)
     for name, page in studies.items():
-        notebook = paths.notebook("studies", name)
-        cells = read_notebook(notebook) if page.tables.was_run and notebook.is_file() else []
+        cells = read_notebook(paths.notebook("studies", name)) if page.tables.was_run else []
         if cells:
             title = f"{page.study.title}: the notebook"
             write(f"studies/{name}-notebook.html", "notebook", title=title, back=name, cells=cells)
@@ -87,39 +85,37 @@ def pages(params: Params, paths: Paths) -> dict[str, bytes]:
             rows=of_study,
             curves=curves(page.study, results),
             figures=drawn,
-            points=published_points({name: page.tables.published}),
+            points=published_points(page.tables),
             has_notebook=bool(cells),
             published=published_text(page.study, page.tables),
             tests=tests_text(page.tables.claims),
             choices=choices_text(page.study),
         )
     for row in rows:
-        executed = {k: paths.notebook(row.group, row.name, k) for k in ("inspect", "train")}
+        executed = {
+            kind: read_notebook(paths.notebook(row.group, row.name, kind))
+            for kind in ("inspect", "train")
+        }
         write(
             f"variants/{row.name}.html",
             "variant",
             row=row,
             claims={name: claims_about(row.name, studies[name]) for name in row.studies},
             studies=studies,
-            notebooks={k: read_notebook(file) for k, file in executed.items() if file.is_file()},
+            notebooks={kind: cells for kind, cells in executed.items() if cells},
         )
     for name, dataset in params.datasets.items():
-        notebook = paths.notebook("datasets", name)
         write(
             f"datasets/{name}.html",
             "dataset",
             name=name,
             dataset=dataset,
             rows=[row for row in rows if row.dataset == name],
-            cells=read_notebook(notebook) if notebook.is_file() else [],
+            cells=read_notebook(paths.notebook("datasets", name)),
         )
-    if paths.notebook("convolution").is_file():
-        cells = read_notebook(paths.notebook("convolution"))
-        write("convolution.html", "notebook", title=EDGES_QUESTION, back=None, cells=cells)
+    cells = read_notebook(paths.notebook("convolution"))
+    write("convolution.html", "notebook", title=EDGES_QUESTION, back=None, cells=cells)
     text, calibration = (paths.root / "docs" / n for n in ("statistics.md", "calibration.csv"))
-    for file in (text, calibration):
-        if not file.is_file():
-            raise ProjectError(f"{file} is missing; `git restore {file}` brings it back")
     files["calibration.csv"] = calibration.read_bytes()
     known = rates(pd.read_csv(calibration))
     write("methods.html", "methods", text=text.read_text(encoding="utf-8"), rates=known)
@@ -146,7 +142,7 @@ def front_page(
         by_hand={"claims": by_hand, "question": EDGES_QUESTION, "source": EDGES_SOURCE},
         counts=counted((claim.verdict for claim in claims), MARKS),
         one_seed=sum(claim.one_seed for claim in claims),
-        published=published_points({name: p.tables.published for name, p in studies.items()}),
+        published=[point for page in studies.values() for point in published_points(page.tables)],
         rows_of=rows_of,
     )
 

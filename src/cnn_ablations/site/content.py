@@ -212,18 +212,16 @@ def curves(study: Study, results: Mapping[str, VariantResult]) -> list[dict[str,
     ]
 
 
-def published_points(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
-    """Published accuracies beside ours, of what was run, by study."""
+def published_points(tables: StudyTables) -> list[dict[str, Any]]:
+    """Published accuracies beside ours, of what was run."""
     return [
         {
-            "study": study,
             "variant": row["variant"],
             "label": f"{row['label']}: {METRICS[row['metric']]}",
             "verdict": row["verdict"],
             **{k: number(row[k]) for k in ("published", "reproduced", "low", "high")},
         }
-        for study, table in tables.items()
-        for row in table.to_dict("records")
+        for row in tables.published.to_dict("records")
         if row["metric"].endswith("accuracy")
         and not row["metric"].startswith("majority")
         and number(row["reproduced"]) is not None
@@ -233,19 +231,17 @@ def published_points(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]
 
 def figures(folder: Path, metric: str) -> list[dict[str, Any]]:
     """The SVG files of a study, with their titles as alternative texts; `metric` comes first."""
-    files = sorted(folder.glob("*.svg"))
-    titles = [re.search("<title>(.*?)</title>", file.read_text(encoding="utf-8")) for file in files]
+    captions = {start: text.format(metric=metric) for start, text in CAPTIONS.items()}
     return [
         {
             "file": file,
-            "alt": unescape(title[1]) if title else file.stem,
+            "alt": unescape("".join(re.findall("<title>(.*?)</title>", file.read_text("utf-8")))),
             "drawn": file.stem in DRAWN,
             "caption": next(
-                (t.format(metric=metric) for b, t in CAPTIONS.items() if file.stem.startswith(b)),
-                "",
+                (captions[start] for start in captions if file.stem.startswith(start)), ""
             ),
         }
-        for file, title in zip(files, titles, strict=True)
+        for file in sorted(folder.glob("*.svg"))
     ]
 
 

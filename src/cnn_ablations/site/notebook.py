@@ -32,10 +32,13 @@ def python(source: str) -> Markup:
 
 
 def read_notebook(path: Path) -> list[dict[str, Any]]:
-    """The cells of an executed notebook: `markdown`, or `code` and its `outputs`, in HTML.
+    """The cells of an executed notebook, if there is one: `markdown`, or `code` and its `outputs`,
+    in HTML.
 
     Raises ProjectError where the file is damaged.
     """
+    if not path.is_file():
+        return []
     try:
         cells = json.loads(path.read_bytes())["cells"]
         return [_cell(cell) for cell in cells]
