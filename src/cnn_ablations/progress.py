@@ -15,11 +15,12 @@ LINE_SECONDS = 15.0
 
 def describe(name: str, progress: dict[str, Any]) -> str:
     """One line from the content of a progress file."""
-    left = timedelta(seconds=progress["seconds_left"])
+    seconds = progress["seconds_left"]
     return (
         f"{name}: seed {progress['number']} of {progress['seeds']}, "
         f"epoch {progress['epoch']} of {progress['epochs']}, "
-        f"accuracy {100 * progress['accuracy']:.2f} %, {left} left"
+        f"accuracy {100 * progress['accuracy']:.2f} %"
+        f"{'' if seconds is None else f', {timedelta(seconds=seconds)} left'}"
     )
 
 
@@ -50,15 +51,15 @@ def estimator(
     """Says after each epoch how far a training is, and what is left.
 
     Of the seeds after this one, whose scratch folders are `ahead`, those without a result count
-    as left to do. The first epoch compiles the network: the others tell how long one takes.
+    as left to do. The first epoch compiles the network: only the others tell how long one takes,
+    so that after it nothing is said of what is left.
     """
     number = variant.seeds.index(seed) + 1
-    times = [time.monotonic()]
+    times: list[float] = []
 
     def progress(epoch: int, row: dict[str, float]) -> dict[str, Any]:
         times.append(time.monotonic())
-        first = min(1, len(times) - 2)
-        epoch_seconds = (times[-1] - times[first]) / (len(times) - 1 - first)
+        epoch_seconds = (times[-1] - times[0]) / max(1, len(times) - 1)
         seeds_left = sum(not (folder / "result").is_dir() for folder in ahead)
         epochs_left = variant.epochs - epoch + seeds_left * variant.epochs
         return {
@@ -68,7 +69,7 @@ def estimator(
             "epoch": epoch,
             "epochs": variant.epochs,
             "accuracy": row.get("val_accuracy", row["running_train_accuracy"]),
-            "seconds_left": round(epochs_left * epoch_seconds),
+            "seconds_left": round(epochs_left * epoch_seconds) if len(times) > 1 else None,
         }
 
     return progress

@@ -249,6 +249,26 @@ def test_an_open_claim_says_what_would_decide_it(tests: list[dict[str, Any]], te
     assert judged([gap("up")])[0].outlook is None
 
 
+def test_of_networks_that_only_guess_a_claim_asks_for_more_than_seeds() -> None:
+    of_study, collapsed = study([gap("open")]), [np.ones(3, bool), np.ones(3, bool)]
+    for all_of_them in (True, False):
+        collapsed[1][0] = all_of_them
+        results: Any = {
+            name: SimpleNamespace(collapsed=of_seeds)
+            for name, of_seeds in zip(("open", "base"), collapsed, strict=True)
+        }
+        (claim,) = judge(Given(of_study, results, ESTIMATES))
+        assert claim.verdict == "undecided"
+        assert (
+            claim.summary.endswith(
+                "These networks cannot be told from guessing: train longer or with another learning "
+                "rate, or test on more images."
+            )
+            == all_of_them
+        )
+        assert math.isinf(claim.outlook or 0) == all_of_them
+
+
 def test_a_study_not_run_yet_says_so() -> None:
     (claim,) = judge(Evidence(study([gap("up")]), {}))
     assert (claim.verdict, claim.summary) == ("not run yet", "The study has not been run yet.")

@@ -36,10 +36,11 @@ def results(tmp_path_factory: pytest.TempPathFactory, write_into: Callable[..., 
     write("low", LOW, noise=2, gap=0.1, flops=1_200_000)
     write("shrunk", HIGH, 400, weights=lambda _: SHRUNK, images=4000, detail=(0.8, 0.4, 0.5))
     write("heavy", [0.9, 0.1, 0.91], 400, weights=lambda seed: HEAVY * (1 + seed / 100))
+    write("guess", [0.1, 0.1])
     write("one", [0.9], noise=6)
     write("retrained", HIGH, validated=False)
     write("rare", LOW, 1100, shares=[1, *[10] * 9])
-    names = ("high", "low", "shrunk", "heavy", "one", "retrained", "rare")
+    names = ("high", "low", "shrunk", "heavy", "guess", "one", "retrained", "rare")
     return load_results(paths, "g", names)
 
 
@@ -136,11 +137,15 @@ def test_what_is_found_in_numbers_and_words(
             " Collapsed to chance: 0 of 6 seeds of “the high” and 1 of 3 seeds of “the heavy” "
             "(p = 0.345).",
         ),
-        # Of three seeds that collapsed at times, ranks can exclude nothing: between 0 and 100 %.
+        # Of few seeds that collapsed at times, ranks can exclude nothing: between 0 and 100 %.
         (
             {"of": "heavy", "above": 0.5},
-            "(surely between 0.00 % and 100.00 %). Collapsed to chance: 1 of 3 seeds of “the "
-            "heavy”.",
+            "than 50.00 % is asked for. Collapsed to chance: 1 of 3 seeds of “the heavy”.",
+        ),
+        (
+            {"of": "guess", "than": "heavy"},
+            "below that of “the heavy”. Collapsed to chance: 2 of 2 seeds of “the guess” and 1 of "
+            "3 seeds of “the heavy” (p = 0.257).",
         ),
         (
             {"of": "heavy", "than": "heavy", "than_quantity": "test_accuracy"},

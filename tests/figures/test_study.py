@@ -65,6 +65,13 @@ def test_what_goes_beyond_the_seeds_lies_within_the_axis(figure: Figure) -> None
     assert high > 0.99
 
 
+@pytest.mark.parametrize("group", [COLLAPSED, {"d": COLLAPSED["d"]}], ids=["some", "all"])
+def test_collapsed_seeds_stand_to_the_left(group: dict[str, Seeds]) -> None:
+    left, right = study.accuracies_beside(group, "val").axes
+    assert left.get_title() == "collapsed"
+    assert left.get_xlim()[1] < 0.2 < right.get_xlim()[0] < 0.83 < right.get_xlim()[1]
+
+
 def test_costs_that_lie_close_share_a_label() -> None:
     flops = dict(zip(COLLAPSED, [1e6, 1.04e6, 1.08e6, 3e6, 9e6], strict=True))
     figure = study.accuracy_against_cost(COLLAPSED, flops, "test")

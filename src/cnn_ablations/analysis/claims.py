@@ -24,6 +24,10 @@ SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 NO_DIFFERENCE = "no difference that matters"
 NOT_RUN = "not run yet"
 ON_THIS_SEED = " on this seed"
+GUESSING = (
+    "These networks cannot be told from guessing: train longer or with another learning rate, or "
+    "test on more images."
+)
 VERDICTS = (SUPPORTED, CONTRADICTED, NO_DIFFERENCE, UNDECIDED, NOT_RUN)
 
 
@@ -134,7 +138,7 @@ def _conclude(
         verdict, why = UNDECIDED, "the least sure"
         decisive = max(findings, key=lambda f: f.p_for)
         outlook = _outlook(findings, level)
-        outlook_text = f" {_outlook_text(outlook)}"
+        outlook_text = f" {GUESSING if decisive.guessing else _outlook_text(outlook)}"
     judgements = tuple(_judge(evidence, f, level, k) for f in findings)
     chosen, counted = judgements[findings.index(decisive)], ""
     if k > 1:
@@ -182,9 +186,11 @@ def _bounds(finding: Finding, interval: tuple[float, float] | None) -> tuple[str
     """How sure the effect is, in words: as part of the sentence, or in brackets behind it."""
     test, of = finding.test, unit(finding.test)
     low, high = interval or (-math.inf, math.inf)
+    least, most = -math.inf, math.inf
     if of in ("points", "share", "percent"):
-        low, high = max(low, 0.0 if of == "percent" else -1.0), min(high, 1.0)
-    if interval is None or math.inf in (-low, high):
+        least, most = 0.0 if of == "percent" else -1.0, 1.0
+    low, high = max(low, least), min(high, most)
+    if math.inf in (-low, high) or (low, high) == (least, most):  # which says nothing
         return "", ""
     is_difference = bool(others(test))
     if is_difference and test.within is None:

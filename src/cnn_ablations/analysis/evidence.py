@@ -43,6 +43,8 @@ class Finding:
     p_no_difference: float
     """That a difference of accuracies is smaller than the study's margin; 1 of other quantities."""
     margin: float
+    guessing: bool
+    """Whether all seeds behind it collapsed to chance."""
 
     @property
     def one_seed(self) -> bool:
@@ -50,6 +52,8 @@ class Finding:
 
     def outlook(self, level: float) -> float:
         """How many seeds of each variant would show what is likely here: see `seeds_to_decide`."""
+        if self.guessing:
+            return math.inf
         value, nulls = self.estimate.value, [self.null]
         if self.test.within is not None:
             nulls = [self.centre + math.copysign(self.null, value - self.centre)]
@@ -113,7 +117,12 @@ class Evidence:
                 p_no_difference = estimate.within(margin)
         if not estimate.seeds:  # one or the other, also where it is just what it is compared with
             p_against = 1 - p_for
-        return Finding(test, estimate, null, centre, p_for, p_against, p_no_difference, margin)
+        guessing = bool(estimate.seeds) and all(
+            self.results[variant].collapsed.all() for variant in test.variants
+        )
+        return Finding(
+            test, estimate, null, centre, p_for, p_against, p_no_difference, margin, guessing
+        )
 
     def _sample(self, test: Test, variant: str) -> Sample:
         result = self.results[variant]

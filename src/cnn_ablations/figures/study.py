@@ -224,31 +224,32 @@ def _rows(
     dots: Mapping[str, Any],
 ) -> list[Axes]:
     """A row of dots a variant, one dot a seed, on an axis that shows `extra` too; where some seeds
-    collapsed on two, with a gap between: those to the left.
+    collapsed on two, with a gap between: those to the left, and nothing to the right if all did.
     """
     panels: list[Axes]
     groups = list(seeds.values())
     chance = [float(v) for s in groups for v in s.values[s.collapsed]]
     learned = [float(v) for s in groups for v in s.values[~s.collapsed]]
-    if chance and learned:
+    if chance:
         left, right = panels = figure.subplots(1, 2, sharey=True, width_ratios=[1, 5]).tolist()
         # The end of an interval may lie between the two: it is drawn on the side that is nearer.
-        gap = max(max(chance) + 0.02, (max(chance) + min(learned)) / 2)
+        gap = max(max(chance) + 0.02, (max(chance) + min(learned, default=1.0)) / 2)
         left.set_xlim(_padded([*chance, *(value for value in extra if value <= gap)], 0.02))
-        right.set_xlim(_padded([*learned, *(value for value in extra if value > gap)]))
+        beyond = [value for value in extra if value > gap]
+        right.set_xlim(_padded([*(learned or [gap, 1.0]), *beyond]))
         left.set_title("collapsed")
         left.xaxis.set_major_locator(MaxNLocator(1))
         right.spines.left.set_visible(False)
     else:
         panels = [figure.subplots()]
-        panels[0].set_xlim(_padded([*chance, *learned, *extra]))
+        panels[0].set_xlim(_padded([*learned, *extra]))
     for row, of_variant in enumerate(groups):
         n, gone = len(of_variant.values), of_variant.collapsed.sum()
         heights = row + (np.linspace(-0.24, 0.24, n) if n > 1 else np.zeros(1))
         for axes in panels:
             style = {"s": 32, "alpha": 0.8, "edgecolors": "white", "linewidths": 0.5, **dots}
             axes.scatter(of_variant.values, heights, zorder=3, **style)
-        if gone and learned:
+        if gone:
             panels[0].annotate(
                 f"{gone} of {n}",
                 (1, row - 0.26),

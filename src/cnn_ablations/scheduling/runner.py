@@ -206,10 +206,12 @@ class Work:
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         _, message = event
+        progress = message["progress"]
         for seed, _ in list(self.training.values()):
             if seed.key == message["key"]:
-                seed.seconds = message["progress"]["seconds_left"]
-                seed.line = describe(seed.variant.name, message["progress"])
+                if progress["seconds_left"] is not None:
+                    seed.seconds = progress["seconds_left"]
+                seed.line = describe(seed.variant.name, progress)
 
     def _total(self, threads: Mapping[str, int]) -> str:
         text = f"{counted(len(self.seeds) + len(self.training), 'seed')} and "
