@@ -1,3 +1,6 @@
+import json
+import os
+import re
 import shutil
 
 import pytest
@@ -30,7 +33,7 @@ def test_each_kind_of_change_is_told_once(tiny_variant: Variant) -> None:
     changes = [{"changed deps": dependencies}, twice, "changed command"]
     assert reasons(changes, tiny_variant, tiny_variant) == (
         "modified data/arrays, modified notebooks/train.ipynb, modified code, "
-        "not in cache data/runs, deleted reports/curves, changed command"
+        "not in cache data/runs, missing reports/curves, changed command"
     )
 
 
@@ -52,6 +55,15 @@ def test_dvc_is_asked_for_targets_and_what_they_need(stubs: Paths) -> None:
     assert set(needed["train@tiny-a"]) == {"check", "preprocess@digits"}
     assert behind(needed, ["train@tiny-a"]) == ["train@tiny-a", "inspect@tiny-a"]
     assert behind(needed, ["check"]) == list(needed)
+
+
+def test_what_runs_here_is_told_instead_of_what_is_half_made(stubs: Paths) -> None:
+    writer = {"pid": os.getppid(), "cmd": "/bin/dvc repro -s train@tiny-a"}
+    lock = {"write": {str(stubs.run("tiny", name)): writer for name in ("tiny-a", "tiny-b")}}
+    (stubs.root / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(lock))
+    process = re.escape(f"`dvc repro -s train@tiny-a` (process {os.getppid()}) runs here, and ")
+    with pytest.raises(ProjectError, match=f"^{process}.*; run this again when it has ended$"):
+        stale_stages(stubs, [])
 
 
 def test_stages_of_which_only_data_are_missing_can_be_passed_over(stubs: Paths) -> None:

@@ -115,10 +115,12 @@ def test_a_plan_says_what_would_run_and_why(stubs: Paths, monkeypatch: pytest.Mo
         "tiny-b   2 of 2  0.0      arithmetic  never run",
         "tiny-a   2 of 2  0.0      arithmetic  never run",
         "then: after",
-        "2 variants, 4 seeds to train: about 0:01:43 one after another, 0:00:51 with 2 workers",
+        "4 seeds of 2 variants to train, 0.0 minutes, and 5 stages to run, 20 s each: about "
+        "0:01:43 one after another, 0:00:51 with 2 workers",
     ]
     monkeypatch.setattr(plan, "ROWS", 1)
-    assert "and 1 variant more" in plan_of([], params, stubs, 2, allow_missing=False)
+    more = "and 1 variant more: 0.0 minutes"
+    assert more in plan_of([], params, stubs, 2, allow_missing=False)
     shutil.rmtree(stubs.arrays("digits"))
     first = plan_of([], params, stubs, 2, allow_missing=False).splitlines()[0]
     assert first == "data first: preprocess@digits"

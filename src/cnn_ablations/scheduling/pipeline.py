@@ -1,5 +1,6 @@
 """What DVC knows of the pipeline: which stages are out of date, and why, in words."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from statistics import median
@@ -112,7 +113,7 @@ def locked_stages(paths: Paths) -> dict[str, Any]:
 
 def reasons(changes: Changes, variant: Variant, before: Variant) -> str:
     """Why a stage of a variant is out of date, in DVC's words and in the variant's keys that
-    differ from what was trained `before`.
+    differ from what was trained `before`. What DVC calls deleted may never have been here.
     """
     words: dict[str, None] = {}
     for change in changes:
@@ -122,7 +123,7 @@ def reasons(changes: Changes, variant: Variant, before: Variant) -> str:
         for path, how in (item for kind in change.values() for item in kind.items()):
             room = "/".join(path.split("/")[:2])  # which variant is meant is clear
             if room != "data/inputs":
-                words[f"{how} {room}"] = None
+                words[f"{'missing' if how == 'deleted' else how} {room}"] = None
             elif keys := changed_keys(before, variant):
                 words |= {f"{key} {values}": None for key, values in keys.items()}
             else:
@@ -169,11 +170,20 @@ class _Lock(BaseModel):
 @contextmanager
 def _repository(paths: Paths) -> "Iterator[Repo]":
     from dvc.exceptions import DvcException
+    from dvc.lock import LockError
     from dvc.repo import Repo
 
     try:
         # DVC takes targets, and names stages, relative to the working directory.
         with chdir(paths.root), Repo(_wait_for_lock=True) as repo:
             yield repo
+    except LockError as error:
+        # A line for each file that is at stake, with the program and its arguments.
+        lines = dict.fromkeys(re.findall(r"\(PID (\d+)\): \S+(.*)", str(error)))
+        running = " and ".join(f"`dvc{words}` (process {pid})" for pid, words in lines)
+        raise ProjectError(
+            f"{running or 'another command of DVC'} runs here, and what it makes is not whole yet; "
+            "run this again when it has ended"
+        ) from None
     except DvcException as error:
         raise ProjectError(f"DVC says: {' '.join(str(error).split())}") from None

@@ -44,6 +44,11 @@ class Job:
     basis: str
     """What the prediction rests on."""
 
+    @property
+    def minutes(self) -> float:
+        """Of all its seeds."""
+        return len(self.seeds) * self.seconds / 60
+
 
 def plan_of(
     targets: Sequence[str], params: Params, paths: Paths, workers: int, *, allow_missing: bool
@@ -62,20 +67,24 @@ def plan_of(
     data = [n for n in needed if n in stale and pipeline.verb(n) in pipeline.DATA_STAGES]
     stages = pipeline.behind(needed, set(stale) - set(data))
     others = [name for name in stages if pipeline.verb(name) not in pipeline.VARIANT_STAGES]
-    seconds = sum(job.seconds * len(job.seeds) for job in jobs) + STAGE_SECONDS * len(stages)
     lines = []
     if data:
         lines.append(f"data first: {', '.join(data)}")
     if jobs:
         lines += _table(jobs[:ROWS])
     if len(jobs) > ROWS:
-        lines.append(f"and {counted(len(jobs) - ROWS, 'variant')} more")
+        rest = sum(job.minutes for job in jobs[ROWS:])
+        lines.append(f"and {counted(len(jobs) - ROWS, 'variant')} more: {rest:,.1f} minutes")
     if others:
         lines.append(f"then: {', '.join(others)}")
     seeds = counted(sum(len(job.seeds) for job in jobs), "seed")
+    minutes = sum(job.minutes for job in jobs)
+    seconds = 60 * minutes + STAGE_SECONDS * len(stages)
     lines.append(
-        f"{counted(len(jobs), 'variant')}, {seeds} to train: about {duration(seconds)} one after "
-        f"another, {duration(seconds / workers)} with {counted(workers, 'worker')}"
+        f"{seeds} of {counted(len(jobs), 'variant')} to train, {minutes:,.1f} minutes, and "
+        f"{counted(len(stages), 'stage')} to run, {STAGE_SECONDS:.0f} s each: about "
+        f"{duration(seconds)} one after another, {duration(seconds / workers)} with "
+        f"{counted(workers, 'worker')}"
     )
     return "\n".join(lines)
 
@@ -155,7 +164,6 @@ def _table(jobs: Sequence[Job]) -> list[str]:
     rows = [("variant", "seeds", "minutes", "by", "why")]
     for job in jobs:
         seeds = f"{len(job.seeds)} of {len(job.variant.seeds)}"
-        minutes = f"{len(job.seeds) * job.seconds / 60:,.1f}"
-        rows.append((job.variant.name, seeds, minutes, job.basis, job.why))
+        rows.append((job.variant.name, seeds, f"{job.minutes:,.1f}", job.basis, job.why))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
