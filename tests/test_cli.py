@@ -74,12 +74,14 @@ def test_a_new_study_is_written_and_passes_the_check(project: Paths, here: Here)
     (project.root / "dvc.yaml").write_text("vars:\n  - other.yaml\n")
     arguments = ("study", "new", "mine", "--base", "tiny-net", "--vary", "l2=0,0.1,0.01")
     assert "--vary l3: variant 'tiny-net' has no such key" in here(*arguments, "--vary", "l3=1")
-    assert here(*arguments).splitlines()[:4] == [
+    said = here(*arguments).splitlines()
+    assert said[:4] == [
         "there  tiny-net: base",
         "new    mine-l2-0_1: L2 0.1",
         "new    mine-l2-0_01: L2 0.01",
         "wrote studies/mine.yaml, 2 variants in params.yaml, a line in dvc.yaml",
     ]
+    assert said[4].startswith("next: `cnn-ablations repro compare@mine` (`cnn-ablations plan ")
     assert "3 variants with 6 seeds, 1 studies" in here("check")
 
 
@@ -98,6 +100,14 @@ def test_a_folder_becomes_a_data_set(here: Here, tmp_path: Path) -> None:
     ]
     assert "next: `dvc repro explore@pets`" in said
     assert "2 data sets" in here("check")
+
+
+def test_a_study_that_was_compared_ends_with_its_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("cnn_ablations.cli._execute", lambda *_: None)
+    first, *_, last = CliRunner().invoke(app, ["compare", "quickstart"]).stdout.splitlines()
+    assert first == "contradicted: L2 0.01 gives a higher test accuracy than no regularisation."
+    assert last == "reports/notebooks/studies/quickstart.ipynb says why"
 
 
 def test_a_valid_project_is_summed_up_from_a_folder_inside_it(project: Paths) -> None:

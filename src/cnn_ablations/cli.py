@@ -143,9 +143,12 @@ def inspect(name: VariantName) -> None:
 def compare(name: StudyName) -> None:
     """Execute the notebook of a study: tables, figures and verdicts on its claims."""
     paths, params = _project()
-    params.study(name)  # raises where there is none
+    asked = params.study(name)
+    from cnn_ablations.analysis.study import answer
+
     output = paths.notebook("studies", name)
     _execute("study", output, {"name": name, "write": True}, paths)
+    typer.echo(answer(asked, paths, name))
 
 
 @dataset.command("add")
@@ -209,8 +212,8 @@ def new_study(
         typer.echo(f"{'new' if variant in new.variants else 'there':5}  {variant}: {label}")
     typer.echo(
         f"wrote studies/{name}.yaml, {len(new.variants)} variants in params.yaml, a line in "
-        f"dvc.yaml\nnext: `dvc repro compare@{name}` (`cnn-ablations plan compare@{name}` says how "
-        "long it takes)"
+        f"dvc.yaml\nnext: `cnn-ablations repro compare@{name}` "
+        f"(`cnn-ablations plan compare@{name}` says how long it takes)"
     )
 
 

@@ -14,6 +14,7 @@ from cnn_ablations.analysis.published import OUTSIDE, PUBLISHED_COLUMNS, TOO_FEW
 from cnn_ablations.analysis.results import load_results
 from cnn_ablations.analysis.study import (
     StudyTables,
+    answer,
     choices_text,
     claims_markdown,
     counted,
@@ -160,6 +161,8 @@ def test_a_table_read_back_looks_the_same(tables: StudyTables, paths: Paths) -> 
     assert again.was_run
     assert shown(again) == shown(tables)
     assert again.variants["test_accuracy"][0] == 0.020250499
+    path = "reports/notebooks/studies/s.ipynb"
+    assert answer(STUDY, paths, "s") == f"undecided: b is better.\n{path} says why"
     text = (paths.tables("s") / "claims.md").read_text()
     assert text == claims_markdown(tables.claims) + "\n"
 

@@ -54,7 +54,8 @@ def test_the_notebook_of_a_study_not_run_yet_says_so(
 ) -> None:
     head = run_cells(template, name="r2-regularisation", write=True)[1][0].data
     study = real_params.study("r2-regularisation")
-    assert f"**{study.question}**\n\n*Not run yet*: `dvc repro compare@r2-regularisation` " in head
+    command = "`cnn-ablations repro compare@r2-regularisation`"
+    assert f"**{study.question}**\n\n*Not run yet*: {command} trains" in head
     assert head.endswith("\n".join(f"- {claim.statement}" for claim in study.claims.values()))
     assert not paths.figures("r2-regularisation").exists()
     claims = (paths.tables("r2-regularisation") / "claims.md").read_text()

@@ -62,6 +62,11 @@ def test_what_is_written_while_the_body_runs_is_shown_without_a_terminal_rarely(
     assert "epoch 3 of 12" not in text(out)
 
 
+def test_what_is_said_keeps_its_brackets() -> None:
+    Display(out := console()).say("more [mirror] than [8, 16]")
+    assert text(out) == "more [mirror] than [8, 16]\n"
+
+
 def test_a_failure_in_the_body_comes_through(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), shown("net", tmp_path / "net.json", console()):
         raise ZeroDivisionError

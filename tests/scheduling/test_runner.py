@@ -1,5 +1,6 @@
 """`cnn-ablations repro` as its users meet it: real processes of DVC and Dask."""
 
+import io
 import os
 import re
 import shutil
@@ -14,8 +15,13 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
+from rich.console import Console
 
+from cnn_ablations.analysis.study import answer
+from cnn_ablations.config.params import Params
 from cnn_ablations.paths import Paths
+from cnn_ablations.scheduling.display import Display
+from cnn_ablations.scheduling.runner import _answer
 
 REPRO = ("cnn-ablations", "repro", "--workers", "2")
 SLEEP = "time.sleep(600)"
@@ -152,6 +158,13 @@ def test_real_networks_that_were_interrupted_end_in_the_bytes_of_dvc(
     timings = "reports/timings/tiny/tiny-a.json"
     assert ours.pop(timings) != theirs.pop(timings)
     assert ours == theirs
+
+
+def test_studies_that_were_compared_are_answered(real_params: Params, checkout: Paths) -> None:
+    name, said = "r4-precision", io.StringIO()
+    done = ["train@r4-base", f"compare@{name}"]
+    _answer(done, real_params, checkout, Display(Console(file=said)))
+    assert said.getvalue() == f"{answer(real_params.study(name), checkout, name)}\n"
 
 
 def test_what_cannot_be_done_stops_only_what_needs_it_and_is_done_once_it_can_be(

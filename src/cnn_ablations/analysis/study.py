@@ -121,6 +121,18 @@ def load_tables(study: Study, paths: Paths, name: str) -> StudyTables:
     return StudyTables(**tables)
 
 
+def answer(study: Study, paths: Paths, name: str) -> str:
+    """The verdicts of a study in short, a line each, and the path of its notebook.
+
+    Raises ProjectError where its tables are damaged.
+    """
+    claims = load_tables(study, paths, name).claims.drop_duplicates("claim")
+    verdicts = zip(claims["claim_verdict"], claims["statement"], strict=True)
+    lines = [f"{verdict}: {statement}" for verdict, statement in verdicts]
+    notebook = paths.notebook("studies", name).relative_to(paths.root)
+    return "\n".join([*lines, f"{notebook} says why"])
+
+
 def variants_table(
     evidence: Evidence, differences: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
@@ -265,8 +277,8 @@ def headline(evidence: Evidence, name: str, claims: pd.DataFrame) -> str:
     rows = claims.drop_duplicates("claim").to_dict("records")
     if any(row["claim_verdict"] == NOT_RUN for row in rows):
         parts += [
-            f"*Not run yet*: `dvc repro compare@{name}` trains the variants that are missing. "
-            "These claims are to be tested:",
+            f"*Not run yet*: `cnn-ablations repro compare@{name}` trains the variants that are "
+            "missing. These claims are to be tested:",
             bullets([row["statement"] for row in rows]),
         ]
     else:

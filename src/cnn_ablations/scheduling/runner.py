@@ -83,9 +83,20 @@ def repro(
             work.run()
         pipeline.sort_lock(paths, list(lock), list(needed))
         left = pipeline.stale_stages(paths, targets, allow_missing=allow_missing)
+        _answer([name for name in todo if name not in left], params, paths, display)
         if left:
             display.say(f"not up to date: {', '.join(left)}; the words above say why")
         return not left
+
+
+def _answer(done: Iterable[str], params: Params, paths: Paths, display: Display) -> None:
+    """Say what came out of each study that was compared."""
+    for name in done:
+        stage, _, study = name.partition("@")
+        if stage == "compare":
+            from cnn_ablations.analysis.study import answer  # seconds, for SciPy's statistics
+
+            display.say(answer(params.study(study), paths, study))
 
 
 def data_stages(stale: Iterable[str], params: Params, paths: Paths) -> list[str]:
