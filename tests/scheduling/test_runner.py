@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +20,11 @@ from rich.console import Console
 
 from cnn_ablations.analysis.study import answer
 from cnn_ablations.config.params import Params
+from cnn_ablations.config.variants import Variant
 from cnn_ablations.paths import Paths
+from cnn_ablations.scheduling.cluster import Seed
 from cnn_ablations.scheduling.display import Display
-from cnn_ablations.scheduling.runner import _answer
+from cnn_ablations.scheduling.runner import Work, _answer
 
 REPRO = ("cnn-ablations", "repro", "--workers", "2")
 SLEEP = "time.sleep(600)"
@@ -158,6 +161,18 @@ def test_real_networks_that_were_interrupted_end_in_the_bytes_of_dvc(
     timings = "reports/timings/tiny/tiny-a.json"
     assert ours.pop(timings) != theirs.pop(timings)
     assert ours == theirs
+
+
+def test_no_time_left_is_told_before_a_training_knows_it(
+    tiny_variant: Variant, paths: Paths, place: dict[str, Any]
+) -> None:
+    seed = Seed(tiny_variant, 0, paths.root, paths.root, seconds=82_150)
+    nobody: Any = None
+    work = Work({}, [], deque(), nobody, nobody, paths, 1, training={nobody: (seed, "here")})
+    for left, told in ((None, ""), (3725, ", about 1:02:05 left")):
+        progress = {**place, "seconds_left": left}
+        work._hear((0.0, {"key": seed.key, "progress": progress}))
+        assert work._total({"here": 1}) == f"1 seed and 0 stages to do{told}"
 
 
 def test_studies_that_were_compared_are_answered(real_params: Params, checkout: Paths) -> None:

@@ -131,6 +131,8 @@ class Work:
     at_work: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     training: dict[Future[Any], tuple[Seed, str]] = field(default_factory=dict)
     """Seeds, each with the worker that it was given to."""
+    timed: bool = False
+    """Whether a training said how long it takes: what is predicted can be far off."""
 
     def run(self) -> None:
         """Work until nothing is left that can be done. Raises ProjectError."""
@@ -184,7 +186,7 @@ class Work:
         for name in free[: min(places, len(self.seeds))]:
             seed = self.seeds.popleft()
             self.training[self.cluster.train(seed, name)] = seed, name
-            seed.line = f"{seed.key} starts, about {duration(seed.seconds)} left"
+            seed.line = f"{seed.key} starts"
 
     def _end_seeds(self) -> None:
         for future, (seed, _) in list(self.training.items()):
@@ -221,7 +223,7 @@ class Work:
         for seed, _ in list(self.training.values()):
             if seed.key == message["key"]:
                 if progress["seconds_left"] is not None:
-                    seed.seconds = progress["seconds_left"]
+                    seed.seconds, self.timed = progress["seconds_left"], True
                 seed.line = describe(seed.variant.name, progress)
 
     def _total(self, threads: Mapping[str, int]) -> str:
@@ -229,6 +231,8 @@ class Work:
         text += f"{counted(len(self.waiting) + len(self.at_work), 'stage')} to do"
         if self.seeds and not threads:
             return f"{text}, no worker yet"
+        if not self.timed and (self.seeds or self.training):
+            return text
         training = [seed.seconds for seed, _ in self.training.values()]
         seconds = sum([*training, *(seed.seconds for seed in self.seeds)])
         seconds += STAGE_SECONDS * len([*self.waiting, *self.at_work])
