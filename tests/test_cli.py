@@ -98,7 +98,7 @@ def test_a_folder_becomes_a_data_set(here: Here, tmp_path: Path) -> None:
         "files: 6 PNG; 4×4 pixels (height×width)",
         "arrays: 2×2 pixels, grey",
     ]
-    assert "next: `dvc repro explore@pets`" in said
+    assert "next: `cnn-ablations repro explore@pets`" in said
     assert "2 data sets" in here("check")
 
 

@@ -19,7 +19,6 @@ NOT_TYPED = {
     "make quickstart": "CI types it, and it takes minutes",
     "make test": "this is it",
     ". *activate": "the tests' environment is active",
-    "dvc repro": "days of training",
     "dvc repro *@*": "trains; the tests of the pipeline run stages of tiny networks",
     "dvc exp run *": "trains",
     "cnn-ablations repro*": "trains; tests/scheduling runs it with tiny networks",
