@@ -183,8 +183,8 @@ def add_dataset(
     typer.echo(
         f"wrote the data set '{name}', a protocol of that name and the variant '{name}-base' into "
         "params.yaml: see to title, citation and size there\n"
-        f"next: `cnn-ablations repro explore@{name}` looks at its arrays, `cnn-ablations "
-        f'study new STUDY --base {name}-base --vary "filters=[8,16,32],[32,64,128]"` asks a question'
+        f"next: `cnn-ablations repro explore@{name}` looks at its arrays, `cnn-ablations study "
+        f'new STUDY --base {name}-base --vary "filters=[8,16,32],[32,64,128]"` asks a question'
     )
 
 

@@ -24,7 +24,7 @@ from cnn_ablations.config.variants import Variant
 from cnn_ablations.paths import Paths
 from cnn_ablations.scheduling.cluster import Seed
 from cnn_ablations.scheduling.display import Display
-from cnn_ablations.scheduling.runner import Work, _answer
+from cnn_ablations.scheduling.runner import Work
 
 REPRO = ("cnn-ablations", "repro", "--workers", "2")
 SLEEP = "time.sleep(600)"
@@ -163,23 +163,31 @@ def test_real_networks_that_were_interrupted_end_in_the_bytes_of_dvc(
     assert ours == theirs
 
 
+NOBODY: Any = None
+
+
 def test_no_time_left_is_told_before_a_training_knows_it(
-    tiny_variant: Variant, paths: Paths, place: dict[str, Any]
+    tiny_variant: Variant, paths: Paths, real_params: Params, place: dict[str, Any]
 ) -> None:
     seed = Seed(tiny_variant, 0, paths.root, paths.root, seconds=82_150)
-    nobody: Any = None
-    work = Work({}, [], deque(), nobody, nobody, paths, 1, training={nobody: (seed, "here")})
+    training = {NOBODY: (seed, "here")}
+    work = Work({}, [], deque(), NOBODY, NOBODY, real_params, paths, 1, training=training)
     for left, told in ((None, ""), (3725, ", about 1:02:05 left")):
         progress = {**place, "seconds_left": left}
         work._hear((0.0, {"key": seed.key, "progress": progress}))
         assert work._total({"here": 1}) == f"1 seed and 0 stages to do{told}"
 
 
-def test_studies_that_were_compared_are_answered(real_params: Params, checkout: Paths) -> None:
+def test_a_study_that_was_compared_is_answered(real_params: Params, checkout: Paths) -> None:
     name, said = "r4-precision", io.StringIO()
-    done = ["train@r4-base", f"compare@{name}"]
-    _answer(done, real_params, checkout, Display(Console(file=said)))
-    assert said.getvalue() == f"{answer(real_params.study(name), checkout, name)}\n"
+    display = Display(Console(file=said))
+    work = Work({}, [], deque(), NOBODY, display, real_params, checkout, 1)
+    with subprocess.Popen(["true"]) as process:
+        pass
+    work.at_work = {f"{stage}@{name}": process for stage in ("train", "compare")}
+    work._end_stages()
+    verdicts = answer(real_params.study(name), checkout, name)
+    assert said.getvalue() == f"train@{name} done\ncompare@{name} done\n{verdicts}\n"
 
 
 def test_what_cannot_be_done_stops_only_what_needs_it_and_is_done_once_it_can_be(

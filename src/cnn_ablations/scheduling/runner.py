@@ -78,25 +78,14 @@ def repro(
             for seed, folder in job.seeds.items()
             if folder
         )
-        work = Work(needed, todo, deque(seeds), cluster, display, paths, workers)
+        work = Work(needed, todo, deque(seeds), cluster, display, params, paths, workers)
         with display.live:
             work.run()
         pipeline.sort_lock(paths, list(lock), list(needed))
         left = pipeline.stale_stages(paths, targets, allow_missing=allow_missing)
-        _answer([name for name in todo if name not in left], params, paths, display)
         if left:
             display.say(f"not up to date: {', '.join(left)}; the words above say why")
         return not left
-
-
-def _answer(done: Iterable[str], params: Params, paths: Paths, display: Display) -> None:
-    """Say what came out of each study that was compared."""
-    for name in done:
-        stage, _, study = name.partition("@")
-        if stage == "compare":
-            from cnn_ablations.analysis.study import answer  # seconds, for SciPy's statistics
-
-            display.say(answer(params.study(study), paths, study))
 
 
 def data_stages(stale: Iterable[str], params: Params, paths: Paths) -> list[str]:
@@ -125,6 +114,7 @@ class Work:
     """To train, the longest first."""
     cluster: Cluster
     display: Display
+    params: Params
     paths: Paths
     workers: int
     """How many stages, and where the workers are here how many seeds, at a time."""
@@ -175,8 +165,13 @@ class Work:
             del self.at_work[name]
             if process.returncode:
                 self._fail(name, _last_words(self._log(name).read_text(errors="replace")))
-            else:
-                self.display.say(f"{name} done")
+                continue
+            self.display.say(f"{name} done")
+            stage, _, study = name.partition("@")
+            if stage == "compare":
+                from cnn_ablations.analysis.study import answer  # seconds, for SciPy's statistics
+
+                self.display.say(answer(self.params.study(study), self.paths, study))
 
     def _begin_seeds(self, threads: Mapping[str, int]) -> None:
         busy = [name for _, name in self.training.values()]
