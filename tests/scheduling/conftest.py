@@ -43,6 +43,11 @@ def train_seed(variant, seed, arrays, folder, on_epoch):
         (result / SUMS).write_text(sums)
     return result
 """
+# Takes the place of scheduling/flops.py.
+FLOPS = """
+def forward_flops(variants, records, params):
+    return {variant.name: 1 for variant in variants}
+"""
 # In place of the command `train`: it looks for its seeds, and writes what the stage declares.
 TRAIN = """
 import pathlib, sys
@@ -74,7 +79,9 @@ def stub(
     paths = Paths(tmp_path_factory.mktemp("stub") / "checkout")
     paths.root.mkdir()
     add_dvc(paths, "check", "download", "preprocess", "train", "inspect")
-    (paths.root / "src" / "cnn_ablations" / "training" / "loop.py").write_text(LOOP)
+    package = paths.root / "src" / "cnn_ablations"
+    (package / "training" / "loop.py").write_text(LOOP)
+    (package / "scheduling" / "flops.py").write_text(FLOPS)
     kept = yaml.safe_load((paths.root / "dvc.yaml").read_bytes())["stages"]
     kept["train"]["do"]["cmd"] = f"exec {sys.executable} train.py ${{key}}"
     written = "reports/notebooks/${item.protocol}/${key}/inspect.ipynb"

@@ -24,6 +24,19 @@ def record(paths: Paths, variant: Variant, *seconds: float) -> None:
     }
     timings = {"seeds": seeds, "variant": variant.model_dump()}
     write_atomically(paths.timings("tiny", variant.name), json_bytes(timings))
+    write_atomically(paths.metrics("tiny", variant.name), json_bytes({"flops": flops_of(variant)}))
+
+
+def flops_of(variant: Variant) -> int:
+    return 20_000 * int(sum(variant.factors["filters"]))
+
+
+@pytest.fixture(autouse=True)
+def no_network_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    def counted(variants: list[Variant], records: object, params: Params) -> dict[str, int]:
+        return {variant.name: flops_of(variant) for variant in variants}
+
+    monkeypatch.setattr(plan, "forward_flops", counted)
 
 
 def predictions(params: Params, paths: Paths) -> dict[str, tuple[float, str]]:
@@ -60,9 +73,12 @@ def test_a_seed_takes_as_long_as_the_nearest_records_and_arithmetic_say(
     old = json.loads(project.timings("tiny", "tiny-wide").read_bytes())
     write_atomically(project.timings("tiny", "tiny-wide"), json_bytes({"seeds": old["seeds"]}))
     assert changed("tiny-wide") == (100, "its record")
-    for content in (b"[" * 100_000, b"{}"):
-        project.timings("tiny", "tiny-wide").write_bytes(content)
-        assert changed("tiny-wide") == (seconds, "its group")
+    for file in (project.metrics("tiny", "tiny-wide"), project.timings("tiny", "tiny-wide")):
+        for content in (b"[" * 100_000, b"{}"):
+            kept = file.read_bytes()
+            file.write_bytes(content)
+            assert changed("tiny-wide") == (seconds, "its group")
+            file.write_bytes(kept)
 
 
 def test_images_that_are_not_prepared_yet_are_as_many_as_were_counted(
@@ -77,15 +93,15 @@ def test_images_that_are_not_prepared_yet_are_as_many_as_were_counted(
 
 @pytest.mark.parametrize("apart", ["name", "group"])
 def test_what_is_on_record_is_predicted_from_what_others_took(
-    real_params: Params, checkout: Paths, apart: str
+    real_params: Params, checkout: Paths, paths: Paths, apart: str
 ) -> None:
     """Others of another group, too, as for a new data set."""
     records = [r for v in real_params.variants.values() if (r := recorded(v, checkout))]
     factors = []
-    for variant, seconds in records:
-        others = [of for of in records if getattr(of[0], apart) != getattr(variant, apart)]
-        found, _ = plan.predicted(variant, others, real_params, checkout)
-        factors.append(max(found / seconds, seconds / found))
+    for of in records:
+        others = [r for r in records if getattr(r.variant, apart) != getattr(of.variant, apart)]
+        found, _ = plan.predicted(of.variant, of.flops, others, real_params, paths)
+        factors.append(max(found / of.seconds, of.seconds / found))
     assert median(factors) < 1.3
     assert max(factors) < 4
 

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from cnn_ablations.analysis.timings import load_timings
 from cnn_ablations.config.document import UnmergedError, read_document
@@ -25,6 +26,18 @@ MISSING = ("deleted", "not in cache")
 
 Changes = Sequence[Any]
 """Why a stage is out of date: an entry of the answer of `dvc status --json`."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Of the last training of a variant."""
+
+    variant: Variant
+    """As it was trained; as it is now where an old record does not say."""
+    seconds: float
+    """Of a seed."""
+    flops: int
+    """Floating-point operations for one image, forward."""
 
 
 def verb(stage: str) -> str:
@@ -131,15 +144,16 @@ def reasons(changes: Changes, variant: Variant, before: Variant) -> str:
     return ", ".join(words)
 
 
-def recorded(variant: Variant, paths: Paths) -> tuple[Variant, float] | None:
-    """What was trained last under the variant's name, the variant itself where an old record does
-    not say, and the seconds of a seed of it; None where there is no record that can be read.
-    """
+def recorded(variant: Variant, paths: Paths) -> Record | None:
+    """What was trained last under the variant's name; None where no record of it can be read."""
+    own = (variant.group, variant.name)
     try:
-        if timings := load_timings(paths.timings(variant.group, variant.name)):
+        if timings := load_timings(paths.timings(*own)):
             seconds = median(seed.seconds for seed in timings.seeds.values())
-            return Variant.model_validate(timings.variant or variant.model_dump()), seconds
-    except (ProjectError, ValidationError):
+            metrics = _Metrics.model_validate_json(paths.metrics(*own).read_bytes())
+            before = Variant.model_validate(timings.variant or variant.model_dump())
+            return Record(before, seconds, metrics.flops)
+    except (ProjectError, ValidationError, OSError):
         pass
     return None
 
@@ -161,6 +175,10 @@ def _is_missing(change: Any) -> bool:
     return isinstance(change, dict) and all(
         how in MISSING for paths in change.values() for how in paths.values()
     )
+
+
+class _Metrics(BaseModel):
+    flops: NonNegativeInt
 
 
 class _Lock(BaseModel):

@@ -16,8 +16,8 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.inputs import write_inputs
 from cnn_ablations.paths import Paths
 from cnn_ablations.scheduling import pipeline
-from cnn_ablations.scheduling.arithmetic import forward_flops
 from cnn_ablations.scheduling.display import counted, duration
+from cnn_ablations.scheduling.flops import forward_flops
 from cnn_ablations.training.variant import seed_folder
 
 STAGE_SECONDS = 20.0
@@ -28,7 +28,7 @@ GUESSED_IMAGES = 50_000
 """To train on, of a data set that is neither prepared nor counted."""
 FLOPS_A_SECOND, STEP_SECONDS = 60e9, 0.004
 """Of a core, and what each batch takes besides its arithmetic. So each group of reports/timings is
-predicted from the others within a factor of 1.2 mostly, and of 3.4 always."""
+predicted from the others within a factor of 1.4 mostly, and of 4 always."""
 
 
 @dataclass(frozen=True)
@@ -96,46 +96,50 @@ def jobs_of(
     the names of the stages that ever ran.
     """
     records = {name: pipeline.recorded(variant, paths) for name, variant in params.variants.items()}
-    known = [r for r in records.values() if r and r[0].dataset in params.datasets]
+    known = [r for r in records.values() if r and r.variant.dataset in params.datasets]
+    stages = {
+        name: [stage for stage in (f"train@{name}", f"inspect@{name}") if stage in stale]
+        for name in params.variants
+    }
+    due = [params.variants[name] for name, out_of_date in stages.items() if out_of_date]
+    flops = forward_flops(due, known, params)
     arrays = cache(lambda dataset: load_arrays(paths.arrays(dataset)))  # it reads all of them
     jobs = []
-    for name, variant in params.variants.items():
-        stages = [stage for stage in (f"train@{name}", f"inspect@{name}") if stage in stale]
-        if not stages:
-            continue
-        why, record = "never run", records[name]
-        if stages[0] in lock:
-            before = record[0] if record else variant
-            why = pipeline.reasons(stale[stages[0]], variant, before)
-        seeds = _untrained(variant, arrays, paths) if f"train@{name}" in stages else {}
-        jobs.append(Job(variant, why, seeds, *predicted(variant, known, params, paths)))
+    for variant in due:
+        name, why = variant.name, "never run"
+        if (first := stages[name][0]) in lock:
+            before = record.variant if (record := records[name]) else variant
+            why = pipeline.reasons(stale[first], variant, before)
+        seeds = _untrained(variant, arrays, paths) if f"train@{name}" in stale else {}
+        seconds, basis = predicted(variant, flops[name], known, params, paths)
+        jobs.append(Job(variant, why, seeds, seconds, basis))
     return sorted(jobs, key=lambda job: -job.seconds)
 
 
 def predicted(
-    variant: Variant, known: Sequence[tuple[Variant, float]], params: Params, paths: Paths
+    variant: Variant, flops: int, known: Sequence[pipeline.Record], params: Params, paths: Paths
 ) -> tuple[float, str]:
     """The seconds that a seed of a variant takes, and what that rests on.
 
-    They are those of the arithmetic, times what the nearest trainings on record took more than
-    theirs: the variant's last one, or else those of its group, or else all. Of the `known`, as they
-    were trained, there are the seconds of a seed.
+    They are those of the arithmetic (`flops` for one image), times what the nearest trainings on
+    record, of the `known`, took more than theirs: the variant's last one, or else those of its
+    group, or else all.
     """
-    seconds = estimated(variant, params, paths)
+    seconds = estimated(variant, flops, params, paths)
     for basis, near in (
-        ("its record", [of for of in known if of[0].name == variant.name]),
-        ("its group", [of for of in known if of[0].group == variant.group]),
+        ("its record", [of for of in known if of.variant.name == variant.name]),
+        ("its group", [of for of in known if of.variant.group == variant.group]),
         ("arithmetic", known),
     ):
         if near:
-            ratios = (spent / estimated(before, params, paths) for before, spent in near)
+            ratios = (of.seconds / estimated(of.variant, of.flops, params, paths) for of in near)
             return median(ratios) * seconds, basis
     return seconds, "arithmetic"
 
 
-def estimated(variant: Variant, params: Params, paths: Paths) -> float:
-    """The seconds that the arithmetic of a seed's training takes: images that are held out count as
-    well.
+def estimated(variant: Variant, flops: int, params: Params, paths: Paths) -> float:
+    """The seconds that the arithmetic of a seed's training takes, with `flops` for one image: those
+    that are held out count as well.
     """
     dataset = params.dataset(variant.dataset)
     labels = paths.arrays(variant.dataset) / "train_labels.npy"
@@ -144,9 +148,8 @@ def estimated(variant: Variant, params: Params, paths: Paths) -> float:
     except (OSError, ValueError):  # not prepared yet
         images = dataset.images or GUESSED_IMAGES
     images = min(variant.train_images or images, images)
-    flops = 3 * images * forward_flops(variant, dataset.image_shape, len(dataset.classes))
     steps = math.ceil(images / variant.batch_size)
-    return variant.epochs * (flops / FLOPS_A_SECOND + STEP_SECONDS * steps)
+    return variant.epochs * (3 * images * flops / FLOPS_A_SECOND + STEP_SECONDS * steps)
 
 
 def _untrained(
