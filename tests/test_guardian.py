@@ -6,13 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from cnn_ablations.errors import ProjectError
-from cnn_ablations.guardian import ends_early, guard, mended
+from cnn_ablations.guardian import ends_early, guard
 from cnn_ablations.paths import Paths
 from cnn_ablations.scheduling.pipeline import locked_stages
 
@@ -30,10 +28,9 @@ def entry(name: str, md5: str) -> bytes:
 
 
 HEAD = b"schema: '2.0'\nstages:\n"
-A, B, C, D = (entry(name, f"a{number}" * 16) for number, name in enumerate("abcd"))
-B2, C2 = entry("b", "f" * 32), entry("c", "f" * 32)
-FOLDER = entry("e", "e" * 32 + ".dir") + b"      nfiles: 12\n"
-WHOLE = HEAD + A + B + C
+A, B, C = (entry(name, f"a{number}" * 16) for number, name in enumerate("abc"))
+FOLDER = entry("d", "e" * 32 + ".dir") + b"      nfiles: 12\n"
+WHOLE = HEAD + A + B
 
 
 @pytest.fixture
@@ -49,30 +46,12 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "written",
-    [WHOLE, HEAD + A + B2 + C, WHOLE + D, WHOLE + FOLDER],
-    ids=["the same", "a change", "a new stage", "a new folder"],
-)
-def test_wherever_the_write_ends_each_stage_is_whole_or_runs_again(written: bytes) -> None:
-    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-
+@pytest.mark.parametrize("written", [WHOLE, HEAD + FOLDER], ids=["a file", "a folder"])
+def test_wherever_the_write_ends_within_a_line_is_seen(written: bytes) -> None:
     # Nothing tells a file that ends with a whole line from one that git wrote.
     lefts = [written[:end] for end in range(len(written)) if written[end - 1 : end] != b"\n"]
     assert all(map(ends_early, lefts))
-    before, after = (yaml.safe_load(text)["stages"] for text in (WHOLE, written))
-    for text in {mended(left, WHOLE) for left in lefts}:
-        stages = COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(text))["stages"]
-        assert list(stages)[: len(before)] == list(before)
-        for name, found in stages.items():
-            whole = [known[name] for known in (before, after) if name in known]
-            assert found in whole or hashes(found) != hashes(after[name])
     assert not ends_early(written)  # undisturbed
-
-
-def hashes(stage: dict[str, Any]) -> list[str | None]:
-    """What DVC looks at to see whether the outputs are those of the stage."""
-    return [out.get("md5") for out in stage.get("outs") or []]
 
 
 @pytest.fixture
@@ -86,16 +65,16 @@ def said(repository: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[], s
     return guarded
 
 
-def test_a_file_that_ends_early_is_mended_from_the_copy_which_follows_what_is_whole(
+def test_a_file_that_ends_early_is_put_back_from_the_copy_which_follows_what_is_whole(
     repository: Path, said: Callable[[], str]
 ) -> None:
     lock = repository / "dvc.lock"
-    for whole in (WHOLE, HEAD + A, WHOLE + D):
+    for whole in (WHOLE, HEAD + A, WHOLE + C):
         lock.write_bytes(whole)
         assert said() == ""
         for left in (b"", whole[:50], whole[:-1], bytes(2000)):
             lock.write_bytes(left)
-            assert "put back the end of dvc.lock" in said()
+            assert "put back dvc.lock" in said()
             assert lock.read_bytes() == whole
 
 

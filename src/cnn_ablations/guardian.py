@@ -1,7 +1,8 @@
 """What DVC loses when it is killed while it writes, put back at the start of the next command.
 
 After each stage DVC writes dvc.lock anew, in place: a kill leaves the beginning of the file. So
-each command keeps a copy of a whole dvc.lock in .dvc/tmp, from which it mends one that ends early.
+each command, that of each stage as well, keeps a copy of a whole dvc.lock in .dvc/tmp, and puts it
+back where dvc.lock ends early. Only the stage that had just ended runs again.
 """
 
 import fcntl
@@ -14,8 +15,6 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import CONFLICT_MARKER, write_atomically
 from cnn_ablations.paths import find_project
 
-_ENTRIES = re.compile(rb"^(?=  [^ ])", re.MULTILINE)
-"""Before the name of each stage."""
 _ENDS_EARLY = re.compile(
     rb"""(?: \A                                # nothing is written yet
            | [^\n]                             # in the middle of a line
@@ -33,21 +32,8 @@ def ends_early(lock: bytes) -> bool:
     return bool(_ENDS_EARLY.search(lock[-1000:]))
 
 
-def mended(now: bytes, kept: bytes) -> bytes:
-    """A dvc.lock that ends early, from its stages but the last, and from what else a copy has."""
-    entries = _entries(now)
-    entries.popitem()
-    return b"".join({**_entries(kept), **entries}.values())
-
-
-def _entries(lock: bytes) -> dict[bytes, bytes]:
-    """The text of each stage by its first line; what stands before them is the first entry."""
-    head, *stages = _ENTRIES.split(lock)
-    return {b"": head, **{stage.partition(b"\n")[0]: stage for stage in stages}}
-
-
 def guard() -> None:
-    """Mend dvc.lock and .dvc/tmp/rwlock, and say so, or keep a copy of dvc.lock where it is whole.
+    """Mend dvc.lock and .dvc/tmp/rwlock, and say so; keep a copy of dvc.lock where it is whole.
 
     Does nothing where DVC never worked, or where it writes at this moment. Raises ProjectError
     where a file cannot be written.
@@ -73,5 +59,5 @@ def guard() -> None:
             if now != kept:
                 write_atomically(copy, now)
         elif kept:
-            write_atomically(lock, mended(now, kept))
-            print("put back the end of dvc.lock, lost as after a kill", file=sys.stderr)
+            write_atomically(lock, kept)
+            print("put back dvc.lock, which ended early, as after a kill", file=sys.stderr)
