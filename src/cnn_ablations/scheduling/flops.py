@@ -1,18 +1,18 @@
-"""The arithmetic of networks: that on record of the same network, or else counted in it.
-
-A child process builds it: TensorFlow keeps the memory that its import takes.
-"""
+"""The arithmetic of networks: that on record of the same network, or else counted in it."""
 
 import json
-import subprocess
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stdout, suppress
+from multiprocessing import get_context
+from pathlib import Path
 
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
-from cnn_ablations.notebooks import KERNEL_ENVIRONMENT
-from cnn_ablations.processes import environment, mortal
+from cnn_ablations.processes import die_with_parent, stderr_to
 from cnn_ablations.scheduling.pipeline import Record
 from cnn_ablations.training.backend import configure
 from cnn_ablations.training.cost import layer_costs
@@ -32,41 +32,27 @@ def forward_flops(
         return json.dumps([variant.model, variant.factors, shape], sort_keys=True)
 
     known = {network(record.variant): record.flops for record in records}
-    counted = _counted([v for v in variants if network(v) not in known], params)
-    return {v.name: known.get(network(v), counted.get(v.name, 0)) for v in variants}
+    new = {network(v): v for v in variants if network(v) not in known}
+    if new:
+        known |= zip(new, _counted(new.values(), params), strict=False)
+    return {variant.name: known.get(network(variant), 0) for variant in variants}
 
 
-def _counted(variants: Sequence[Variant], params: Params) -> dict[str, int]:
-    if not variants:
-        return {}
+def _counted(variants: Collection[Variant], params: Params) -> list[int]:
     datasets = [params.dataset(variant.dataset) for variant in variants]
-    asked = [
-        [variant.model_dump(), dataset.image_shape, len(dataset.classes)]
-        for variant, dataset in zip(variants, datasets, strict=True)
-    ]
-    child = subprocess.run(
-        mortal([sys.executable, "-m", __name__]),
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        env={**environment(), **KERNEL_ENVIRONMENT, "MPLBACKEND": "agg"},
-    )
-    answer: dict[str, int] = json.loads(child.stdout or "{}")  # nothing where memory ran out
-    return answer
+    shapes = [dataset.image_shape for dataset in datasets]
+    classes = [len(dataset.classes) for dataset in datasets]
+    # In a child: TensorFlow greets its reader, and keeps the memory that its import takes.
+    child = ProcessPoolExecutor(1, get_context("spawn"), die_with_parent)
+    with suppress(BrokenProcessPool), stderr_to(Path(os.devnull)), child:
+        return list(child.map(_flops, variants, shapes, classes))
+    return []
 
 
-def main() -> None:
-    """Build the networks that the standard input lists, and write their arithmetic by variant."""
-    found = {}
-    with redirect_stdout(sys.stderr):  # what a model prints is no answer
-        configure()
-        for values, image_shape, classes in json.load(sys.stdin):
-            with suppress(Exception):  # a model of the user's own can fail in any way
-                variant = Variant.model_validate(values)
-                network = build_network(variant, image_shape, classes, pixel_max=255)
-                found[variant.name] = sum(layer.flops for layer in layer_costs(network))
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()
+def _flops(variant: Variant, image_shape: Sequence[int], classes: int) -> int:
+    configure()
+    # A model of the user's own can print, and fail in any way.
+    with suppress(Exception), redirect_stdout(sys.stderr):
+        network = build_network(variant, image_shape, classes, pixel_max=255)
+        return sum(layer.flops for layer in layer_costs(network))
+    return 0
