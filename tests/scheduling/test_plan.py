@@ -102,7 +102,7 @@ def test_what_is_on_record_is_predicted_from_what_others_took(
         others = [r for r in records if getattr(r.variant, apart) != getattr(of.variant, apart)]
         found, _ = plan.predicted(of.variant, of.flops, others, real_params, paths)
         factors.append(max(found / of.seconds, of.seconds / found))
-    assert median(factors) < 1.3
+    assert median(factors) < 1.4
     assert max(factors) < 4
 
 
