@@ -211,8 +211,8 @@ def new_study(
     for variant, label in new.study.labels.items():
         typer.echo(f"{'new' if variant in new.variants else 'there':5}  {variant}: {label}")
     typer.echo(
-        f"wrote studies/{name}.yaml, {len(new.variants)} variants in params.yaml, a line in "
-        f"dvc.yaml\nnext: `cnn-ablations repro compare@{name}` "
+        f"wrote studies/{name}.yaml, what is new in params.yaml, a line in dvc.yaml\n"
+        f"next: `cnn-ablations repro compare@{name}` "
         f"(`cnn-ablations plan compare@{name}` says how long it takes)"
     )
 
