@@ -121,20 +121,13 @@ def predicted(
 ) -> tuple[float, str]:
     """The seconds that a seed of a variant takes, and what that rests on.
 
-    They are those of the arithmetic (`flops` for one image), times what the nearest trainings on
-    record, of the `known`, took more than theirs: the variant's last one, or else those of its
-    group, or else all.
+    They are those of the arithmetic (`flops` for one image), times what trainings on record, of the
+    `known`, took more than theirs: the variant's last one, or else all.
     """
     seconds = estimated(variant, flops, params, paths)
-    for basis, near in (
-        ("its record", [of for of in known if of.variant.name == variant.name]),
-        ("its group", [of for of in known if of.variant.group == variant.group]),
-        ("arithmetic", known),
-    ):
-        if near:
-            ratios = (of.seconds / estimated(of.variant, of.flops, params, paths) for of in near)
-            return median(ratios) * seconds, basis
-    return seconds, "arithmetic"
+    own = [of for of in known if of.variant.name == variant.name]
+    ratios = [of.seconds / estimated(of.variant, of.flops, params, paths) for of in own or known]
+    return median(ratios or [1.0]) * seconds, "its record" if own else "arithmetic"
 
 
 def estimated(variant: Variant, flops: int, params: Params, paths: Paths) -> float:
