@@ -79,7 +79,7 @@ def test_a_new_study_is_written_and_passes_the_check(project: Paths, here: Here)
         "there  tiny-net: base",
         "new    mine-l2-0_1: L2 0.1",
         "new    mine-l2-0_01: L2 0.01",
-        "wrote studies/mine.yaml, what is new in params.yaml, a line in dvc.yaml",
+        "wrote studies/mine.yaml, its new variants into params.yaml, its line into dvc.yaml",
     ]
     assert said[4].startswith("next: `cnn-ablations repro compare@mine` (`cnn-ablations plan ")
     assert "3 variants with 6 seeds, 1 studies" in here("check")

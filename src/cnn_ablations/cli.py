@@ -211,7 +211,7 @@ def new_study(
     for variant, label in new.study.labels.items():
         typer.echo(f"{'new' if variant in new.variants else 'there':5}  {variant}: {label}")
     typer.echo(
-        f"wrote studies/{name}.yaml, what is new in params.yaml, a line in dvc.yaml\n"
+        f"wrote studies/{name}.yaml, its new variants into params.yaml, its line into dvc.yaml\n"
         f"next: `cnn-ablations repro compare@{name}` "
         f"(`cnn-ablations plan compare@{name}` says how long it takes)"
     )
@@ -327,7 +327,7 @@ def predict(
 
     A picture is read as an image of the data set, and what changed is said. It is never
     inverted: MNIST, Fashion-MNIST and the digits are light on black. The probability is that of
-    the seed in the middle by test accuracy.
+    the seed in the middle by test accuracy (balanced where classes are unequal).
     """
     paths, params = _project()
     import numpy as np
@@ -353,7 +353,7 @@ def export(
         typer.Option(metavar="FILE.keras|FOLDER", help="A folder gets TensorFlow's SavedModel."),
     ],
     seed: Annotated[
-        int | None, typer.Option(show_default="the one in the middle by test accuracy")
+        int | None, typer.Option(show_default="the one in the middle by accuracy")
     ] = None,
 ) -> None:
     """Write a trained network for use without this project, and a model card beside it.

@@ -2,7 +2,7 @@
 
 After each stage DVC writes dvc.lock anew, in place: a kill leaves the beginning of the file. So
 each command, that of each stage as well, keeps a copy of a whole dvc.lock in .dvc/tmp, and puts it
-back where dvc.lock ends early. Only the stage that had just ended runs again.
+back where dvc.lock ends early. Stages that ended since that copy was taken run again.
 """
 
 import fcntl

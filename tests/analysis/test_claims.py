@@ -263,6 +263,17 @@ def test_of_networks_that_only_guess_a_claim_asks_for_more_than_seeds() -> None:
         assert math.isinf(claim.outlook or 0) == all_of_them
 
 
+def test_a_comparison_that_is_not_the_decisive_one_can_be_the_one_that_guesses() -> None:
+    of_study, collapsed = study([gap("open"), gap("images", than=0.5)]), np.ones(3, bool)
+    results: Any = {
+        name: SimpleNamespace(collapsed=collapsed if name in ("open", "base") else ~collapsed)
+        for name in ("open", "base", "images")
+    }
+    (claim,) = judge(Given(of_study, results, ESTIMATES | {"images": of_images(0.53, 5)}))
+    assert math.isinf(claim.outlook or 0)
+    assert claim.summary.endswith(f". {GUESSING}")
+
+
 def test_a_study_not_run_yet_says_so() -> None:
     (claim,) = judge(Evidence(study([gap("up")]), {}))
     assert (claim.verdict, claim.summary) == ("not run yet", "The study has not been run yet.")

@@ -46,7 +46,7 @@ def predictions(params: Params, paths: Paths) -> dict[str, tuple[float, str]]:
     return {job.variant.name: (job.seconds, job.basis) for job in jobs}
 
 
-def test_a_seed_takes_as_long_as_the_nearest_records_and_arithmetic_say(
+def test_a_seed_takes_as_long_as_its_record_or_all_and_arithmetic_say(
     project: Paths, document: dict[str, Any]
 ) -> None:
     def changed(name: str = "tiny-net", **keys: Any) -> tuple[float, str]:

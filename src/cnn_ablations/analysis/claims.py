@@ -59,8 +59,8 @@ class ClaimResult:
     left to chance.
     """
     outlook: float | None = None
-    """How many seeds of each variant would decide it; None unless undecided, infinite where it is
-    the images that leave it open, not a number where a single seed does.
+    """How many seeds of each variant would decide it; None unless undecided, infinite where
+    images leave it open or networks only guess, not a number where a single seed leaves it open.
     """
     judgements: tuple[Judgement, ...] = ()
 
@@ -138,7 +138,8 @@ def _conclude(
         verdict, why = UNDECIDED, "the least sure"
         decisive = max(findings, key=lambda f: f.p_for)
         outlook = _outlook(findings, level)
-        outlook_text = f" {GUESSING if decisive.guessing else _outlook_text(outlook)}"
+        guessing = not math.isfinite(outlook) and any(f.guessing for f in findings)
+        outlook_text = f" {GUESSING if guessing else _outlook_text(outlook)}"
     judgements = tuple(_judge(evidence, f, level, k) for f in findings)
     chosen, counted = judgements[findings.index(decisive)], ""
     if k > 1:

@@ -29,7 +29,7 @@ class ClosedModel(BaseModel):
 
 
 MOST_NAMED = 12
-"""Of the words that somebody may have meant."""
+"""How many known words a message names."""
 
 
 def shortly(value: Any) -> str:

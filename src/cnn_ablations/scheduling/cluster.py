@@ -41,7 +41,7 @@ class Seed:
     arrays: Path
     """The folder of its data set."""
     seconds: float
-    """Left, as predicted, then as the training says, which `line` tells in words."""
+    """Left, as predicted, then as the training says."""
     line: str = ""
 
     @property

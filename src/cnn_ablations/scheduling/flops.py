@@ -1,4 +1,4 @@
-"""The arithmetic of networks: that on record of the same network, or else counted in it."""
+"""The arithmetic of networks: that on record of the same model, factors and images, or counted."""
 
 import json
 import os
@@ -22,8 +22,8 @@ from cnn_ablations.training.network import build_network
 def forward_flops(
     variants: Sequence[Variant], records: Iterable[Record], params: Params
 ) -> dict[str, int]:
-    """Floating-point operations for one image, forward, by variant: 0 where its network cannot be
-    built, since its training will say why.
+    """Floating-point operations for one image, forward, by variant. 0 where its network cannot be
+    built: its training will say why.
     """
 
     def network(variant: Variant) -> str:
@@ -34,7 +34,7 @@ def forward_flops(
     known = {network(record.variant): record.flops for record in records}
     new = {network(v): v for v in variants if network(v) not in known}
     if new:
-        known |= zip(new, _counted(new.values(), params), strict=False)
+        known |= zip(new, _counted(new.values(), params), strict=True)
     return {variant.name: known.get(network(variant), 0) for variant in variants}
 
 
@@ -44,15 +44,17 @@ def _counted(variants: Collection[Variant], params: Params) -> list[int]:
     classes = [len(dataset.classes) for dataset in datasets]
     # In a child: TensorFlow greets its reader, and keeps the memory that its import takes.
     child = ProcessPoolExecutor(1, get_context("spawn"), die_with_parent)
+    found = [0] * len(variants)
     with suppress(BrokenProcessPool), stderr_to(Path(os.devnull)), child:
-        return list(child.map(_flops, variants, shapes, classes))
-    return []
+        for place, flops in enumerate(child.map(_flops, variants, shapes, classes)):
+            found[place] = flops
+    return found
 
 
 def _flops(variant: Variant, image_shape: Sequence[int], classes: int) -> int:
     configure()
     # A model of the user's own can print, and fail in any way.
-    with suppress(Exception), redirect_stdout(sys.stderr):
+    with suppress(Exception, SystemExit), redirect_stdout(sys.stderr):
         network = build_network(variant, image_shape, classes, pixel_max=255)
         return sum(layer.flops for layer in layer_costs(network))
     return 0

@@ -197,11 +197,10 @@ def _repository(paths: Paths) -> "Iterator[Repo]":
             yield repo
     except LockError as error:
         # A line for each file that is at stake, with the program and its arguments.
-        lines = dict.fromkeys(re.findall(r"\(PID (\d+)\): \S+(.*)", str(error)))
-        running = " and ".join(f"`dvc{words}` (process {pid})" for pid, words in lines)
+        lines = dict.fromkeys(re.findall(r"\(PID (\d+)\): (.*)", str(error)))
+        running = " and ".join(f"`{words}` (process {pid})" for pid, words in lines)
         raise ProjectError(
-            f"{running or 'another command of DVC'} runs here, and what it makes is not whole yet; "
-            "run this again when it has ended"
+            f"{running or 'another command of DVC'} runs here; run this again when it has ended"
         ) from None
     except DvcException as error:
         raise ProjectError(f"DVC says: {' '.join(str(error).split())}") from None

@@ -131,8 +131,8 @@ def predicted(
 
 
 def estimated(variant: Variant, flops: int, params: Params, paths: Paths) -> float:
-    """The seconds that the arithmetic of a seed's training takes, with `flops` for one image: those
-    that are held out count as well.
+    """The seconds that the arithmetic of a seed's training takes, with `flops` for one image.
+    Images that are held out count as well.
     """
     dataset = params.dataset(variant.dataset)
     labels = paths.arrays(variant.dataset) / "train_labels.npy"

@@ -14,7 +14,7 @@ from cnn_ablations.analysis.study import (
     published_text,
     tests_text,
 )
-from cnn_ablations.analysis.wording import points
+from cnn_ablations.analysis.wording import METRICS, points
 from cnn_ablations.config.params import Params
 from cnn_ablations.files import write_atomically
 from cnn_ablations.paths import PACKAGE, Paths
@@ -75,7 +75,7 @@ def pages(params: Params, paths: Paths) -> dict[str, bytes]:
             title = f"{page.study.title}: the notebook"
             write(f"studies/{name}-notebook.html", "notebook", title=title, back=name, cells=cells)
         of_study = rows_of(page, rows)
-        drawn = figures(paths.figures(name), of_study[0].metric)
+        drawn = figures(paths.figures(name), METRICS[f"{page.tables.main}_accuracy"])
         for figure in drawn:
             files[f"figures/{name}/{figure['file'].name}"] = figure["file"].read_bytes()
         write(

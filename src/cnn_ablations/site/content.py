@@ -230,7 +230,10 @@ def published_points(tables: StudyTables) -> list[dict[str, Any]]:
 
 
 def figures(folder: Path, metric: str) -> list[dict[str, Any]]:
-    """The SVG files of a study, with their titles as alternative texts; `metric` comes first."""
+    """The SVG files of a study, with their titles as alternative texts.
+
+    `metric` is what the study's accuracies are.
+    """
     captions = {start: text.format(metric=metric) for start, text in CAPTIONS.items()}
     return [
         {

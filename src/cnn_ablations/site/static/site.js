@@ -10,8 +10,8 @@ const ticks = { tickFormat: v => `${+(100 * v).toFixed(1)}`, ticks: 6 };
 // Charts: each takes data and a width, and returns options for Plot.
 
 /** Scales that give each of the names a symbol and a colour, in a legend. */
-const looks = names => ({
-  color: { domain: names, range: names.map((_, i) => COLOURS[i % 7]) },
+const looks = (names, order = d3.range(7)) => ({
+  color: { domain: names, range: names.map((_, i) => COLOURS[order[i % 7]]) },
   symbol: { domain: names, range: names.map((_, i) => SYMBOLS[i % 7]), legend: true },
 });
 /** Labels of rows, in lines that fit into the room at the left. */
@@ -39,7 +39,7 @@ function cost(rows, width) {
 function published(data, width) {
   const side = Math.min(width, 760), at = { x: "published", y: "reproduced" };
   return {
-    width: side, height: 0.7 * side, inset: 6, ...looks(["within seed noise", "outside", "too much scatter to say", "too few seeds to say"]),
+    width: side, height: 0.7 * side, inset: 6, ...looks(["within seed noise", "outside", "too much scatter to say", "too few seeds to say"], [2, 1, 0, 4]),
     x: { ...ticks, label: "published accuracy, % →", domain: d3.extent(data, d => d.published) },
     y: { ...ticks, label: "↑ ours, %", domain: d3.extent(data.flatMap(d => [d.published, d.reproduced, d.low, d.high])) },
     marks: [
@@ -61,7 +61,7 @@ function accuracy(data, width) {
     y: { domain: labels },
     marks: [
       rowLabels(left),
-      Plot.dot(seeds.filter(d => !d.collapsed), { x: "value", y: "label", fill: COLOURS[2], fillOpacity: 0.6, r: 4 }),
+      Plot.dot(seeds.filter(d => !d.collapsed), { x: "value", y: "label", fill: COLOURS[data[0].metric === "test accuracy" ? 2 : 3], fillOpacity: 0.6, r: 4 }),
       Plot.dot(seeds.filter(d => d.collapsed), { x: "value", y: "label", stroke: COLOURS[1], symbol: "times", r: 4 }),
       Plot.ruleY(data, { y: "label", x1: "low", x2: "high", stroke: "currentColor", strokeWidth: 1.6 }),
       Plot.tickX(data, { x: "accuracy", y: "label", stroke: "currentColor", strokeWidth: 2.5, inset: 3 }),
@@ -177,7 +177,7 @@ function allVariants(table, chart) {
     const down = head.ariaSort ? head.ariaSort === "ascending" : numeric;
     $$("th", table.tHead).forEach(th => { th.ariaSort = null; });
     head.ariaSort = down ? "descending" : "ascending";
-    const value = row => key === "seeds" ? row.seeds.length || null : row[key];
+    const value = row => row[key]?.length === 0 ? null : key === "seeds" ? row.seeds.length : row[key];
     const compare = down ? d3.descending : d3.ascending;
     // d3 puts what is missing last.
     body.append(...d3.sort(rows, (a, b) => compare(value(a), value(b))).map(row => row.tr));
