@@ -288,6 +288,7 @@ def test_foreign_and_hidden_files_are_no_images(own: Any, source: Path) -> None:
     [
         ([], "has none$"),
         (["pets/cat/0"], "has one only, 'cat'$"),
+        (["cat/0", "0"], "has one only, 'cat'; '0.png' is no image that can be read, or in no"),
         (["a/0", "a/1", "b/0"], "class 'b' has a single image"),
         (["pets/Cat/0", "pets/cat/0"], "'(C|c)at' and '(C|c)at' differ only in case"),
         (["train/a/0", "train/b/0", "test/c/0"], "class 'c' has images in test and none in"),

@@ -62,8 +62,13 @@ def test_a_large_image_has_coordinates_and_a_scale_if_it_is_grey(texts: Texts) -
     assert {"training image 0: 3", "row (pixels)", "column (pixels)", "pixel value"} <= set(
         texts(grey)
     )
-    colour = large_image(np.zeros((32, 32, 3), np.uint8), 255, "a cat")
+    name = "$cache_$/" + "a long name " * 9
+    colour = large_image(np.zeros((32, 32, 3), np.uint8), 255, name)
     assert "pixel value" not in texts(colour)
+    assert " ".join(colour.axes[0].get_title().split()) == name.strip()
+    colour.draw_without_rendering()
+    box = colour.axes[0].title.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= colour.bbox.width
 
 
 def test_tiles_lie_row_by_row_with_gaps_between(pixels: Pixels) -> None:

@@ -139,9 +139,11 @@ def find_images(tree: Tree, skip: Sequence[str] = ()) -> Found:
     train = {image.label for image in images if image.part != "test"}
     test = {image.label for image in images if image.part == "test"}
     if len(train) < 2:
+        others = [*skip, *foreign]
+        such = f"; {others[0]!r} is no image that can be read, or in no class" if others else ""
         raise ProjectError(
             f"{tree.source} must have a folder of images for each of at least two classes, but it "
-            f"has {f'one only, {min(train)!r}' if train else 'none'}"
+            f"has {f'one only, {min(train)!r}' if train else 'none'}{such}"
         )
     for label in sorted(test - train):
         raise ProjectError(

@@ -61,7 +61,7 @@ def class_balance(counts: Mapping[str, Counts], classes: Sequence[str]) -> Figur
     legend.append(
         axes.axvline(1 / len(classes), color=GREY, linewidth=1, linestyle=":", label="equal shares")
     )
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), classes, parse_math=False)
     axes.invert_yaxis()
     axes.margins(x=0.1, y=0.02)
     axes.tick_params(axis="y", length=0)
@@ -159,5 +159,5 @@ def row_to_image(row: UInt8s, planes: UInt8s, image: UInt8s, pixel_max: int, tit
     axes = figure.add_subplot(grid[1, len(names)])
     draw_image(axes, image, pixel_max)
     axes.set_title("the image" if colour else "the image, its only plane")
-    figure.suptitle(title, fontsize=10.5)
+    figure.suptitle(title, fontsize=10.5, parse_math=False)
     return figure

@@ -56,7 +56,8 @@ def large_image(image: UInt8s, pixel_max: int, title: str) -> Figure:
     draw_image(axes, image, pixel_max)
     axes.set_xticks(_ticks(width))
     axes.set_yticks(_ticks(height))
-    axes.set(title=title, xlabel="column (pixels)", ylabel="row (pixels)")
+    axes.set(xlabel="column (pixels)", ylabel="row (pixels)")
+    axes.set_title(wrapped(title, 4, 10.5), parse_math=False)
     if image.shape[-1] == 1:
         figure.colorbar(axes.images[0], label="pixel value", shrink=0.85).outline.set_visible(False)
     return figure

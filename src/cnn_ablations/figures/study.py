@@ -75,7 +75,7 @@ def curves_beside(curves: Mapping[str, pd.DataFrame]) -> Figure:
         for column, split in (("running_train_accuracy", "train"), ("val_accuracy", "val")):
             if column in frame:
                 _draw_seeds(axes, _by_seed(frame, column), SPLITS[split])
-        axes.set_title(textwrap.fill(label, 24))
+        axes.set_title(textwrap.fill(label, 24), parse_math=False)
         axes.grid(axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_formatter(_percent)
@@ -259,7 +259,7 @@ def _rows(
                 fontsize=7.5,
                 color=GREY,
             )
-    panels[0].set_yticks(range(len(groups)), list(seeds))
+    panels[0].set_yticks(range(len(groups)), list(seeds), parse_math=False)
     panels[0].set_ylim(len(groups) - 0.5, -0.5)
     panels[-1].set_xlabel(xlabel)
     for axes in panels:
