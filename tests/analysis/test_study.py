@@ -1,5 +1,6 @@
 """The tables and texts of a made-up study, and what is told of the real ones."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from cnn_ablations.analysis.study import (
     claims_markdown,
     counted,
     in_use,
+    load_edges,
     load_tables,
     published_text,
     recipe_and_differences,
@@ -176,19 +178,66 @@ def test_a_study_not_run_yet_has_the_same_tables_without_results(paths: Paths) -
     assert texts.tests_text(empty.claims) == "How claims were read:\n\n- up: By far."
 
 
-@pytest.mark.parametrize("damage", ["folder", "file", "empty", "older"])
-def test_tables_that_are_not_whole_name_their_stage(
+@pytest.mark.parametrize("damage", ["folder", "file"])
+def test_tables_that_are_missing_name_their_stage(
     tables: StudyTables, paths: Paths, damage: str
 ) -> None:
-    if damage != "folder":
-        tables.write(paths.tables("s"))
-    path = paths.tables("s") / "claims.csv"
     if damage == "file":
-        path.unlink()
-    elif damage != "folder":
-        path.write_text("" if damage == "empty" else path.read_text().replace("quantity", "kind"))
-    with pytest.raises(ProjectError, match=r"reports/tables/s .*run `dvc repro -s compare@s`"):
+        tables.write(paths.tables("s"))
+        (paths.tables("s") / "claims.csv").unlink()
+    with pytest.raises(ProjectError, match=r"reports/tables/s.*run `dvc repro -s compare@s`"):
         load_tables(STUDY, paths, "s")
+
+
+@pytest.mark.parametrize(
+    ("table", "pattern", "new"),
+    [
+        ("claims", r"(?s).*", ""),
+        ("claims", "quantity", "kind"),
+        ("claims", r"\n(?=up)", "\n<<<<<<< HEAD\n"),
+        ("claims", r"\n(?=up)", "\n=======\n"),
+        ("claims", r"\n(?=up)", "\n" + 30 * ","),  # of this pandas says two lines
+        ("claims", r"X,By far\.,undecided,", "X,By far.,perhaps,"),
+        ("claims", ",supported,", ",perhaps,"),
+        ("claims", r",3\.0,", ",three,"),
+        ("claims", "3.0,False,[^,]*", "3.0,False,often"),
+        ("variants", ",0.95,", ",much,"),
+        ("variants", r"(?s)\n.*", "\n"),
+        ("variants", r"\nb,", "\n>>>>>>> theirs\nb,"),
+        ("published", "val_loss", "loss"),
+        ("published", "too few seeds to say\n", "perhaps\n"),
+        ("explanations", "val_loss", ""),
+    ],
+)
+def test_a_damaged_table_is_named_with_its_stage(
+    tables: StudyTables, paths: Paths, table: str, pattern: str, new: str
+) -> None:
+    tables.write(paths.tables("s"))
+    path = paths.tables("s") / f"{table}.csv"
+    text = path.read_text()
+    damaged = re.sub(pattern, new, text, count=1)
+    assert damaged != text
+    path.write_text(damaged)
+    sentence = rf"reports/tables/s/{table}\.csv is not whole .*; run `dvc repro -s compare@s`"
+    with pytest.raises(ProjectError, match=rf"^.*{sentence}$"):
+        load_tables(STUDY, paths, "s")
+
+
+@pytest.mark.parametrize(
+    "row", ["a.jpg,K1,1,<", "a.jpg,K1,1", "=======", "a.jpg,K1,1,2,3,4\na.jpg", ""]
+)
+def test_a_damaged_table_of_the_convolution_is_named_with_its_stage(paths: Paths, row: str) -> None:
+    assert load_edges(paths)["claim_verdict"].tolist() == ["not run yet"]
+    paths.edges.parent.mkdir(parents=True)
+    head = "photograph,kernel,flattest,steepest\n"
+    paths.edges.write_text(f"{head}a.jpg,K1,1,2\n")
+    assert load_edges(paths)["claim_verdict"].tolist() == ["supported"]
+    for text in (head + row, row):
+        paths.edges.write_text(text)
+        with pytest.raises(
+            ProjectError, match=r"convolution\.csv .*run `dvc repro -s convolution`"
+        ):
+            load_edges(paths)
 
 
 def test_a_variant_differs_in_what_its_protocol_does_not_say(real_params: Params) -> None:

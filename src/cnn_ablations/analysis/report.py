@@ -20,7 +20,6 @@ from cnn_ablations.analysis.claims import (
     SUPPORTED,
     UNDECIDED,
     VERDICTS,
-    edges_claim,
 )
 from cnn_ablations.analysis.published import RUN_VERDICTS
 from cnn_ablations.analysis.statistics import MOST_SEEDS
@@ -28,6 +27,7 @@ from cnn_ablations.analysis.study import (
     StudyTables,
     claims_markdown,
     counted,
+    load_edges,
     load_tables,
     published_text,
     records,
@@ -58,7 +58,7 @@ def write_report(params: Params, paths: Paths) -> None:
     fits.
     """
     tables = {name: load_tables(study, paths, name) for name, study in params.studies.items()}
-    edges = edges_claim(pd.read_csv(paths.edges) if paths.edges.is_file() else None)
+    edges = load_edges(paths)
     texts = report_texts(params.studies, tables, edges)
     readme = paths.root / "README.md"
     text = readme.read_text(encoding="utf-8")

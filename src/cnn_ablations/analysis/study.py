@@ -16,7 +16,14 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ruamel.yaml import YAML
 
-from cnn_ablations.analysis.claims import NOT_RUN, ON_THIS_SEED, ClaimResult, judge
+from cnn_ablations.analysis.claims import (
+    NOT_RUN,
+    ON_THIS_SEED,
+    VERDICTS,
+    ClaimResult,
+    edges_claim,
+    judge,
+)
 from cnn_ablations.analysis.evidence import (
     Evidence,
     interval,
@@ -43,6 +50,14 @@ CLAIM_COLUMNS = ["claim", "statement", "source", "remark", "claim_verdict", "cla
 CLAIM_COLUMNS += ["claim_p", "claim_outlook", "quantity", "of", "than", "verdict", "value", "unit"]
 CLAIM_COLUMNS += ["low", "high", "p_for", "p_against", "seeds", "paired"]
 CLAIM_COLUMNS += ["beats", "beats_low", "beats_high", "summary"]
+EDGE_COLUMNS = ["photograph", "kernel", "flattest", "steepest"]
+_TEXTS = ["variant", "label", "differences", "explained", "metric", "verdict", "run", "claim"]
+_TEXTS += ["statement", "source", "remark", "claim_verdict", "claim_summary", "quantity", "of"]
+_TEXTS += ["than", "unit", "summary", "photograph", "kernel"]
+_NEVER_EMPTY = {"label", "metric", "run", "published", "statement", "claim_verdict"}
+_NEVER_EMPTY |= {"claim_summary", *EDGE_COLUMNS}
+_KNOWN = {"metric": METRICS, "run": RUN_VERDICTS, "claim_verdict": VERDICTS}
+_KNOWN |= {"verdict": {*VERDICTS, *RUN_VERDICTS}}
 
 
 @dataclass(frozen=True)
@@ -106,19 +121,47 @@ def load_tables(study: Study, paths: Paths, name: str) -> StudyTables:
                 f"run `dvc repro -s compare@{name}`, which trains nothing"
             )
         return empty
-    tables = {}
+    return StudyTables(
+        **{
+            table: _read_table(folder / f"{table}.csv", columns, f"compare@{name}")
+            for table, columns in vars(empty).items()
+        }
+    )
+
+
+def load_edges(paths: Paths) -> pd.DataFrame:
+    """The claim that no study tests, by what notebooks/convolution.ipynb measured.
+
+    Raises ProjectError where that is damaged.
+    """
+    is_there = paths.edges.is_file()
+    return edges_claim(_read_table(paths.edges, EDGE_COLUMNS, "convolution") if is_there else None)
+
+
+def _read_table(path: Path, columns: Iterable[str], stage: str) -> pd.DataFrame:
+    """A table that the stage wrote. Raises ProjectError where it is missing or damaged."""
     try:
-        for table, columns in vars(empty).items():
-            # Only an empty cell is missing: a variant may be labelled "None".
-            file = folder / f"{table}.csv"
-            tables[table] = pd.read_csv(file, keep_default_na=False, na_values=[""])
-            if not {*columns} <= {*tables[table]}:
-                raise ValueError(f"{table}.csv has other columns")
-    except (FileNotFoundError, ValueError) as error:  # of pandas' parser, too
+        # Only an empty cell is missing: a variant may be labelled "None".
+        texts = dict.fromkeys(_TEXTS, str)
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=texts)
+        if not {*columns} <= {*table}:
+            raise ValueError("it has other columns")
+        if table.empty and path.stem in ("variants", "convolution"):
+            raise ValueError("it has no rows")
+        for column, cells in table.items():
+            if column not in _TEXTS:
+                pd.to_numeric(cells)
+            if column in _NEVER_EMPTY and cells.isna().any():
+                raise ValueError(f"a cell of {column} is empty")
+            if column in _KNOWN:
+                verdicts = cells.dropna().str.removesuffix(ON_THIS_SEED)
+                if unknown := {*verdicts} - {*_KNOWN[column]}:
+                    raise ValueError(f"{column} cannot be {min(unknown)!a}")
+    except (OSError, ValueError) as error:  # of pandas' parser, too
         raise ProjectError(
-            f"the tables in {folder} are not whole ({error}); run `dvc repro -s compare@{name}`"
+            f"{path} is not whole ({' '.join(str(error).split())}); run `dvc repro -s {stage}`"
         ) from None
-    return StudyTables(**tables)
+    return table
 
 
 def answer(study: Study, paths: Paths, name: str) -> str:

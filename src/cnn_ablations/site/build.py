@@ -8,9 +8,10 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from cnn_ablations.analysis.claims import EDGES_QUESTION, EDGES_SOURCE, VERDICTS, edges_claim
+from cnn_ablations.analysis.claims import EDGES_QUESTION, EDGES_SOURCE, VERDICTS
 from cnn_ablations.analysis.study import (
     choices_text,
+    load_edges,
     published_text,
     tests_text,
 )
@@ -119,8 +120,7 @@ def pages(params: Params, paths: Paths) -> dict[str, bytes]:
     files["calibration.csv"] = calibration.read_bytes()
     known = rates(pd.read_csv(calibration))
     write("methods.html", "methods", text=text.read_text(encoding="utf-8"), rates=known)
-    edges = edges_claim(pd.read_csv(paths.edges) if paths.edges.is_file() else None)
-    by_hand = claims_of(edges.to_dict("records"))
+    by_hand = claims_of(load_edges(paths).to_dict("records"))
     files["index.html"] = front_page(environment, studies, rows, by_hand)
     return files
 
