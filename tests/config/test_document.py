@@ -32,6 +32,7 @@ def test_the_real_file_is_read_as_dvc_reads_it(checkout: Paths) -> None:
         ("a: &it {b: 1}\nc: *it", {"a": {"b": 1}, "c": {"b": 1}}),
         ("a: &it {b: 1}\nc: {<<: *it, d: 2}", {"a": {"b": 1}, "c": {"b": 1, "d": 2}}),
         ("1: a\n'1': b", {1: "a", "1": "b"}),
+        (r'"\n\t é": "\xe9"', {"\n\t é": "é"}),
     ],
 )
 def test_yaml_1_2_is_read_as_dvc_reads_it(path: Path, content: str, value: object) -> None:
@@ -48,6 +49,9 @@ def test_yaml_1_2_is_read_as_dvc_reads_it(path: Path, content: str, value: objec
         ("a: !!python/object/apply:os.system [x]", "line 1: could not determine a constructor"),
         ("a: 2001-13-01", "month must be in 1..12"),
         ("a: " + "1" * 5000, "integer string conversion"),
+        ('a: {b: "\\e[31m"}', r"line 1: '\\x1b\[31m' has a control character"),
+        ('a:\n  "\\r\\0": 1', r"line 2: '\\r\\x00' has a control character"),
+        ('- "\\x9b"', r"line 1: '\\x9b' has a control character"),
         ("a: \udcff", "unacceptable character|invalid|can't decode"),
     ],
     ids=lambda value: ascii(value[:25]),

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.nodes import ScalarNode
 
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import CONFLICT_MARKER
@@ -19,12 +21,23 @@ class UnmergedError(ProjectError):
     """A file has conflict markers of git's."""
 
 
+class _Constructor(SafeConstructor):
+    """Refuses what would command the terminal that shows it."""
+
+    def construct_scalar(self, node: ScalarNode) -> Any:
+        text = super().construct_scalar(node)
+        if re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text):
+            problem = f"{text!a} has a control character; write it without"
+            raise ConstructorError(problem=problem, problem_mark=node.start_mark)
+        return text
+
+
 def read_document(path: Path) -> Any:
     """The plain values in a YAML file.
 
     Raises ProjectError where it cannot be read, is no valid YAML, has a key twice in one mapping,
-    or has a tag that asks for more than plain values; UnmergedError, which is one, where it has
-    conflict markers.
+    has a tag that asks for more than plain values, or control characters besides line ends and
+    tabs; UnmergedError, which is one, where it has conflict markers.
     """
     try:
         content = path.read_bytes()
@@ -45,7 +58,9 @@ def read_document(path: Path) -> Any:
 def parsed(content: bytes | str) -> Any:
     """The plain values in YAML. Raises ProjectError with what is wrong, and in which line."""
     try:
-        return YAML(typ="safe").load(content)
+        yaml = YAML(typ="safe")
+        yaml.Constructor = _Constructor
+        return yaml.load(content)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = f"line {mark.line + 1}: {error.problem}" if mark else error.problem
