@@ -89,6 +89,19 @@ def test_an_entry_that_is_none_is_one_sentence(
             {"split": {"method": "stratified", "val": 3, "random_state": 0}},
             ".split.val is 3 images, but each of the 10 classes needs one",
         ),
+        (
+            {"train_images": 1_438},
+            ".train_images is 1,438, but images of data set 'digits' is 1,437",
+        ),
+        (
+            {"split": {"method": "last", "val": 1_437}},
+            ".split.val is 1,437, but there are 1,437 images: it leaves none to train on",
+        ),
+        (
+            {"split": {"method": "train_test_split", "held_out": 10, "random_state": 0}}
+            | {"train_images": 10},
+            ".split.held_out is 10, but there are 10 images",
+        ),
         ({"augmentation": {"crop": 8}}, ".augmentation.crop is 8, but images of 8 pixels need at"),
         ({"augmentation": {"cutout": 9}}, ".augmentation.cutout is 9, but images of 8 pixels need"),
         ({"augmentation": {}}, " augmentation changes nothing; name a change in it, or write null"),
@@ -109,6 +122,11 @@ def test_an_entry_that_is_none_is_one_sentence(
         ),
         ({"filters": [1] * 100_000}, " filters is [1, 1, 1, 1, 1, 1, ...], but it may have 1,000"),
         ({"filters": [2_000_000]}, " filters is [2000000], but it may have 1,000 numbers at most"),
+        (
+            {"filters": [1_000_000] * 2},
+            ": filters and dense are [1000000, 1000000, 8], but",
+        ),
+        ({"dense": [100_000] * 2}, ": filters and dense are [4, 100000, 100000], but no two"),
         ({"seeds": [2**32]}, " seeds is [4294967296], but it may have 1,000"),
         ({"l2": 1.0e308}, " l2 is 1e+308, but it may have 1,000 numbers at most"),
     ],
@@ -301,6 +319,7 @@ def test_a_name_is_one_for_files_dvc_and_a_shell(
 def test_large_seeds_and_counts_of_images_are_allowed(document: Document) -> None:
     split = {"method": "train_test_split", "held_out": 2_000_000, "random_state": 2**32 - 1}
     document["variants"]["tiny-net"] |= {"seeds": [2**32 - 1], "split": split}
+    del document["datasets"]["digits"]["images"]  # how many there are is not known
     assert parse_params(document).variant("tiny-net").seeds == [2**32 - 1]
 
 
@@ -330,6 +349,8 @@ LATE = {"quantity": "val_loss", "below": 0}
             ": variant 'all' records no val_accuracy",
         ),
         ({"quantity": "gap", "of": "all"}, None),
+        ({"quantity": "detail", "below": 1, "of": "deep"}, None),
+        ({"quantity": "detail", "below": 1}, " compares convolutions, but 'a' has fewer"),
         ({"quantity": "layer_share", "layers": ["dense1"], "above": 0.5}, None),
         (
             {"quantity": "layer_share", "layers": ["dense2"], "above": 0.5},
@@ -341,12 +362,16 @@ def test_a_test_must_be_possible_with_what_its_variants_record(
     document: Document, test: Document, words: str | None
 ) -> None:
     plain = {"protocol": "tiny", "dataset": "digits"}
-    document["variants"] = {"a": plain, "all": {**plain, "train_on": "train+val"}}
+    document["variants"] = {
+        "a": plain,
+        "all": {**plain, "train_on": "train+val"},
+        "deep": {**plain, "filters": [4, 4]},
+    }
     tests = {
         "statement": "s",
         "tests": [{k: v for k, v in ({"of": "a"} | test).items() if v is not None}],
     }
-    study = {**STUDY, "variants": {"a": "A", "all": "B"}, "claims": {"c": tests}}
+    study = {**STUDY, "variants": {"a": "A", "all": "B", "deep": "C"}, "claims": {"c": tests}}
     put(document, "studies.s", study)
     if words is None:
         parse_params(document)

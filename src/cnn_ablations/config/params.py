@@ -1,8 +1,10 @@
 """params.yaml and the studies: read, checked and cross-checked before any work begins."""
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -25,6 +27,8 @@ from cnn_ablations.models import check_factors, layer_names
 T = TypeVar("T")
 NAME = re.compile("[a-z0-9][a-z0-9_-]{0,59}")
 """It becomes a folder, a DVC stage and an argument of commands; two of them make a file's name."""
+MOST_WEIGHTS = 1_000_000_000
+"""Between two layers: they take 4 GB, and thrice that in training."""
 
 
 def _named(name: Any) -> Any:
@@ -167,11 +171,31 @@ def _check_variant(variant: Variant, datasets: Mapping[str, Dataset]) -> None:
             f"{location}.split.val is {variant.split.val:g} images, but each of the {classes} "
             "classes needs one"
         )
+    images = dataset.images or math.inf
+    if (variant.train_images or 0) > images:
+        raise ProjectError(
+            f"{location}.train_images is {variant.train_images:,}, but images of data set "
+            f"'{variant.dataset}' is {images:,}"
+        )
+    images = min(images, variant.train_images or math.inf)
+    for key, held_out in variant.split.model_dump(include={"val", "held_out"}).items():
+        if held_out >= images:
+            raise ProjectError(
+                f"{location}.split.{key} is {held_out:,.0f}, but there are {images:,} images: it "
+                "leaves none to train on"
+            )
     for key, most in (("crop", side - 1), ("cutout", side)) if variant.augmentation else ():
         if (pixels := getattr(variant.augmentation, key)) > most:
             raise ProjectError(
                 f"{location}.augmentation.{key} is {pixels}, but images of {side} pixels need at "
                 f"most {most}"
+            )
+    if variant.model == "conv_net":
+        widths = [*variant.factors["filters"], *variant.factors["dense"]]
+        if any(before * width > MOST_WEIGHTS for before, width in pairwise(widths)):
+            raise ProjectError(
+                f"{location}: filters and dense are {shortly(widths)}, but no two layers may have "
+                f"more than {MOST_WEIGHTS:,} weights between them"
             )
     try:
         check_factors(variant.model, dataset.image_shape, variant.factors)
@@ -221,12 +245,14 @@ def _impossible(key: str, test: Test, variants: Mapping[str, Variant]) -> Iterat
     for name, quantity in sides:
         if name not in variants:
             continue
-        variant = variants[name]
+        variant, factors = variants[name], variants[name].factors
         if quantity in (*ACCURACIES, *LOSSES):
             yield from _unrecorded(key, quantity, variant, by_epoch=epoch is not None)
         if epoch is not None and epoch > variant.epochs:
             yield f"{key} is about epoch {epoch}, but '{name}' trains for {variant.epochs}"
-        known = layer_names(variant.model, variant.factors) or test.layers
+        if quantity == "detail" and variant.model == "conv_net" and len(factors["filters"]) < 2:
+            yield f"{key} compares convolutions, but '{name}' has fewer than two"
+        known = layer_names(variant.model, factors) or test.layers
         for layer in test.layers:
             if layer not in known:
                 yield f"{key}: variant '{name}' has no layer '{layer}'{nearest(layer, known)}"
