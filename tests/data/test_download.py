@@ -219,6 +219,20 @@ def test_a_wrong_file_is_quarantined_and_the_next_address_tried(
     assert len(site.requests) == len(set(site.requests))
 
 
+def test_an_unpacked_archive_serves_in_its_place(paths: Paths, tmp_path: Path) -> None:
+    mirror = put(tmp_path / "mirror" / "d" / "cifar-10-batches-py", MEMBERS).parents[1]
+    cifar = dataset("cifar10", "http://127.0.0.1:1")
+    download("d", cifar, paths, str(mirror), silent)
+    assert contents(paths.raw("d")) == MEMBERS
+    put(mirror / "d" / "cifar-10-batches-py", {"test_batch": b"wrong"})
+    failure = rf"/test_batch: test_batch has the sha256 {sha256(b'wrong')} instead of"
+    with pytest.raises(ProjectError, match=failure):
+        download("d", cifar, paths, str(mirror), silent)
+    put(mirror / "d", {ARCHIVE: archive(MEMBERS)})  # comes first
+    download("d", cifar, paths, str(mirror), silent)
+    assert contents(paths.raw("d")) == MEMBERS
+
+
 def test_a_truncated_download_is_tried_again_and_refused(site: Site, paths: Paths) -> None:
     site.pages = {f"/{name}": content for name, content in FILES.items()}
     site.claimed_length = 10**6

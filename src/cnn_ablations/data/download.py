@@ -35,6 +35,8 @@ CHUNK = 2**16
 """Bytes that are written at a time."""
 SIZE_LIMIT = 2**30
 """Bytes of a file. The largest, the CIFAR-10 archive, has 170 MB."""
+UNPACKED = "cifar-10-batches-py"
+"""The folder in that archive, whose members serve where a mirror holds it without the archive."""
 
 
 def download(
@@ -70,6 +72,11 @@ def download(
                 url.rstrip("/") if "://" in url else str(paths.root / Path(url).expanduser())
                 for url in dataset.urls
             ]
+            if isinstance(dataset, Cifar10Dataset) and dataset.archive:
+                first = Path(addresses[0]).expanduser()
+                if (first / UNPACKED).is_dir() and not (first / dataset.archive).exists():
+                    dataset = dataset.model_copy(update={"archive": None})
+                    addresses.insert(0, str(first / UNPACKED))
             quarantine = paths.scratch("quarantine", name)
             for file, keep in _wanted(dataset, new, report):
                 _obtain(file, addresses, scratch, quarantine, keep, report)
