@@ -1,5 +1,8 @@
-"""What `make setup` sees to before it installs anything. Its Pythons are scripts with a record."""
+"""What `make setup` sees to before it installs anything, and what others would run. The Pythons of
+`make setup` are scripts with a record.
+"""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -38,9 +41,14 @@ def folder(checkout: Paths, tmp_path: Path) -> Path:
     return folder
 
 
-def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def make(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["make", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        ["make", *arguments],
+        cwd=folder,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -82,3 +90,26 @@ def test_a_folder_without_git_is_refused_before_anything_is_installed(folder: Pa
     assert done.returncode != 0
     assert "error: this folder is not a git repository" in done.stderr
     assert not (folder / "record").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "command"),
+    [
+        ("quickstart", "cat reports/tables/quickstart/claims.md"),
+        ("test-faults", "-m faults tests/faults tests "),  # wherever they are
+    ],
+)
+def test_a_target_runs_what_it_promises(folder: Path, target: str, command: str) -> None:
+    done = make(folder, "--dry-run", target)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert command in done.stdout
+
+
+@pytest.mark.parametrize(("user", "as_root"), [("0", True), ("1000", False)])
+def test_jupyter_is_allowed_to_run_as_root_where_root_runs_it(
+    folder: Path, user: str, as_root: bool
+) -> None:
+    (folder / "id").write_text(f"#!/bin/sh\necho {user}\n")
+    (folder / "id").chmod(0o755)
+    done = make(folder, "--dry-run", "lab", PATH=f"{folder}:{os.environ['PATH']}")
+    assert (done.returncode, "--allow-root" in done.stdout) == (0, as_root)
