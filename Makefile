@@ -48,9 +48,10 @@ test: setup ## Lint, check types, run the tests (of the pages in Chromium)
 	mypy
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+# The conftest.py of tests/faults, which prints the random seed, is read only where it is named.
 .PHONY: test-faults
 test-faults: setup ## Kill trainings at random moments; simulate at length; type what docs say: 30 minutes
-	pytest --numprocesses 2 --dist worksteal -m faults tests/faults tests # the first names the random seed
+	pytest --numprocesses 2 --dist worksteal -m faults tests/faults tests
 
 .PHONY: lint
 lint: setup ## Format the code and mend what can be mended

@@ -96,7 +96,7 @@ def test_a_folder_without_git_is_refused_before_anything_is_installed(folder: Pa
     ("target", "command"),
     [
         ("quickstart", "cat reports/tables/quickstart/claims.md"),
-        ("test-faults", "-m faults tests/faults tests "),  # wherever they are
+        ("test-faults", "-m faults tests/faults tests\n"),  # wherever they are
     ],
 )
 def test_a_target_runs_what_it_promises(folder: Path, target: str, command: str) -> None:
