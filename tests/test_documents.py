@@ -50,6 +50,19 @@ def test_no_reason_is_given_for_what_nobody_is_told_to_type() -> None:
     assert sum(map(is_typed, told)) > 15
 
 
+def test_no_dashboard_of_a_cluster_is_open_to_the_network() -> None:
+    told = [command for _, commands in blocks() for command in commands]
+    started = [command for command in told if re.match("dask (scheduler|worker) ", command)]
+    assert len(started) == 2
+    assert [c for c in started if "--dashboard-address 127.0.0.1:" not in c] == []
+
+
+def test_the_readme_is_short_and_says_how_to_ask_before_it_lists_studies() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) < 150
+    assert text.index("## Ask your own question") < text.index("<!-- table:studies -->")
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of this checkout as it is, changes included, with another branch."""

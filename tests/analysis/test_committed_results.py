@@ -68,3 +68,14 @@ def test_the_report_is_the_one_that_git_holds(
     write_report(real_params, paths)
     for name in ("README.md", "reports/README.md", "reports/claims.md", "reports/comparison.md"):
         assert (paths.root / name).read_text() == (checkout.root / name).read_text(), name
+
+
+def test_git_keeps_line_ends_and_results_whatever_a_user_has_set(
+    checkout: Paths, git: Callable[..., str]
+) -> None:
+    """An output-stripping filter would empty executed notebooks, other line ends change hashes."""
+    notebook = "reports/notebooks/studies/quickstart.ipynb"
+    kept = git(checkout.root, "check-attr", "eol", "filter", "--", "params.yaml", notebook)
+    assert {"params.yaml: eol: lf", f"{notebook}: eol: lf", f"{notebook}: filter: unset"} <= {
+        *kept.splitlines()
+    }

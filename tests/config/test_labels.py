@@ -69,6 +69,21 @@ def test_a_committed_study_without_labels_of_its_own_reads_well(real_params: Par
     )
 
 
+def test_the_strengths_in_labels_of_committed_studies_are_those_of_their_variants(
+    real_params: Params,
+) -> None:
+    said, true = [], []
+    for study in real_params.studies.values():
+        for name, label in study.labels.items():
+            for key, strength in re.findall(r"\b(L[12]) ([\d.]+)", label):
+                said.append((study.title, name, key, float(strength)))
+                true.append(
+                    (study.title, name, key, real_params.variant(name).settings[key.lower()])
+                )
+    assert len(said) > 10
+    assert said == true
+
+
 def test_texts_are_read_in_words(document: Document) -> None:
     study: Study = params_of(
         document,
