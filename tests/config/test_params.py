@@ -91,7 +91,7 @@ def test_an_entry_that_is_none_is_one_sentence(
         ),
         (
             {"train_images": 1_438},
-            ".train_images is 1,438, but images of data set 'digits' is 1,437",
+            ".train_images is 1,438, but data set 'digits' has 1,437",
         ),
         (
             {"split": {"method": "last", "val": 1_437}},

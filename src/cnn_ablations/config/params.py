@@ -174,8 +174,8 @@ def _check_variant(variant: Variant, datasets: Mapping[str, Dataset]) -> None:
     images = dataset.images or math.inf
     if (variant.train_images or 0) > images:
         raise ProjectError(
-            f"{location}.train_images is {variant.train_images:,}, but images of data set "
-            f"'{variant.dataset}' is {images:,}"
+            f"{location}.train_images is {variant.train_images:,}, but data set "
+            f"'{variant.dataset}' has {images:,}"
         )
     images = min(images, variant.train_images or math.inf)
     for key, held_out in variant.split.model_dump(include={"val", "held_out"}).items():
