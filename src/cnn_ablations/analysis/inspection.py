@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cnn_ablations.analysis.results import VariantResult
+from cnn_ablations.analysis.results import VariantResult, balanced_accuracy
 from cnn_ablations.analysis.run import Answers, Predictions, Run, accuracies
 from cnn_ablations.config.datasets import accuracy_misleads
 from cnn_ablations.training.record import SPLITS, number, origin, per_cent
@@ -95,32 +95,18 @@ def describe(result: VariantResult) -> str:
     return " ".join(sentences)
 
 
-def unequal(predictions: Predictions) -> bool:
-    """Whether classes have such unequal numbers of images that accuracy misleads."""
-    return accuracy_misleads(np.bincount(predictions.labels))
-
-
-def balanced(predictions: Predictions) -> float:
-    """The balanced accuracy: the mean of the recalls of the classes that have images."""
-    from sklearn.metrics import recall_score
-
-    labels, predicted = predictions.labels, predictions.predicted
-    return float(recall_score(labels, predicted, labels=np.unique(labels), average="macro"))
-
-
 def describe_network(run: Run, seed: int, answers: Answers) -> str:
     """A sentence or two on which network this is, and a warning where it computes no numbers."""
-    plain = float((answers.predicted == answers.labels).mean())
-    accuracy = f"test accuracy of {per_cent(plain)}"
-    if unequal(answers):
-        accuracy = f"balanced test accuracy of {per_cent(balanced(answers))}"
-    text = f"This is the network of **seed {seed}**, with a {accuracy}."
+    row, main = run.variant.seeds.index(seed), run.result.main_accuracy
+    accuracy = per_cent(float(run.result.per_seed(f"{main}_accuracy")[row]))
+    kind = "balanced test" if main == "test_balanced" else "test"
+    text = f"This is the network of **seed {seed}**, with a {kind} accuracy of {accuracy}."
     if answers.diverged:
         text += (
             " **It diverged**: some of its probabilities are not numbers, and such an image counts "
             f"as {run.arrays.classes[0]}. Areas that stay pale in what follows hold no numbers."
         )
-    elif run.result.collapsed[run.variant.seeds.index(seed)]:
+    elif run.result.collapsed[row]:
         text += " **It collapsed**: what follows shows a network that learned next to nothing."
     return text
 
@@ -154,9 +140,10 @@ def scores(predictions: Mapping[str, Predictions], classes: Sequence[str]) -> pd
         rows["training and validation"] = _joined(predictions["train"], predictions["val"])
         rows["test"] = test
     table = {name: _score(of_row, _breakable(classes)) for name, of_row in rows.items()}
-    if unequal(predictions["test"]):
+    if accuracy_misleads(np.bincount(predictions["test"].labels)):
         for name, of_row in rows.items():
-            table[name] = {"balanced accuracy": per_cent(balanced(of_row)), **table[name]}
+            balanced = per_cent(float(balanced_accuracy(of_row.labels, of_row.predicted)))
+            table[name] = {"balanced accuracy": balanced, **table[name]}
     return pd.DataFrame.from_dict(table, orient="index")
 
 

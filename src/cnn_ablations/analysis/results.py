@@ -149,9 +149,7 @@ class VariantResult:
         elif metric in ("val_accuracy", "test_accuracy"):
             values = self.correct(metric.removesuffix("_accuracy")).mean(axis=1)
         elif metric == "test_balanced_accuracy":
-            labels, right = self.labels["test"], self.correct("test")
-            recalls = [right[:, labels == label].mean(axis=1) for label in np.unique(labels)]
-            values = np.mean(recalls, axis=0)
+            values = balanced_accuracy(self.labels["test"], self.predicted["test"])
         elif metric.startswith("majority_"):
             counts = self._label_counts(metric.removeprefix("majority_").removesuffix("_accuracy"))
             values = np.full(len(self.seeds), counts.max() / counts.sum())
@@ -177,6 +175,21 @@ class VariantResult:
         labels = self.labels[split.removeprefix("train_")]
         counts = np.bincount(labels, minlength=len(self.train_label_counts))
         return counts + self.train_label_counts if split == "train_val" else counts
+
+
+def balanced_accuracy(labels: NDArray[Any], predicted: NDArray[Any]) -> Floats:
+    """The mean of the recalls of the classes that have images.
+
+    Args:
+        labels: (examples,).
+        predicted: (..., examples).
+
+    Returns:
+        (...,), such as one for each seed.
+    """
+    right = predicted == labels
+    recalls = [right[..., labels == label].mean(axis=-1) for label in np.unique(labels)]
+    return np.asarray(np.mean(recalls, axis=0))
 
 
 def load_results(paths: Paths, group: str, variants: Iterable[str]) -> dict[str, VariantResult]:
