@@ -31,6 +31,7 @@ def test_digits_end_in_the_test_split(real_params: Params, paths: Paths) -> None
     for part, where in (("train", slice(1437)), ("test", slice(1437, None))):
         np.testing.assert_array_equal(getattr(arrays, f"{part}_images"), images[where])
         np.testing.assert_array_equal(getattr(arrays, f"{part}_labels"), labels[where])
+    assert real_params.dataset("digits").images == 1437
     assert len(arrays.test_labels) == 360
     assert arrays.pixel_max == arrays.train_images.max() == 16
 
@@ -53,7 +54,7 @@ def test_real_pixels_have_the_known_means(
     real_params: Params, paths: Paths, name: str, images: int, means: list[float], stds: list[float]
 ) -> None:
     arrays = load_real(name, real_params, paths)
-    assert len(arrays.train_labels) == images
+    assert len(arrays.train_labels) == images == real_params.dataset(name).images
     assert arrays.test_images.shape == (10_000, *arrays.image_shape)
     assert np.bincount(arrays.test_labels).tolist() == [1000] * 10 or name == "mnist"
     for channel, (mean, std) in enumerate(zip(means, stds, strict=True)):
