@@ -18,13 +18,13 @@ from cnn_ablations.analysis.study import (
     answer,
     choices_text,
     claims_markdown,
-    counted,
     in_use,
     load_edges,
     load_tables,
     published_text,
     recipe_and_differences,
     study_tables,
+    tally_text,
     variants_along,
     variants_markdown,
 )
@@ -275,9 +275,9 @@ def test_the_choices_are_told_with_whose_claims_these_are(real_params: Params) -
 
 def test_verdicts_are_counted_in_a_given_order() -> None:
     verdicts = ["b", "a on this seed", "b"]
-    assert counted(verdicts, "abc") == "1 a, 2 b"
-    assert counted(verdicts, "abc", "claim") == "3 claims: 1 a, 2 b"
-    assert counted(["b"], "abc", "claim") == "1 claim: 1 b"
+    assert tally_text(verdicts, "abc") == "1 a, 2 b"
+    assert tally_text(verdicts, "abc", "claim") == "3 claims: 1 a, 2 b"
+    assert tally_text(["b"], "abc", "claim") == "1 claim: 1 b"
 
 
 def test_why_runs_differ_is_told_where_they_do(real_params: Params) -> None:

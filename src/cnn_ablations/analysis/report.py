@@ -26,12 +26,12 @@ from cnn_ablations.analysis.statistics import MOST_SEEDS
 from cnn_ablations.analysis.study import (
     StudyTables,
     claims_markdown,
-    counted,
     load_edges,
     load_tables,
     published_text,
     records,
     render,
+    tally_text,
     tests_text,
 )
 from cnn_ablations.analysis.timings import load_timings
@@ -93,12 +93,12 @@ def report_texts(
         for source in sorted({study.source for study in studies.values()}, key=lambda s: (not s, s))
     ]
     content = {
-        "claims": counted([row["claim_verdict"] for row in claims], VERDICTS, "claim"),
+        "claims": tally_text([row["claim_verdict"] for row in claims], VERDICTS, "claim"),
         "runs": _runs(studies, tables),
         "edges": {"source": EDGES_SOURCE, "question": EDGES_QUESTION, "claim": records(edges)[0]},
         "edges_table": claims_markdown(edges),
         "fared": {
-            name: counted(of_study.claims.drop_duplicates("claim")["claim_verdict"], VERDICTS)
+            name: tally_text(of_study.claims.drop_duplicates("claim")["claim_verdict"], VERDICTS)
             for name, of_study in tables.items()
             if of_study.was_run
         },
@@ -120,7 +120,7 @@ def _runs(studies: Iterable[str], tables: Mapping[str, StudyTables]) -> str:
     for name in studies:
         published = tables[name].published
         runs = dict(zip(published["variant"], published["run"], strict=True)) | runs
-    return counted(runs.values(), RUN_VERDICTS, "published run") if runs else ""
+    return tally_text(runs.values(), RUN_VERDICTS, "published run") if runs else ""
 
 
 def timings_text(params: Params, paths: Paths, tables: Mapping[str, StudyTables]) -> str:

@@ -379,7 +379,7 @@ def published_text(study: Study, tables: StudyTables) -> str:
         rows=records(tables.published),
         explanations=[records(of_one) for _, of_one in tried],
         metrics=METRICS,
-        runs=counted(runs, RUN_VERDICTS, "published run"),
+        runs=tally_text(runs, RUN_VERDICTS, "published run"),
         reasons=study.reasons if (runs == OUTSIDE).any() else [],
     )
 
@@ -392,11 +392,17 @@ def tests_text(claims: pd.DataFrame) -> str:
     )
 
 
-def counted(verdicts: Iterable[str], known: Iterable[str], what: str = "") -> str:
-    """Such as "4 supported, 3 undecided" or, of a kind of thing, "7 claims: 4 supported, ..."."""
+def tally(verdicts: Iterable[str], known: Iterable[str]) -> dict[str, int]:
+    """How often each of the known verdicts is there, without those that never are."""
     counts = Counter(verdict.removesuffix(ON_THIS_SEED) for verdict in verdicts)
-    text = ", ".join(f"{counts[verdict]} {verdict}" for verdict in known if counts[verdict])
-    return f"{counts.total()} {what}{'s' * (counts.total() != 1)}: {text}" if what else text
+    return {verdict: counts[verdict] for verdict in known if counts[verdict]}
+
+
+def tally_text(verdicts: Iterable[str], known: Iterable[str], what: str = "") -> str:
+    """Such as "4 supported, 3 undecided" or, of a kind of thing, "7 claims: 4 supported, ..."."""
+    counts = tally(verdicts, known)
+    text, total = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()), sum(counts.values())
+    return f"{total} {what}{'s' * (total != 1)}: {text}" if what else text
 
 
 def bullets(items: Sequence[str]) -> str:

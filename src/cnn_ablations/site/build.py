@@ -13,6 +13,7 @@ from cnn_ablations.analysis.study import (
     choices_text,
     load_edges,
     published_text,
+    tally,
     tests_text,
 )
 from cnn_ablations.analysis.wording import METRICS, points
@@ -25,7 +26,6 @@ from cnn_ablations.site.content import (
     StudyPage,
     claims_about,
     claims_of,
-    counted,
     curves,
     figures,
     published_points,
@@ -140,7 +140,7 @@ def front_page(
         studies=studies,
         rows=rows,
         by_hand={"claims": by_hand, "question": EDGES_QUESTION, "source": EDGES_SOURCE},
-        counts=counted((claim.verdict for claim in claims), MARKS),
+        counts=tally((claim.verdict for claim in claims), MARKS),
         one_seed=sum(claim.one_seed for claim in claims),
         published=[point for page in studies.values() for point in published_points(page.tables)],
         rows_of=rows_of,

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from html import unescape
@@ -23,6 +22,7 @@ from cnn_ablations.analysis.study import (
     in_use,
     load_tables,
     recipe_and_differences,
+    tally,
 )
 from cnn_ablations.analysis.wording import METRICS
 from cnn_ablations.config.params import Params
@@ -180,7 +180,7 @@ def _row(variant: Variant, studies: Mapping[str, StudyPage], result: VariantResu
         factors=tuple(variant.differences),
         differences=as_yaml({key: variant.settings[key] for key in variant.differences}),
         studies=tuple(pages),
-        verdicts=tuple(counted(verdicts, VERDICTS)),
+        verdicts=tuple(tally(verdicts, VERDICTS)),
     )
     if result is None:
         return row
@@ -258,12 +258,6 @@ def rates(table: pd.DataFrame) -> list[dict[Any, Any]]:
     low, high = proportion_confint(table["happened"], table["studies"], method="beta")
     rate = table["happened"] / table["studies"]
     return table.assign(rate=rate, low=low, high=high).round(5).to_dict("records")
-
-
-def counted(verdicts: Iterable[str], known: Iterable[str]) -> dict[str, int]:
-    """How often each of the known verdicts is there, without those that never are."""
-    counts = Counter(verdicts)
-    return {verdict: counts[verdict] for verdict in known if counts[verdict]}
 
 
 def number(value: Any) -> float | None:
