@@ -217,6 +217,8 @@ def test_what_cannot_be_done_stops_only_what_needs_it_and_is_done_once_it_can_be
     assert "asked to fail" in (stubs.root / log).read_text()
     assert "train@tiny-d failed: seed 0: its process was stopped by SIGKILL" in output
     assert "wrong failed: ERROR: failed to reproduce 'wrong'" in output
+    failed = re.findall(r"(?m)^(\S+) failed: ", output)
+    assert sorted(failed) == ["train@tiny-b", "train@tiny-d", "wrong"]  # what needs them never ran
     assert stubs.notebook("tiny", "tiny-a", "inspect").exists()
     last = output.splitlines()[-1]
     left = last.removeprefix("not up to date: ").removesuffix("; the words above say why")
