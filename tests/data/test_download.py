@@ -260,6 +260,18 @@ def test_a_download_that_breaks_off_goes_on_where_it_was_or_begins_anew(
     assert len(site.requests) >= 2 * len(FILES)
 
 
+def test_another_address_does_not_go_on_where_one_broke_off(
+    site: Site, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnn_ablations.data.download.CHUNK", 100)
+    longest = max(map(len, FILES.values()))
+    site.pages = {f"/b/{name}": content for name, content in FILES.items()}
+    site.pages |= {f"/a/{name}": b"another file" * longest for name in FILES}
+    site.breaks_off_after = longest // RETRIES
+    download("d", dataset("idx", f"{site.url}/a/", f"{site.url}/b/"), paths, None, silent)
+    assert contents(paths.raw("d")) == FILES
+
+
 def test_a_failure_names_every_address_and_its_reason_and_leaves_earlier_files_alone(
     site: Site, paths: Paths, tmp_path: Path
 ) -> None:
