@@ -87,3 +87,8 @@ def test_titles_of_panels_do_not_run_into_each_other() -> None:
     png(figure)
     boxes = [axes.title.get_window_extent() for axes in figure.axes]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_many_panels_stand_in_rows_of_four() -> None:
+    figure = study.curves_beside({str(number): curves(LEARNED["a"]) for number in range(6)})
+    assert len({axes.get_position().x0 for axes in figure.axes}) == 4
