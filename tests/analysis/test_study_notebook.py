@@ -33,7 +33,9 @@ def test_a_notebook_that_is_opened_by_hand_writes_nothing_and_begins_with_the_an
     verdict = r"- \*\*(Supported|Contradicted|Undecided|No difference that matters):\*\*"
     for line, claim in zip(verdicts.splitlines(), study.claims.values(), strict=True):
         assert re.match(rf"{verdict} \*{re.escape(claim.statement)}\* .*\.$", line)
-    assert facts.startswith("From 17 trainings of 8 variants, tested on 400 images. ")
+    variants = len(study.variants)
+    trainings = f"From {2 * variants + 1} trainings of {variants} variants"
+    assert facts.startswith(f"{trainings}, tested on 400 images. ")
 
 
 def test_of_very_unequal_classes_the_figures_show_the_balanced_accuracy(
