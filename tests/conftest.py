@@ -2,7 +2,6 @@
 
 import ast
 import copy
-import gc
 import json
 import os
 import resource
@@ -51,10 +50,6 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     workers of pytest-xdist must all find the same tests.
     """
     return f"{len(val)} bytes" if isinstance(val, bytes) else None
-
-
-def pytest_collection_finish() -> None:
-    gc.freeze()  # statsmodels collects garbage each time that it corrects p values
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

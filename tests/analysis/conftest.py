@@ -1,5 +1,6 @@
 """Synthetic results in the formats that `train` writes, for groups that were never trained."""
 
+import gc
 import json
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,15 @@ from cnn_ablations.training.summary import weight_summary
 CHANCE = 0.1
 NORMAL = np.random.default_rng(0).normal(0, 0.1, 2000)
 WriteVariant = Callable[..., None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_garbage() -> None:
+    """statsmodels collects garbage each time that it corrects p values: a third of a second where
+    TensorFlow is loaded, unless what there is by now is passed over.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def write_variant(

@@ -18,8 +18,11 @@ from cnn_ablations.training.network import build_network
 
 ROOT = Path(__file__).parents[2]
 VARIANTS = yaml.safe_load((ROOT / "params.yaml").read_bytes())["variants"]
-KINDS = {(values["protocol"], *sorted(values)): name for name, values in VARIANTS.items()}
-"""A variant of each protocol for each set of keys that it changes."""
+LABELS_AND_SIZES = {"protocol", "dataset", "seeds", "train_images"}
+KINDS: dict[str, str] = {}
+"""Each protocol as it is, and a variant for each set of keys that one changes."""
+for _name, _values in VARIANTS.items():
+    KINDS.setdefault(", ".join(sorted({*_values} - LABELS_AND_SIZES)) or _values["protocol"], _name)
 IMAGES = 20
 PRINTED = {
     "r1-mnist-base": (257_162, 0),
