@@ -345,6 +345,26 @@ def test_one_study_in_twenty_holds_a_false_claim_true(
     assert_rate(corrected, 0.042, 0.052)
 
 
+@pytest.mark.parametrize("looks", [(10, 25), (3, 10, 25)], ids=str)
+def test_seeds_that_are_added_after_a_look_raise_false_alarms(
+    looks: tuple[int, ...], times: int, record: Record
+) -> None:
+    """A claim that is not true, judged until it is supported or the last seeds are in."""
+    rng, none = np.random.default_rng(looks), np.zeros(max(looks), bool)
+    wrong = []
+    for _ in range(2000 * times):
+        first, second = (
+            Sample(np.arange(max(looks)), values, none)
+            for values in rng.normal(size=(2, max(looks)))
+        )
+        shared = (np.arange(n) for n in looks)
+        found = (contrast([(1.0, first.of(n)), (-1.0, second.of(n))]) for n in shared)
+        wrong.append(any(estimate.p(0.0, "greater") < 0.05 for estimate in found))
+    seeds = " and ".join([", ".join(map(str, looks[:-1])), str(looks[-1])])
+    record("seeds added", f"looked at with {seeds} seeds", "false alarm", wrong)
+    assert_rate(wrong, 0.07, 0.13)
+
+
 class Rates:
     """A plugin of pytest that collects what tests record."""
 

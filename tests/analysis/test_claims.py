@@ -114,14 +114,24 @@ def test_what_a_test_decides(test: dict[str, Any], verdict: str) -> None:
 @pytest.mark.parametrize(
     ("tests", "verdict", "sentence"),
     [
-        (["up", "costly"], "supported", "All 2 comparisons hold; the least sure: The gap"),
-        (["up", "open"], "undecided", "1 of 2 comparisons holds; the least sure: The gap"),
+        (["up", "costly"], "supported", "Both comparisons hold; the less sure: The gap"),
+        (["up", "open"], "undecided", "1 of 2 comparisons holds; the less sure: The gap"),
+        (["up", "costly", "up"], "supported", "All 3 comparisons hold; the least sure: The gap"),
+        (["open", "open"], "undecided", "No comparison is decided; the less sure: The gap"),
         (["open", "down", "up"], "contradicted", "1 of 3 comparisons holds; what contradicts it:"),
         (["up", "up", "cheap"], "contradicted", "2 of 3 comparisons hold; what contradicts it:"),
-        (["up", "nothing"], "no difference that matters", "1 of 2 comparisons holds; where none"),
-        (["up", "one-up"], "supported on this seed", "All 2 comparisons hold; the least sure:"),
+        (
+            ["up", "nothing"],
+            "no difference that matters",
+            "1 of 2 comparisons holds; one too small",
+        ),
+        (["up", "one-up"], "supported on this seed", "Both comparisons hold; the less sure:"),
         (["down", "one-up"], "contradicted", "1 of 2 comparisons holds; what contradicts it:"),
-        (["one-down", "open"], "contradicted on this seed", "0 of 2 comparisons hold; what"),
+        (
+            ["one-down", "open"],
+            "contradicted on this seed",
+            "No comparison holds; what contradicts",
+        ),
     ],
 )
 def test_a_claim_is_as_good_as_its_tests(tests: list[str], verdict: str, sentence: str) -> None:
@@ -233,7 +243,10 @@ def of_images(share: float, seeds: int) -> Estimate:
         ([gap("open"), gap("slight", above="margin"), cost("costly")], "About 130 seeds"),
         ([gap("open", below=0), gap("slight", above="margin")], "About 160 seeds"),
         ([gap("close", above=0.0199)], "Not even 1,000 seeds of each would likely decide it."),
-        ([gap("images", than=0.5)], "More seeds would not settle it: that takes more test images."),
+        (
+            [gap("images", than=0.5)],
+            "More seeds alone would not settle it: that takes more images to test on.",
+        ),
         ([gap("image", than=0.5), gap("open")], "A single seed leaves it open."),
     ],
 )
@@ -247,6 +260,12 @@ def test_an_open_claim_says_what_would_decide_it(tests: list[dict[str, Any]], te
     assert claim.verdict == "undecided"
     assert text in claim.summary
     assert judged([gap("up")])[0].outlook is None
+
+
+def test_a_curve_that_may_rise_or_fall_says_both() -> None:
+    (claim,) = judged([{"quantity": "val_loss", "of": "open", "after": 2, "within": 0.06}])
+    assert "rises by 1.00 % of its range" in claim.summary
+    assert "(surely between a fall of 3.26 % and a rise of 5.26 %)" in claim.summary
 
 
 def test_of_networks_that_only_guess_a_claim_asks_for_more_than_seeds() -> None:

@@ -110,7 +110,15 @@ MEANS = {"of": ["high", "low"], "than": ["low", "high"]}
             "detail",
             {"of": "shrunk", "below": 1},
             np.log(1.25),
-            "by a factor of at most 1.25",
+            "From each convolution to the next, the detail of the feature maps of “the shrunk” "
+            "changes by a factor of at most 1.25 (",
+        ),
+        (
+            "detail",
+            {"of": "shrunk", "below": 1, "layers": ["conv1", "conv3"]},
+            np.log(0.625),
+            "From conv1 to conv3, the detail of the feature maps of “the shrunk” changes by a "
+            "factor of 0.62 (",
         ),
         ("layer_share", HALF | LAYERS, 1.0, ", 100.00 % are in the layers conv1, output, where"),
         ("flops", REVERSE, np.log(2), "The arithmetic for an image of “the low” is 2.00 times"),
@@ -144,8 +152,9 @@ def test_what_is_found_in_numbers_and_words(
         ),
         (
             {"of": "guess", "than": "heavy"},
-            "below that of “the heavy”. Collapsed to chance: 2 of 2 seeds of “the guess” and 1 of "
-            "3 seeds of “the heavy” (p = 0.257).",
+            "The median validation accuracy of “the guess” is 79.80 points below that of “the "
+            "heavy”, and one run beats one 0 % of the time (0 to 47 %). Collapsed to chance: 2 of 2 "
+            "seeds of “the guess” and 1 of 3 seeds of “the heavy” (p = 0.257).",
         ),
         (
             {"of": "heavy", "than": "heavy", "than_quantity": "test_accuracy"},
@@ -189,6 +198,10 @@ def test_what_training_images_and_curves_show_scatters_with_the_seeds_only(
         (
             {"quantity": "tail", "layers": ["conv7"], "below": 2},
             "no layer 'conv7' .* conv1, output",
+        ),
+        (
+            {"quantity": "detail", "layers": ["conv1", "output"], "below": 1},
+            "no layer 'output' with feature maps; it has conv1",
         ),
         ({"quantity": "layer_share", "layers": ["dense1"], "above": 0.5}, "has no layer 'dense1'"),
         ({"quantity": "val_accuracy", "than": "retrained"}, "'retrained' has no val split"),

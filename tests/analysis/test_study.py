@@ -132,10 +132,12 @@ def test_published(tables: StudyTables) -> None:
 def test_claims_and_their_tests(tables: StudyTables) -> None:
     ((verdict, claim, found, p),) = cells(claims_markdown(tables.claims))
     assert (verdict, claim, p) == ("**undecided**", "b is better. (A claim of X.)", "–")
-    assert found.startswith("1 of 2 comparisons holds; the least sure: The test accuracy of “x \\|")
+    assert found.startswith(
+        "1 of 2 comparisons holds; the less sure: The median test accuracy of “"
+    )
     accuracy, cost = cells(texts.tests_text(tables.claims))
     assert accuracy[:2] == ["up", "undecided"]
-    assert accuracy[2].startswith("The test accuracy of “x \\| y” is 15.00 points above")
+    assert accuracy[2].startswith("The median test accuracy of “x \\| y” is 15.00 points above")
     assert accuracy[5] == "3"
     assert accuracy[6].startswith("100 % (")
     assert cost[2] == ("The arithmetic for an image of “x \\| y” is 2.50 times that of “None”.")
@@ -275,8 +277,8 @@ def test_the_choices_are_told_with_whose_claims_these_are(real_params: Params) -
 
 def test_verdicts_are_counted_in_a_given_order() -> None:
     verdicts = ["b", "a on this seed", "b"]
-    assert tally_text(verdicts, "abc") == "1 a, 2 b"
-    assert tally_text(verdicts, "abc", "claim") == "3 claims: 1 a, 2 b"
+    assert tally_text(verdicts, "abc") == "1 a, 2 b (1 of them on one seed)"
+    assert tally_text(verdicts, "abc", "claim") == "3 claims: 1 a, 2 b (1 of them on one seed)"
     assert tally_text(["b"], "abc", "claim") == "1 claim: 1 b"
 
 

@@ -77,6 +77,10 @@ def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:
         ({"quantity": "gap", "of": "a", "epoch": 1}, "an epoch, but gap is known after training"),
         ({"quantity": "tail", "of": "a", "above": 2}, "needs 'layers' where it is about tail or"),
         ({"of": "a", "layers": ["conv1"]}, "needs 'layers' .* and only there"),
+        (
+            {"quantity": "detail", "of": "a", "below": 1, "layers": ["conv1"]},
+            "compares the detail of one layer with that of another, so that 'layers' has two",
+        ),
         ({"quantity": "detail", "of": "a", "than": "b"}, "about detail, .*, not with 'than' or"),
         ({"of": "a", "after": 1, "than": "b"}, "about val_accuracy after an epoch, .*, not with"),
         ({"quantity": "flops", "of": "a", "above": 2}, "about flops, which needs variants to be"),

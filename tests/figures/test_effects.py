@@ -45,7 +45,7 @@ def test_medians_are_connected_and_every_seed_is_shown(texts: Texts) -> None:
         np.asarray(medians.get_ydata(), dtype=float),
         [np.median(of_value[value]["test_balanced"]) for value in (1, 2)],
     )
-    assert {"strides (pixels)", "balanced test"} <= set(texts(figure))
+    assert {"stride (pixels)", "balanced test"} <= set(texts(figure))
     assert {"training", "validation"}.isdisjoint(texts(figure))
 
 

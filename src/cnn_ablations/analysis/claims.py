@@ -126,26 +126,23 @@ def _conclude(
     outlook: float | None = None
     p, outlook_text = 1.0, ""
     if p_for < level:
-        verdict, p, why = SUPPORTED, p_for, "the least sure"
+        verdict, p = SUPPORTED, p_for
         decisive = max(findings, key=lambda f: (f.one_seed, f.p_for))
     elif p_against < level:
-        verdict, p, why = CONTRADICTED, p_against, "what contradicts it"
+        verdict, p = CONTRADICTED, p_against
         decisive = min(findings, key=lambda f: (f.p_against, f.one_seed))
     elif p_same < level:
-        verdict, p, why = NO_DIFFERENCE, p_same, "where none matters"
+        verdict, p = NO_DIFFERENCE, p_same
         decisive = min(findings, key=lambda f: f.p_no_difference)
     else:
-        verdict, why = UNDECIDED, "the least sure"
+        verdict = UNDECIDED
         decisive = max(findings, key=lambda f: f.p_for)
         outlook = _outlook(findings, level)
         guessing = not math.isfinite(outlook) and any(f.guessing for f in findings)
         outlook_text = f" {GUESSING if guessing else _outlook_text(outlook)}"
     judgements = tuple(_judge(evidence, f, level, k) for f in findings)
-    chosen, counted = judgements[findings.index(decisive)], ""
-    if k > 1:
-        holding = sum(j.verdict.startswith(SUPPORTED) for j in judgements)
-        of_all = "All" if holding == k else f"{holding} of"
-        counted = f"{of_all} {k} comparisons hold{'s' * (holding == 1)}; {why}: "
+    chosen = judgements[findings.index(decisive)]
+    counted = _counted(judgements, verdict) if k > 1 else ""
     is_open = verdict == UNDECIDED
     return ClaimResult(
         name=name,
@@ -157,6 +154,20 @@ def _conclude(
         outlook=outlook,
         judgements=judgements,
     )
+
+
+def _counted(judgements: Sequence[Judgement], verdict: str) -> str:
+    """How many of several comparisons hold, to stand before the decisive one."""
+    k, holding = len(judgements), sum(j.verdict.startswith(SUPPORTED) for j in judgements)
+    least = "the less sure" if k == 2 else "the least sure"
+    why = {CONTRADICTED: "what contradicts it", NO_DIFFERENCE: "one too small to matter"}
+    if holding == k:
+        some = "Both comparisons hold" if k == 2 else f"All {k} comparisons hold"
+    elif holding:
+        some = f"{holding} of {k} comparisons hold{'s' * (holding == 1)}"
+    else:
+        some = "No comparison is decided" if verdict == UNDECIDED else "No comparison holds"
+    return f"{some}; {why.get(verdict, least)}: "
 
 
 def _judge(evidence: Evidence, finding: Finding, level: float, k: int) -> Judgement:
@@ -172,13 +183,21 @@ def _judge(evidence: Evidence, finding: Finding, level: float, k: int) -> Judgem
     interval = finding.estimate.interval(at / 2 if outside else at)
     if interval is not None and finding.one_seed and interval[0] == interval[1]:
         interval = None
+    value, of_median, beats = finding.estimate.value, "", _beats(evidence, test, at)
     surely, between = _bounds(finding, interval)
-    effect = f"{statement(evidence, test, finding.estimate.value)}{surely}{_condition(finding)}"
+    if beats and isinstance(finding.estimate, statistics.Ranks) and not finding.null:
+        # The shift that ranks know lies between seeds that learned and those that collapsed, where
+        # no seed is.
+        of, than = (float(np.median(values)) for values in _runs(evidence, test))
+        value, of_median, between = of - than, "median ", ""
+        found, low, high = (f"{100 * share:.0f}" for share in beats)
+        surely = f", and one run beats one {found} % of the time ({low} to {high} %)"
+    effect = f"{statement(evidence, test, value, of_median)}{surely}{_condition(finding)}"
     return Judgement(
         finding=finding,
         verdict=verdict + ON_THIS_SEED * (finding.one_seed and verdict != UNDECIDED),
         interval=interval,
-        beats=_beats(evidence, test, at),
+        beats=beats,
         summary=f"{effect}{between}.{_collapses(evidence, finding)}",
     )
 
@@ -202,6 +221,8 @@ def _bounds(finding: Finding, interval: tuple[float, float] | None) -> tuple[str
     if test.after is not None and high < 0:
         low, high = -high, -low
     ends = [measure(x, of) for x in (low, high)]
+    if test.after is not None and low < 0:
+        ends = [f"a fall of {measure(-low, of)}", f"a rise of {measure(high, of)}"]
     if is_difference or of == "points":
         ends = [f"{measure(abs(x), of)} {'above' if x >= 0 else 'below'}" for x in (low, high)]
     return "", f" (surely between {ends[0]} and {ends[1]})"
@@ -234,7 +255,7 @@ def _outlook_text(outlook: float) -> str:
     if math.isnan(outlook):
         return "A single seed leaves it open."
     if math.isinf(outlook):
-        return "More seeds would not settle it: that takes more test images."
+        return "More seeds alone would not settle it: that takes more images to test on."
     if outlook >= statistics.MOST_SEEDS:
         return f"Not even {statistics.MOST_SEEDS:,} seeds of each would likely decide it."
     return f"About {float(f'{outlook:.2g}'):.0f} seeds of each would likely decide it."
@@ -245,11 +266,16 @@ def _beats(evidence: Evidence, test: Test, level: float) -> tuple[float, float, 
     plain = test.quantity in ACCURACIES and not (test.epoch or test.after or test.than_quantity)
     if not plain or [len(test.of), len(others(test))] != [1, 1]:
         return None
-    sides = (*test.of, *others(test))
-    ours, theirs = (measured(evidence.results[of], test.quantity).values for of in sides)
+    ours, theirs = _runs(evidence, test)
     if min(len(ours), len(theirs)) == 1:
         return None
     return statistics.superiority(ours, theirs, level)
+
+
+def _runs(evidence: Evidence, test: Test) -> list[statistics.Floats]:
+    """The accuracies of the seeds of each of two variants."""
+    sides = (*test.of, *others(test))
+    return [measured(evidence.results[of], test.quantity).values for of in sides]
 
 
 def _collapses(evidence: Evidence, finding: Finding) -> str:

@@ -216,14 +216,22 @@ def _of_curve(result: VariantResult, test: Test) -> Floats:
 
 def _weights(result: VariantResult, layers: Sequence[str]) -> pd.DataFrame:
     """The summaries of the weights and biases of these layers (of none: of all), of all seeds."""
-    weights = result.weights
+    chosen = _layers(result, result.weights, layers, "weights")
+    return result.weights[result.weights["layer"].isin(chosen)]
+
+
+def _layers(
+    result: VariantResult, table: pd.DataFrame, layers: Sequence[str], what: str
+) -> list[str]:
+    """These layers, or all of the table. Raises ProjectError where it lacks one."""
+    known = table["layer"].drop_duplicates().tolist()
     for layer in layers:
-        if layer not in set(weights["layer"]):
+        if layer not in known:
             raise ProjectError(
-                f"variant '{result.name}' has no layer '{layer}' with weights; it has "
-                f"{', '.join(weights['layer'].drop_duplicates())}"
+                f"variant '{result.name}' has no layer '{layer}' with {what}; it has "
+                f"{', '.join(known)}"
             )
-    return weights[weights["layer"].isin(layers)] if layers else weights
+    return list(layers) or known
 
 
 def _near_zero(result: VariantResult, layers: Sequence[str]) -> pd.Series:
@@ -243,9 +251,11 @@ def _tail(result: VariantResult, layers: Sequence[str]) -> pd.Series:
 
 
 def _detail(result: VariantResult, layers: Sequence[str]) -> pd.Series:
-    """The logarithm of the greatest ratio of the detail of a convolution to the one before."""
+    """The logarithm of the greatest ratio of the detail of a convolution to the one before, among
+    these (of none: among all).
+    """
     by_layer = result.features.pivot(index="seed", columns="layer", values="detail")
-    by_layer = by_layer[result.features["layer"].drop_duplicates()]
+    by_layer = by_layer[_layers(result, result.features, layers, "feature maps")]
     # A layer whose maps are all flat, or single pixels, shows no detail at all.
     logs = by_layer.fillna(0.0).clip(lower=1e-3).map(math.log)
     return logs.diff(axis=1).max(axis=1)
@@ -278,8 +288,10 @@ def unit(test: Test) -> Unit:
     return "nats" if test.quantity.endswith("_loss") else "points"
 
 
-def statement(evidence: Evidence, test: Test, value: float) -> str:
-    """The effect of a test in words, without a full stop."""
+def statement(evidence: Evidence, test: Test, value: float, of_median: str = "") -> str:
+    """The effect of a test in words, without a full stop. `of_median` says so before the name of an
+    accuracy whose medians over seeds are compared.
+    """
     of, than = (evidence.name(side) if side else "" for side in (test.of, others(test)))
     rises, above = value >= 0, "above" if value >= 0 else "below"
     ratio = unit(test) == "ratio"
@@ -305,8 +317,10 @@ def statement(evidence: Evidence, test: Test, value: float) -> str:
             tails = f"The tails of the weights of {layers} of {of}"
             return f"{tails} are off those of a normal distribution by a factor of up to {size}"
         case "detail":
-            step = f"From each convolution of {of} to the next"
-            return f"{step}, the detail of its feature maps changes by a factor of at most {size}"
+            step = " to ".join(test.layers) or "each convolution to the next"
+            most = "" if len(test.layers) == 2 else "at most "
+            maps = f"the detail of the feature maps of {of}"
+            return f"From {step}, {maps} changes by a factor of {most}{size}"
         case "layer_share":
             place = f"layer{'s' * (len(test.layers) > 1)} {layers}"
             return f"Of all weights and biases of {of}, {size} are in the {place}"
@@ -323,4 +337,4 @@ def statement(evidence: Evidence, test: Test, value: float) -> str:
     if test.than_quantity:
         metric = METRICS[test.than_quantity]
         other = f"its {metric}" if test.than == test.of else f"the {metric} of {than}"
-    return f"{start} {name} of {of} is {size}{than and f' {above} {other}'}"
+    return f"{start} {of_median}{name} of {of} is {size}{than and f' {above} {other}'}"

@@ -41,6 +41,8 @@ from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import write_atomically
 from cnn_ablations.paths import Paths
 
+OWN = "this project"
+"""The source of a claim that the study of a report adds."""
 HEADS = {
     SUPPORTED: "Holds",
     CONTRADICTED: "Does not hold",
@@ -94,6 +96,7 @@ def report_texts(
     ]
     content = {
         "claims": tally_text([row["claim_verdict"] for row in claims], VERDICTS, "claim"),
+        "own": sum(not row["by"] or row["source"] == OWN for row in claims),
         "runs": _runs(studies, tables),
         "edges": {"source": EDGES_SOURCE, "question": EDGES_QUESTION, "claim": records(edges)[0]},
         "edges_table": claims_markdown(edges),

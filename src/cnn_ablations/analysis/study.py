@@ -349,11 +349,13 @@ def _facts(evidence: Evidence) -> str:
             "show the *balanced* accuracy, the share of a class's images that is recognised, "
             "averaged over the classes."
         )
+    single = " or, of a single seed, over images only: what another one would give is unknown"
     return (
         f"From {trainings} trainings of {len(results)} variants, tested on "
         f"{' to '.join(f'{count:,}' for count in images)} images. *Surely* means that a bound "
-        "holds with 95\u00a0% confidence for all claims of the study together, over other seeds "
-        f"and images like these.{unequal}"
+        "holds with 95\u00a0% confidence or more, over other seeds and images like these"
+        f"{single * any(len(result.seeds) == 1 for result in results)}. Verdicts are corrected for "
+        f"all claims of the study.{unequal}"
     )
 
 
@@ -399,9 +401,13 @@ def tally(verdicts: Iterable[str], known: Iterable[str]) -> dict[str, int]:
 
 
 def tally_text(verdicts: Iterable[str], known: Iterable[str], what: str = "") -> str:
-    """Such as "4 supported, 3 undecided" or, of a kind of thing, "7 claims: 4 supported, ..."."""
-    counts = tally(verdicts, known)
+    """Such as "4 supported, 3 undecided" or, of a kind of thing, "7 claims: 4 supported, ...", and
+    how many of them hold on a single seed only.
+    """
+    verdicts = list(verdicts)
+    counts, one = tally(verdicts, known), sum(v.endswith(ON_THIS_SEED) for v in verdicts)
     text, total = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()), sum(counts.values())
+    text += f" ({one} of them on one seed)" if one else ""
     return f"{total} {what}{'s' * (total != 1)}: {text}" if what else text
 
 

@@ -40,8 +40,8 @@ Quantity = Literal[Accuracy, Loss, "gap", "near_zero", "tail", "detail", "layer_
 - `tail`: by what factor the distances of the 1 % and the 99 % quantile of a layer's weights from
   their median are off those of a normal distribution with the same quartiles, in the worst of
   `layers`;
-- `detail`: of the feature maps of each convolution compared with those of the one before (see
-  `feature_summary` in `cnn_ablations.training.summary`), the greatest ratio;
+- `detail`: of the feature maps of each convolution (or of each of `layers`) compared with those of
+  the one before (see `feature_summary` in `cnn_ablations.training.summary`), the greatest ratio;
 - `layer_share`: the share of all parameters that `layers` hold;
 - a cost, of which a ratio is taken."""
 ACCURACIES, LOSSES, COSTS = get_args(Accuracy), get_args(Loss), get_args(Cost)
@@ -105,7 +105,10 @@ class Test(ClosedModel):
             ),
             "needs 'layers' where it is about tail or layer_share, and only there": (
                 bool(self.layers) != (self.quantity in ("tail", "layer_share"))
+                and self.quantity != "detail"
             ),
+            "compares the detail of one layer with that of another, so that 'layers' has two or "
+            "more": self.quantity == "detail" and len(self.layers) == 1,
             f"is about {self.quantity}{' after an epoch' * by_epoch}, which is compared with a "
             "value by 'above', 'below' or 'within', not with 'than' or 'along'": (
                 alone and (to_others or self.than is not None)

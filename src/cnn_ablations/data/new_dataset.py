@@ -148,7 +148,7 @@ def _recipe(name: str, seen: Seen) -> str:
         split = f"{{ method: stratified, val: {VAL}, random_state: 0 }} # of each class alike"
     steps = math.ceil((1 - VAL) * images / BATCH)
     epochs = max(EPOCHS, math.ceil(STEPS / steps))
-    reason = f" # some {STEPS:,} batches: after 400 little was learnt, after 750 not yet all"
+    reason = f" # some {STEPS:,} batches: after 400 little was learned, after 750 not yet all"
     reason = reason if epochs > EPOCHS else ""
     pooling = 2 if min(seen.entry["image_shape"][:2]) >= POOLED else 1
     return RECIPE.format(

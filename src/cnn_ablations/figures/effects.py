@@ -21,6 +21,8 @@ from cnn_ablations.figures.style import (
 
 Floats = NDArray[np.float64]
 
+NAMES = {"strides": "stride", "train_images": "training images"}
+"""Of factors whose key does not name a single value."""
 WIDE = 20
 """Positive values that span more than this factor are drawn on a logarithmic axis."""
 
@@ -60,7 +62,7 @@ def accuracy_along(accuracies: Mapping[float, Mapping[str, Floats]], name: str) 
         unit = " (logarithmic axis)"
     axes.set_xticks(values, [f"{value:,g}" for value in values])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel(f"{name.replace('_', ' ')}{unit}")
+    axes.set_xlabel(f"{NAMES.get(name, name.replace('_', ' '))}{unit}")
     axes.set_ylabel("accuracy after training")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     axes.grid()

@@ -32,6 +32,8 @@ from cnn_ablations.figures.style import (
 from cnn_ablations.files import write_atomically
 
 Floats = NDArray[np.float64]
+BELOW = 0.34
+"""Where a row has its median and interval, so that the marks of the seeds do not hide them."""
 Interval = tuple[float, float]
 
 
@@ -107,17 +109,18 @@ def accuracies_beside(seeds: Mapping[str, Seeds], split: str) -> Figure:
     alt = f"{SPLIT_NAMES[split].capitalize()} accuracy of every seed. Medians: {_medians(seeds)}."
     figure = new_figure(WIDTH, 1.0 + 0.38 * len(seeds), alt)
     dots: dict[str, Any] = {"color": COLOURS[SPLITS[split]], "marker": MARKERS[SPLITS[split]]}
+    black: dict[str, Any] = {"color": "black", "zorder": 4}
     shown = [v for s in seeds.values() for v in (s.median, *(s.interval or ()))]
     panels = _rows(figure, seeds, f"{SPLIT_NAMES[split]} accuracy after training", shown, dots)
     for axes in panels:
         for row, of_variant in enumerate(seeds.values()):
             if of_variant.interval:
-                axes.plot(of_variant.interval, [row, row], color="black", lw=1.2, zorder=2)
-            axes.plot(of_variant.median, row, color="black", marker="|", ms=14, mew=2, zorder=2)
+                axes.plot(of_variant.interval, [row + BELOW] * 2, lw=1.2, **black)
+            axes.plot(of_variant.median, row + BELOW, marker="|", ms=7, mew=2, **black)
     _legend(
         figure,
         {"ls": "", "alpha": 0.6, "label": "a seed", **dots},
-        {"color": "black", "marker": "|", "ms": 11, "mew": 2.4, "label": "median; 95 % interval"},
+        {"color": "black", "marker": "|", "ms": 9, "mew": 2.4, "label": "median; 95 % interval"},
     )
     return figure
 
@@ -178,7 +181,7 @@ def published_beside(seeds: Mapping[str, Seeds], published: Mapping[str, float])
         for row, (label, of_variant) in enumerate(seeds.items()):
             if of_variant.interval:
                 axes.plot(of_variant.interval, [row, row], **band)
-            axes.plot(published[label], row, ms=9, mec="white", **cross)
+            axes.plot(published[label], row, ms=9, mec="white", zorder=4, **cross)
     _legend(
         figure,
         {"ls": "", "ms": 8, "label": "published", **cross},
@@ -245,7 +248,7 @@ def _rows(
         panels[0].set_xlim(_padded([*learned, *extra]))
     for row, of_variant in enumerate(groups):
         n, gone = len(of_variant.values), of_variant.collapsed.sum()
-        heights = row + (np.linspace(-0.24, 0.24, n) if n > 1 else np.zeros(1))
+        heights = row + (np.linspace(-0.28, 0.2, n) if n > 1 else np.zeros(1))
         for axes in panels:
             style = {"s": 32, "alpha": 0.8, "edgecolors": "white", "linewidths": 0.5, **dots}
             axes.scatter(of_variant.values, heights, zorder=3, **style)
