@@ -153,8 +153,8 @@ def test_what_is_found_in_numbers_and_words(
         (
             {"of": "guess", "than": "heavy"},
             "The median validation accuracy of “the guess” is 79.80 points below that of “the "
-            "heavy”, and one run beats one 0 % of the time (0 to 47 %). Collapsed to chance: 2 of 2 "
-            "seeds of “the guess” and 1 of 3 seeds of “the heavy” (p = 0.257).",
+            "heavy”, and one run beats one 0 % of the time (0 to 47 %). Collapsed to chance: 2 of "
+            "2 seeds of “the guess” and 1 of 3 seeds of “the heavy” (p = 0.257).",
         ),
         (
             {"of": "heavy", "than": "heavy", "than_quantity": "test_accuracy"},
