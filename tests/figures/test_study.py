@@ -81,6 +81,16 @@ def test_costs_that_lie_close_share_a_label() -> None:
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
+def test_one_interval_that_reaches_far_does_not_press_the_others_together() -> None:
+    group = {"a": seeds(0.8), "b": seeds(0.9), "c": seeds(0.85, interval=(0.1, 0.86))}
+    figure = study.accuracy_against_cost(
+        group, dict(zip("abc", [1e6, 2e6, 3e6], strict=True)), "test"
+    )
+    low, high = figure.axes[0].get_ylim()
+    assert 0.65 < low < 0.7
+    assert high > 0.9
+
+
 def test_titles_of_panels_do_not_run_into_each_other() -> None:
     labels = [f"{i} conv, batch norm, 64 filters" for i in range(4)]
     figure = study.curves_beside({label: curves(LEARNED["a"]) for label in labels})

@@ -151,7 +151,12 @@ def accuracy_against_cost(
         axes.plot(places[i], of_variant.median, marker=marker, ms=7, ls="", label=label, **style)
     axes.grid()
     axes.yaxis.set_major_formatter(_percent)
-    axes.set_ylim(_padded([v for s in seeds.values() for v in (s.median, *(s.interval or ()))]))
+    # One interval that reaches down to chance would press all the others together: it is cut.
+    medians = [of_variant.median for of_variant in seeds.values()]
+    ends = [end for of_variant in seeds.values() for end in of_variant.interval or ()]
+    room = max(0.02, float(np.ptp(medians)))
+    shown = np.clip(ends, min(medians) - room, max(medians) + room).tolist()
+    axes.set_ylim(_padded([*medians, *shown]))
     axes.set_xscale("log")
     axes.set_xlim(places.min() / 1.3, places.max() * 1.3)
     ticks = _apart(costs)
