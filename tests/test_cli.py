@@ -106,7 +106,8 @@ def test_a_study_that_was_compared_ends_with_its_verdicts(monkeypatch: pytest.Mo
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("cnn_ablations.cli._execute", lambda *_: None)
     first, *_, last = CliRunner().invoke(app, ["compare", "quickstart"]).stdout.splitlines()
-    assert first == "contradicted: L2 0.01 gives a higher test accuracy than no regularisation."
+    verdict = "contradicted: L2 0.01 gives a higher test accuracy than no regularisation. "
+    assert first.startswith(f"{verdict}The test accuracy of “L2 0.01” is 3.52 points below")
     assert last == "reports/notebooks/studies/quickstart.ipynb says why"
 
 

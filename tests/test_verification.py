@@ -403,7 +403,11 @@ def test_what_is_verified_follows_from_names_and_seeds(planned: Callable[..., li
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("quickstart-l3", "there is no variant 'quickstart-l3'; did you mean 'quickstart-l2'?"),
+        (
+            "quickstart-l3",
+            "there is no variant or study 'quickstart-l3'; did you mean 'quickstart-l2'?",
+        ),
+        ("quickstat", "there is no variant or study 'quickstat'; did you mean 'quickstart'?"),
         (
             "untrained",
             "in git's HEAD, reports/predictions/quickstart/untrained.npz is missing; run",

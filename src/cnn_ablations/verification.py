@@ -30,6 +30,7 @@ from rich.console import Console
 from cnn_ablations.analysis.results import VariantResult, load_result
 from cnn_ablations.analysis.statistics import CONFIDENCE, prediction_interval, within_0_and_1
 from cnn_ablations.analysis.timings import load_timings
+from cnn_ablations.config.base import nearest
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.data.arrays import load_arrays
@@ -105,6 +106,10 @@ def plan(names: Sequence[str], params: Params, head: Paths, *, seeds: int | None
 
     Raises ProjectError where a name is unknown, or results are not committed or damaged.
     """
+    known = [*params.studies, *params.variants]
+    for name in names:
+        if name not in known:
+            raise ProjectError(f"there is no variant or study '{name}'{nearest(name, known)}")
     named = [v for name in names for v in getattr(params.studies.get(name), "variants", [name])]
     chosen = [params.variant(name) for name in dict.fromkeys(named)] or [
         v for v in params.variants.values() if head.metrics(v.group, v.name).is_file()

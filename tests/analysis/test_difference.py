@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from cnn_ablations.analysis.difference import Change, Difference, compare
+from cnn_ablations.config.params import parse_params
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 
@@ -148,6 +149,24 @@ def test_the_same_answers_are_told_only_where_parameters_changed(
     assert compare(repository, "HEAD", None).markdown() == (
         "## HEAD → working tree: 3 same answers\n\n"
         "- **same answers** `first` (`l2: 0 → 0.1`): It gives the same answers."
+    )
+
+
+def test_a_variant_that_was_not_trained_since_it_changed_is_not_compared(
+    repository: Paths, parameters: dict[str, Any]
+) -> None:
+    record = {"seeds": {"0": {"train_seconds": 1, "evaluate_seconds": 1, "peak_memory_mb": 9}}}
+    for name, variant in parse_params(parameters).variants.items():
+        file = repository.timings("tiny", name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(record | {"variant": variant.model_dump()}))
+    assert compare(repository, "HEAD", None).markdown() == "## HEAD → working tree: 3 same answers"
+    parameters["variants"]["first"]["l2"] = 0.1
+    repository.params.write_text(yaml.safe_dump(parameters))
+    assert compare(repository, "HEAD", None).markdown() == (
+        "## HEAD → working tree: 1 not comparable, 2 same answers\n\n"
+        "- **not comparable** `first` (`l2: 0 → 0.1`): Not trained since: `cnn-ablations repro "
+        "train@first` does."
     )
 
 

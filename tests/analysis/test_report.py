@@ -3,12 +3,20 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from cnn_ablations.analysis.claims import edges_claim
 from cnn_ablations.analysis.evidence import Evidence
-from cnn_ablations.analysis.report import fill_tables, timings_text, write_report
+from cnn_ablations.analysis.published import OUTSIDE, PUBLISHED_COLUMNS, TOO_FEW, WITHIN
+from cnn_ablations.analysis.report import (
+    fill_tables,
+    report_texts,
+    timings_text,
+    write_report,
+)
 from cnn_ablations.analysis.study import study_tables
 from cnn_ablations.config.params import Params
 from cnn_ablations.errors import ProjectError
@@ -60,6 +68,45 @@ def test_timings_are_shown_beside_the_published_ones(real_params: Params, paths:
     assert "| r4-40k | 1 | 0.50 | 9.00 | 0.5 | 1,234 |" in text
     assert "quickstart-none" not in text
     assert "What would decide" not in text
+
+
+def test_a_run_outside_is_told_with_how_far_each_explanation_fits(real_params: Params) -> None:
+    studies = {name: real_params.study(name) for name in ("r1-cifar10", "quickstart")}
+    tables = {name: study_tables(Evidence(study, {})) for name, study in studies.items()}
+    run: dict[str, Any] = {**dict.fromkeys(PUBLISHED_COLUMNS), "published": 0.5, "run": OUTSIDE}
+    run |= {"variant": "r1-cifar10-base", "label": "base", "metric": "val_accuracy"}
+    tried = [
+        run | {"explained": "base", "label": label, "low": low, "verdict": verdict}
+        for label, low, verdicts in (
+            ("near", 0.4, (WITHIN, OUTSIDE)),
+            ("alone", None, (TOO_FEW, TOO_FEW)),
+        )
+        for verdict in verdicts
+    ]
+    tables["r1-cifar10"] = replace(
+        tables["r1-cifar10"],
+        published=pd.DataFrame([run, run]),
+        explanations=pd.DataFrame(tried),
+    )
+    text = report_texts(studies, tables, edges_claim(None))["README.md"]
+    assert text.count("Outside seed noise") == 1
+    assert (
+        "\n- [r1-cifar10](notebooks/studies/r1-cifar10.ipynb), “base”: “near” fits 1 of 2 figures; "
+        "“alone” cannot be told from a single seed\n"
+    ) in text
+
+
+def test_runs_with_too_few_seeds_have_a_price(paths: Paths, real_params: Params) -> None:
+    timed(paths, "r4", "r4-40k", 29.0)
+    empty = study_tables(Evidence(real_params.study("r4-data-size"), {}))
+    rows = [
+        {"variant": variant, "run": run, "seeds": 2}
+        for variant, run in (("r4-40k", TOO_FEW), ("r4-40k", TOO_FEW), ("r4-20k", OUTSIDE))
+    ]
+    tables = {"s": replace(empty, published=pd.DataFrame(rows))}
+    *_, head, _, row = timings_text(real_params, paths, tables).splitlines()
+    assert head == "| study | variant | seeds now | minutes a further seed |"
+    assert row == "| s | r4-40k | 2 | 0.5 |"
 
 
 def test_what_open_claims_need_is_counted_in_seeds_and_minutes(

@@ -239,7 +239,7 @@ def test_a_layout_without_a_place_for_new_lines_is_an_error(
         (("c", "base", "l2=1],[2"), "--vary l2=1],[2: must be KEY=V1,V2"),
         (("c", "base", "l2=2001-13-01"), "must be KEY=V1,V2"),
         (("c", "base", "l2=0"), "study 'c' was not written: nothing differs from 'base'"),
-        (("c", "base", "l2"), "nothing differs from 'base'"),
+        (("c", "base", "l2"), "--vary l2: must be KEY=V1,V2"),
         (("c", "base", "l2=-1,-2"), "not written: variants.c-l2-1.l2 is wrong"),
         (("c", "base", "dataset=nope"), "there is no data set 'nope'"),
     ],

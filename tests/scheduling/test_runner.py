@@ -21,10 +21,11 @@ from rich.console import Console
 from cnn_ablations.analysis.study import answer
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.variants import Variant
+from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 from cnn_ablations.scheduling.cluster import Seed
 from cnn_ablations.scheduling.display import Display
-from cnn_ablations.scheduling.runner import Work
+from cnn_ablations.scheduling.runner import Work, data_stages
 
 REPRO = ("cnn-ablations", "repro", "--workers", "2")
 SLEEP = "time.sleep(600)"
@@ -176,6 +177,13 @@ def test_no_time_left_is_told_before_a_training_knows_it(
         progress = {**place, "seconds_left": left}
         work._hear((0.0, {"key": seed.key, "progress": progress}))
         assert work._total({"here": 1}) == f"1 seed and 0 stages to do{told}"
+
+
+def test_a_variant_that_was_written_meanwhile_is_for_the_next_time(
+    project: Paths, tiny_variant: Variant, real_params: Params
+) -> None:
+    with pytest.raises(ProjectError, match="'new' was written meanwhile; run this again"):
+        data_stages(["check", "train@new"], real_params, project)
 
 
 def test_a_study_that_was_compared_is_answered(real_params: Params, checkout: Paths) -> None:

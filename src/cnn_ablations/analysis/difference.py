@@ -13,15 +13,17 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from cnn_ablations.analysis import claims
 from cnn_ablations.analysis.evidence import Evidence, main_accuracy
 from cnn_ablations.analysis.results import VariantResult, load_result
+from cnn_ablations.analysis.timings import load_timings
 from cnn_ablations.config.labels import as_text
 from cnn_ablations.config.new_study import MARGIN
 from cnn_ablations.config.params import Params, load_params
 from cnn_ablations.config.studies import Claim, Study, Test
+from cnn_ablations.config.variants import Variant
 from cnn_ablations.errors import ProjectError
 from cnn_ablations.paths import Paths
 from cnn_ablations.revision import extract
@@ -31,7 +33,7 @@ WORSE, BETTER, NOT_COMPARABLE, SAME = "worse", "better", "not comparable", "same
 VERDICTS = (WORSE, BETTER, claims.UNDECIDED, claims.NO_DIFFERENCE, NOT_COMPARABLE, SAME)
 KINDS = (
     *(Paths.predictions, Paths.metrics, Paths.details),
-    *(Paths.curves, Paths.weights, Paths.features),
+    *(Paths.curves, Paths.weights, Paths.features, Paths.timings),
 )
 T = TypeVar("T")
 Parameters = dict[str, tuple[Any, Any]]
@@ -143,6 +145,10 @@ def _compare(before: _Side, now: _Side) -> Difference:
     parameters = {name: _changed(earlier, params, name) for name in sorted({*old} & {*new})}
     changes, asked = list[Change](), list[tuple[Evidence, str, Claim]]()
     for name, changed in parameters.items():
+        if _trained_otherwise(now, new[name], params.variants.get(name)):
+            sentence = f"Not trained since: `cnn-ablations repro train@{name}` does."
+            changes.append(Change(name, NOT_COMPARABLE, changed, sentence))
+            continue
         try:
             results = _results(before, now, old[name], new[name], name)
         except (OSError, ProjectError) as error:
@@ -169,9 +175,23 @@ def _compare(before: _Side, now: _Side) -> Difference:
     return Difference(before.name, now.name, changes, only_before, only_now, remark)
 
 
+def _trained_otherwise(side: _Side, group: str, variant: Variant | None) -> bool:
+    """Whether the results of a variant are on record as those of other parameters than its own."""
+    try:
+        timings = variant and load_timings(side.paths.timings(group, variant.name))
+        trained = timings and Variant.model_validate(timings.variant)
+    except (ProjectError, ValidationError):  # of an older form
+        return False
+    return bool(variant and trained and _settings(trained) != _settings(variant))
+
+
+def _settings(variant: Variant) -> dict[str, Any]:
+    return {"dataset": variant.dataset, **variant.settings}
+
+
 def _changed(before: Params | None, now: Params, name: str) -> Parameters:
     variants = [side.variants.get(name) for side in (before, now) if side]
-    settings = [{"dataset": v.dataset, **v.settings} for v in variants if v]
+    settings = [_settings(variant) for variant in variants if variant]
     if len(settings) < 2:
         return {}
     old, new = settings

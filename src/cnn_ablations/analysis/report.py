@@ -21,7 +21,7 @@ from cnn_ablations.analysis.claims import (
     UNDECIDED,
     VERDICTS,
 )
-from cnn_ablations.analysis.published import RUN_VERDICTS
+from cnn_ablations.analysis.published import OUTSIDE, RUN_VERDICTS, TOO_FEW
 from cnn_ablations.analysis.statistics import MOST_SEEDS
 from cnn_ablations.analysis.study import (
     StudyTables,
@@ -89,6 +89,7 @@ def report_texts(
         {
             "title": source[0].upper() + source[1:] if source else "This project's own questions",
             "runs": _runs([n for n, study in studies.items() if study.source == source], tables),
+            "outside": _outside([n for n, s in studies.items() if s.source == source], tables),
             "studies": {n: study for n, study in studies.items() if study.source == source},
             "claims": [row for row in claims if row["by"] == source],
         }
@@ -126,10 +127,22 @@ def _runs(studies: Iterable[str], tables: Mapping[str, StudyTables]) -> str:
     return tally_text(runs.values(), RUN_VERDICTS, "published run") if runs else ""
 
 
+def _outside(studies: Iterable[str], tables: Mapping[str, StudyTables]) -> list[dict[str, Any]]:
+    """The published runs outside seed noise, each with the explanations that were tried."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in studies:
+        published, tried = tables[name].published, tables[name].explanations
+        for run in records(published[published["run"] == OUTSIDE].drop_duplicates("variant")):
+            of_run = tried[tried["explained"] == run["label"]].groupby("label", sort=False)
+            row = {"study": name, "label": run["label"]}
+            found[run["variant"]] = row | {"tried": [records(figures) for _, figures in of_run]}
+    return list(found.values())
+
+
 def timings_text(params: Params, paths: Paths, tables: Mapping[str, StudyTables]) -> str:
     """What each trained variant took where it was trained last: minutes and memory. Beside it the
     minutes that were published, of which the variants' studies hold one figure each; below it, what
-    it would take to decide the claims that are undecided.
+    it would take to decide the claims that are undecided, and published runs with too few seeds.
     """
     published = {
         variant: minutes
@@ -165,7 +178,19 @@ def timings_text(params: Params, paths: Paths, tables: Mapping[str, StudyTables]
                     "minutes": sum(max(0.0, needed - n) * each for n, each in there),
                 }
             )
-    return render("timings.md.j2", rows=rows, outlooks=outlooks)
+    few = [
+        {"study": name, "variant": variant, "seeds": seeds, "minutes": of_seed[variant][1]}
+        for name, of_study in tables.items()
+        for variant, seeds in _few(of_study.published)
+        if variant in of_seed
+    ]
+    return render("timings.md.j2", rows=rows, outlooks=outlooks, few=few)
+
+
+def _few(published: pd.DataFrame) -> list[tuple[str, int]]:
+    """The variants that have too few seeds to say whether a published run agrees, and how many."""
+    few = published[published["run"] == TOO_FEW].drop_duplicates("variant")
+    return list(zip(few["variant"], few["seeds"], strict=True))
 
 
 def fill_tables(text: str, tables: Mapping[str, str]) -> str:

@@ -35,10 +35,11 @@ from cnn_ablations.analysis.evidence import (
 from cnn_ablations.analysis.published import (
     OUTSIDE,
     RUN_VERDICTS,
+    WITHIN,
     compare_explanations,
     compare_published,
 )
-from cnn_ablations.analysis.results import MainAccuracy, load_results
+from cnn_ablations.analysis.results import MainAccuracy
 from cnn_ablations.analysis.wording import METRICS, p_text
 from cnn_ablations.config.params import Params
 from cnn_ablations.config.studies import Study
@@ -111,15 +112,10 @@ def study_tables(
 def load_tables(study: Study, paths: Paths, name: str) -> StudyTables:
     """The tables that `compare` wrote; of a study that was not run yet, those without results.
 
-    Raises ProjectError where they are damaged, or missing although the variants were trained.
+    Raises ProjectError where they are damaged.
     """
     folder, empty = paths.tables(name), study_tables(Evidence(study, {}))
     if not folder.is_dir():
-        if load_results(paths, study.group, study.variants):
-            raise ProjectError(
-                f"{folder} is missing, but its variants were trained; "
-                f"run `dvc repro -s compare@{name}`, which trains nothing"
-            )
         return empty
     return StudyTables(
         **{
@@ -166,13 +162,13 @@ def _read_table(path: Path, columns: Iterable[str], stage: str) -> pd.DataFrame:
 
 
 def answer(study: Study, paths: Paths, name: str) -> str:
-    """The verdicts of a study in short, a line each, and the path of its notebook.
+    """What the data say of each claim, and the path of the notebook.
 
     Raises ProjectError where its tables are damaged.
     """
     claims = load_tables(study, paths, name).claims.drop_duplicates("claim")
-    verdicts = zip(claims["claim_verdict"], claims["statement"], strict=True)
-    lines = [f"{verdict}: {statement}" for verdict, statement in verdicts]
+    rows = zip(claims["claim_verdict"], claims["statement"], claims["claim_summary"], strict=True)
+    lines = [f"{verdict}: {statement} {summary}" for verdict, statement, summary in rows]
     notebook = paths.notebook("studies", name).relative_to(paths.root)
     return "\n".join([*lines, f"{notebook} says why"])
 
@@ -267,6 +263,15 @@ def _p(p: float | None) -> str:
     return "–" if p is None else p_text(p).removeprefix("= ").replace(" ", "\u00a0")
 
 
+def _fitting(figures: Sequence[Mapping[str, Any]]) -> str:
+    """How many of a run's figures lie where one more run would, or a dash where a single seed does
+    not tell.
+    """
+    if figures[0]["low"] is None:
+        return "–"
+    return f"{sum(of['verdict'] != OUTSIDE for of in figures)} of {len(figures)}"
+
+
 _TEMPLATES = Environment(
     loader=FileSystemLoader(PACKAGE / "analysis" / "templates"),
     undefined=StrictUndefined,
@@ -274,25 +279,30 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters |= {"cell": lambda text: text.replace("|", "\\|"), "number": _number, "p": _p}
+_TEMPLATES.filters["fitting"] = _fitting
 
 
 def recipe_and_differences(
     params: Params, study: Study
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The keys of the study's protocol and, by variant, those that it sets itself."""
+    """The keys of the study's protocol and the data set of its first variant; by variant, those
+    that it sets otherwise.
+    """
     variants = [params.variant(variant) for variant in study.variants]
-    datasets = dict.fromkeys(variant.dataset for variant in variants)
-    recipe = {"dataset": ", ".join(datasets), **params.protocols[study.group]}
+    recipe = {"dataset": variants[0].dataset, **params.protocols[study.group]}
     differences = {
-        variant.name: {key: variant.settings[key] for key in variant.differences}
+        variant.name: ({"dataset": variant.dataset} if variant.dataset != recipe["dataset"] else {})
+        | {key: variant.settings[key] for key in variant.differences}
         for variant in variants
     }
     return recipe, differences
 
 
 def in_use(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a protocol that switch something on, and where a penalty that is on applies."""
-    off = {f"{penalty}_on" for penalty in ("l1", "l2") if not recipe.get(penalty)}
+    """The keys of a protocol that switch something on, and where a penalty that is on applies; not
+    the seeds, which the table of variants counts.
+    """
+    off = {"seeds", *(f"{penalty}_on" for penalty in ("l1", "l2") if not recipe.get(penalty))}
     return {key: value for key, value in recipe.items() if value and key not in off}
 
 
@@ -370,9 +380,9 @@ def choices_text(study: Study) -> str:
 
 
 def published_text(study: Study, tables: StudyTables) -> str:
-    """How many published runs agree, their figures beside ours, why the others may not, and which
-    explanations do. Accuracies in per cent, losses in nats. A run's verdict stands beside its first
-    figure.
+    """How many published runs agree, their figures beside ours, why the others may not, and how
+    many figures of theirs each explanation fits. Accuracies in per cent, losses in nats. A run's
+    verdict stands beside its first figure.
     """
     runs = tables.published.drop_duplicates("variant")["run"]
     tried = tables.explanations.groupby(["explained", "label"], sort=False)
@@ -382,7 +392,7 @@ def published_text(study: Study, tables: StudyTables) -> str:
         explanations=[records(of_one) for _, of_one in tried],
         metrics=METRICS,
         runs=tally_text(runs, RUN_VERDICTS, "published run"),
-        reasons=study.reasons if (runs == OUTSIDE).any() else [],
+        reasons=study.reasons if (runs != WITHIN).any() else [],
     )
 
 

@@ -95,6 +95,8 @@ def _levels(vary: Sequence[str], base: Variant) -> dict[str, list[Any]]:
             raise ProjectError(f"--vary {key}: variant '{base.name}' has no such key{hint}")
         try:
             levels.setdefault(key, []).extend(parsed(f"[{values}]"))
+            if not levels[key]:
+                raise ProjectError("no value")
         except ProjectError:
             raise ProjectError(
                 f"--vary {text}: must be KEY=V1,V2 with values as in params.yaml, "

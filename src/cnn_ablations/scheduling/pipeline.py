@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from cnn_ablations.analysis.timings import load_timings
+from cnn_ablations.config.base import nearest
 from cnn_ablations.config.document import UnmergedError, read_document
 from cnn_ablations.config.variants import Variant
 from cnn_ablations.errors import ProjectError
@@ -187,7 +188,7 @@ class _Lock(BaseModel):
 
 @contextmanager
 def _repository(paths: Paths) -> "Iterator[Repo]":
-    from dvc.exceptions import DvcException
+    from dvc.exceptions import DvcException, NoOutputOrStageError
     from dvc.lock import LockError
     from dvc.repo import Repo
 
@@ -202,5 +203,14 @@ def _repository(paths: Paths) -> "Iterator[Repo]":
         raise ProjectError(
             f"{running or 'another command of DVC'} runs here; run this again when it has ended"
         ) from None
+    except NoOutputOrStageError as error:
+        target = str(error).split("'")[1]
+        names = [stage.name for stage in repo.index.stages if stage.name]
+        ending = sorted(
+            (name for name in names if name.endswith(f"@{target}")),
+            key=lambda name: verb(name) not in ("compare", "train"),  # which are asked for most
+        )
+        hint = nearest(ending[0] if ending else target, names)
+        raise ProjectError(f"there is no stage '{target}'{hint}") from None
     except DvcException as error:
         raise ProjectError(f"DVC says: {' '.join(str(error).split())}") from None

@@ -60,6 +60,7 @@ def plan_of(
     lock = pipeline.locked_stages(paths)  # which says more of a damaged file than DVC does
     write_inputs(params, paths)  # as `check` would, so that DVC sees what they change
     stale = pipeline.stale_stages(paths, targets, allow_missing=allow_missing)
+    stale.pop("check", None)  # which costs nothing
     if not stale:
         return "everything is up to date"
     jobs = jobs_of(stale, params, paths, lock)

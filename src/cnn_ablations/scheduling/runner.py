@@ -19,6 +19,7 @@ from distributed import Future
 from rich.console import Console
 
 from cnn_ablations.config.params import Params
+from cnn_ablations.errors import ProjectError
 from cnn_ablations.files import write_atomically
 from cnn_ablations.inputs import write_inputs
 from cnn_ablations.paths import Paths
@@ -82,7 +83,9 @@ def repro(
         with display.live:
             work.run()
         pipeline.sort_lock(paths, list(lock), list(needed))
-        left = pipeline.stale_stages(paths, targets, allow_missing=allow_missing)
+        stale = pipeline.stale_stages(paths, targets, allow_missing=allow_missing)
+        # What was written into params.yaml meanwhile is for the next time.
+        left = [name for name in stale if name in needed and name != "check"]
         if left:
             display.say(f"not up to date: {', '.join(left)}; the words above say why")
         return not left
@@ -91,11 +94,15 @@ def repro(
 def data_stages(stale: Iterable[str], params: Params, paths: Paths) -> list[str]:
     """The stages that must run before seeds are known: those of data that are out of date, and
     those that prepare what the other stages need and is not there.
+
+    Raises ProjectError where a variant is none of `params`.
     """
     found = [name for name in stale if pipeline.verb(name) in pipeline.DATA_STAGES]
     for name in stale:
         stage, _, dataset = name.partition("@")
         if stage in pipeline.VARIANT_STAGES:
+            if dataset not in params.variants:
+                raise ProjectError(f"variant '{dataset}' was written meanwhile; run this again")
             dataset = params.variants[dataset].dataset
         if stage in (*pipeline.VARIANT_STAGES, "explore") and not paths.arrays(dataset).is_dir():
             found.append(f"preprocess@{dataset}")
