@@ -85,7 +85,7 @@ def test_a_run_outside_is_told_with_how_far_each_explanation_fits(real_params: P
     ]
     tables["r1-cifar10"] = replace(
         tables["r1-cifar10"],
-        published=pd.DataFrame([run, run]),
+        published=pd.DataFrame([run, run, run | {"variant": "r1-cifar10-l2", "label": "other"}]),
         explanations=pd.DataFrame(tried),
     )
     text = report_texts(studies, tables, edges_claim(None))["README.md"]
@@ -94,6 +94,7 @@ def test_a_run_outside_is_told_with_how_far_each_explanation_fits(real_params: P
         "\n- [r1-cifar10](notebooks/studies/r1-cifar10.ipynb), “base”: “near” fits 1 of 2 figures; "
         "“alone” cannot be told from a single seed\n"
     ) in text
+    assert "“other”: no other network was tried\n" in text
 
 
 def test_runs_with_too_few_seeds_have_a_price(paths: Paths, real_params: Params) -> None:
