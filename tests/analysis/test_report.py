@@ -91,8 +91,8 @@ def test_a_run_outside_is_told_with_how_far_each_explanation_fits(real_params: P
     text = report_texts(studies, tables, edges_claim(None))["README.md"]
     assert text.count("Outside seed noise") == 1
     assert (
-        "\n- [r1-cifar10](notebooks/studies/r1-cifar10.ipynb), “base”: “near” fits 1 of 2 figures; "
-        "“alone” cannot be told from a single seed\n"
+        "\n- [r1-cifar10](notebooks/studies/r1-cifar10.ipynb), “base”: “near” fits 1 of 2 figures "
+        "(outside); “alone” cannot be told from a single seed\n"
     ) in text
     assert "“other”: no other network was tried\n" in text
 
