@@ -141,6 +141,25 @@ def test_the_way_from_the_files_to_the_arrays_is_shown_and_checked(
         execute("dataset", name="d", dataset=entry)
 
 
+@pytest.mark.parametrize("order", ["planes", "lines"])
+def test_images_that_are_scrambled_on_purpose_say_so_first(
+    paths: Paths,
+    checkout: Paths,
+    run_cells: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    python_2_pickle: Callable[[Any], bytes],
+    order: str,
+) -> None:
+    paths.params.touch()
+    monkeypatch.chdir(paths.root)
+    entry = {"title": "t", "citation": "c", **cifar10(paths.raw("d"), python_2_pickle)}
+    entry |= {"order": order}
+    preprocess("d", dataset_adapter.validate_python(entry), paths)
+    shown = run_cells(checkout.template("dataset"), name="d", dataset=entry)[1]
+    head = next(cell.data for cell in shown if isinstance(cell, Markdown))
+    assert head.startswith("## t\n\n**These images are scrambled") == (order == "lines")
+
+
 def own_images(root: Path, classes: int) -> str:
     """Three images of each class in a folder, and one of them in another class as well."""
     for label in range(classes):

@@ -72,6 +72,17 @@ def test_collapsed_seeds_stand_to_the_left(group: dict[str, Seeds]) -> None:
     assert left.get_xlim()[1] < 0.2 < right.get_xlim()[0] < 0.83 < right.get_xlim()[1]
 
 
+def test_no_seed_hides_the_median_or_what_was_published() -> None:
+    group = {"a": seeds(*np.linspace(0.8, 0.82, 25))}
+    (axes,) = study.accuracies_beside(group, "val").axes
+    (dots,), (*_, median) = axes.collections, axes.lines
+    lowest = np.asarray(dots.get_offsets())[:, 1].max()
+    assert lowest + 0.1 < np.asarray(median.get_ydata(), dtype=float).item() < 0.5
+    (axes,) = study.published_beside(group, {"a": 0.81}).axes
+    (dots,), (*_, cross) = axes.collections, axes.lines
+    assert cross.get_zorder() > dots.get_zorder()
+
+
 def test_costs_that_lie_close_share_a_label() -> None:
     flops = dict(zip(COLLAPSED, [1e6, 1.04e6, 1.08e6, 3e6, 9e6], strict=True))
     figure = study.accuracy_against_cost(COLLAPSED, flops, "test")

@@ -132,10 +132,9 @@ def test_a_plan_says_what_would_run_and_why(stubs: Paths, monkeypatch: pytest.Mo
         "4 seeds of 2 variants to train, 0.0 minutes, and 5 stages to run, 20 s each: about "
         "0:01:43 one after another, 0:00:51 with 2 workers",
     ]
-    monkeypatch.setattr(pipeline, "stale_stages", lambda *_, **__: {"check": ["changed deps"]})
-    assert plan_of([], params, stubs, 2, allow_missing=False) == "everything is up to date"
-    monkeypatch.undo()
-    monkeypatch.setattr(plan, "write_inputs", lambda *_: None)
+    with monkeypatch.context() as only:
+        only.setattr(pipeline, "stale_stages", lambda *_, **__: {"check": ["changed deps"]})
+        assert plan_of([], params, stubs, 2, allow_missing=False) == "everything is up to date"
     monkeypatch.setattr(plan, "ROWS", 1)
     more = "and 1 variant more: 0.0 minutes"
     assert more in plan_of([], params, stubs, 2, allow_missing=False)
